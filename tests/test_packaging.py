@@ -50,7 +50,7 @@ def tracked_files(root: Path) -> list[Path]:
 def required(name: str, *extras: str) -> set[str]:
     """Names of all that an installed distribution asks for here, near and far, itself included."""
     seen: set[tuple[str, str]] = set()
-    todo = {(canonicalize_name(name), extra) for extra in ("", *extras)}
+    todo = {(name, extra) for extra in ("", *extras)}
     while todo:
         seen |= todo
         todo = {step for pair in todo for step in asked_by(*pair)} - seen
