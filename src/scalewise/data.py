@@ -1,0 +1,318 @@
+"""Training sets: folders, lists and arrays of images, and random crops of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalewise.errors import ScalewiseError
+from scalewise.images import IMAGE_SUFFIXES, Picture, find_images, read_image, to_channels
+
+ARRAY_SUFFIXES = (".npy", ".npz")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images held in memory, all with the same number of channels and the same type.
+
+    Args:
+        images: at least one tensor of shape (C, H, W): uint8, or float32 in [0, 1]. Heights and
+            widths may differ.
+        name: base name of the source, without its folder.
+
+    Raises:
+        ScalewiseError: if there is no image, or channels or types differ.
+    """
+
+    images: list[Tensor]
+    name: str
+
+    def __post_init__(self) -> None:
+        """Check that the images belong together."""
+        if not self.images:
+            raise ScalewiseError(f"image set {self.name!r} holds no image; expected at least one")
+        kinds = {(image.ndim, image.shape[0], image.dtype) for image in self.images}
+        if len(kinds) > 1:
+            found = sorted({f"{image.shape[0]} of {image.dtype}" for image in self.images})
+            raise ScalewiseError(
+                f"images of {self.name!r} must share channels and type, found {', '.join(found)}"
+            )
+        ndim, _, dtype = kinds.pop()
+        if ndim != 3 or dtype not in (torch.uint8, torch.float32):
+            raise ScalewiseError(
+                f"images of {self.name!r} must be (C, H, W) tensors of uint8 or float32; "
+                f"found {ndim} axes of {dtype}"
+            )
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of every image."""
+        return self.images[0].shape[0]
+
+    @cached_property
+    def size(self) -> tuple[int, int] | None:
+        """(H, W) if all images have the same, else None."""
+        sizes = {tuple(image.shape[1:]) for image in self.images}
+        return _pair(sizes.pop()) if len(sizes) == 1 else None
+
+    @cached_property
+    def smallest(self) -> tuple[int, int]:
+        """(least height, least width) over all images."""
+        return min(i.shape[1] for i in self.images), min(i.shape[2] for i in self.images)
+
+    @cached_property
+    def _pixels_before(self) -> Tensor:
+        """Cumulative number of pixels, float64 of shape (N,)."""
+        return torch.tensor([i.shape[1] * i.shape[2] for i in self.images]).cumsum(0).double()
+
+    def crops(
+        self,
+        count: int,
+        size: int,
+        generator: torch.Generator,
+        flips: bool = True,
+        turns: bool = False,
+    ) -> Tensor:
+        """Draw random square crops.
+
+        An image is drawn with probability proportional to its number of pixels, a position in
+        it uniformly. The same state of `generator` gives the same crops.
+
+        Args:
+            count: number of crops.
+            size: side of a crop, in pixels.
+            generator: CPU generator, the only source of chance.
+            flips: mirror each crop left to right with probability 1/2.
+            turns: also mirror top to bottom and transpose, each with probability 1/2.
+
+        Returns:
+            Crops of shape (count, C, size, size), float32 in [0, 1].
+
+        Raises:
+            ScalewiseError: if an image is smaller than a crop.
+        """
+        if min(self.smallest) < size:
+            raise ScalewiseError(
+                f"crops of {size}x{size} pixels do not fit: the smallest height and width in "
+                f"{self.name!r} are {self.smallest[0]} and {self.smallest[1]}; "
+                f"use smaller crops or leave small images out"
+            )
+        chance = torch.rand(6, count, generator=generator, dtype=torch.float64)
+        places = torch.searchsorted(
+            self._pixels_before, chance[0] * self._pixels_before[-1], right=True
+        ).clamp_(max=len(self) - 1)
+        batch = torch.empty((count, self.channels, size, size), dtype=self.images[0].dtype)
+        draws = zip(places.tolist(), chance[1].tolist(), chance[2].tolist(), strict=True)
+        for crop, (place, down, across) in zip(batch, draws, strict=True):
+            image = self.images[place]
+            top = int(down * (image.shape[1] - size + 1))
+            left = int(across * (image.shape[2] - size + 1))
+            crop.copy_(image[:, top : top + size, left : left + size])
+        if flips or turns:
+            _where(batch, chance[3] < 0.5, batch.flip(-1))
+        if turns:
+            _where(batch, chance[4] < 0.5, batch.flip(-2))
+            _where(batch, chance[5] < 0.5, batch.transpose(-1, -2))
+        return _to_float(batch)
+
+    def whole(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """Give whole images as one batch.
+
+        Args:
+            indices: n positions in the set.
+
+        Returns:
+            Images of shape (n, C, H, W), float32 in [0, 1].
+
+        Raises:
+            ScalewiseError: if the images differ in size.
+        """
+        if self.size is None:
+            raise ScalewiseError(
+                f"images of {self.name!r} differ in size and do not make one batch; "
+                f"use images of one size, or crops"
+            )
+        return _to_float(torch.stack([self.images[int(index)] for index in indices]))
+
+
+def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
+    """Read a training set into memory.
+
+    Images of 8 bits stay uint8; if any has 16 bits or floats, all become float32. Alpha is left
+    out.
+
+    Args:
+        source: a folder (searched with its subfolders), one image file, a `.npy` or `.npz` array
+            (key `images` or the only one; [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3
+            channels; uint8, uint16, or float in [0, 1]), or a `.txt` list of image files, one a
+            line, relative to the list (blank lines and lines starting with # are skipped).
+        channels: 1 or 3 to convert every image; None for RGB if any image is RGB, else gray.
+
+    Returns:
+        The images, in the sorted order of their paths, or that of the list or array.
+
+    Raises:
+        ScalewiseError: if the source is missing, empty, damaged, of another kind, or holds
+            values that are not intensities; the message names the file.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise ScalewiseError(f"{path}: no such file or folder; expected images to train on")
+    if path.suffix.lower() in ARRAY_SUFFIXES and path.is_file():
+        images = _array_images(path, channels)
+    else:
+        images = [_training_image(file, channels) for file in _image_files(path)]
+    if channels is None:
+        most = max(image.shape[0] for image in images)
+        images = [to_channels(image, most)[0] for image in images]
+    if len({image.dtype for image in images}) > 1:
+        images = [_to_float(image) for image in images]
+    return ImageSet(images, path.resolve().name)
+
+
+def split(image_set: ImageSet, fraction: float = 0.05, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """Split a set at random into training and validation images.
+
+    Args:
+        image_set: at least two images.
+        fraction: share of validation images, between 0 and 1; at least one image goes to each
+            part.
+        seed: the same seed gives the same split.
+
+    Returns:
+        The training set and the validation set, each in the original order.
+
+    Raises:
+        ScalewiseError: if there are fewer than two images or the fraction is out of range.
+    """
+    if not 0 < fraction < 1:
+        raise ScalewiseError(f"fraction must lie between 0 and 1, found {fraction}")
+    total = len(image_set)
+    if total < 2:
+        raise ScalewiseError(
+            f"{image_set.name!r} holds {total} image; a split needs at least 2, "
+            f"one to train on and one to validate on"
+        )
+    count = min(max(1, round(fraction * total)), total - 1)
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).tolist()
+    training, validation = sorted(order[count:]), sorted(order[:count])
+    return (
+        replace(image_set, images=[image_set.images[i] for i in training]),
+        replace(image_set, images=[image_set.images[i] for i in validation]),
+    )
+
+
+def _image_files(path: Path) -> list[Path]:
+    """Files of a folder, of a list, or the one image itself."""
+    if path.is_dir():
+        return find_images(path)
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return [path]
+    if suffix != ".txt":
+        raise ScalewiseError(
+            f"{path}: cannot be read as a training set; expected a folder, an image, "
+            f"a .npy or .npz array, or a .txt list of files"
+        )
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScalewiseError(f"{path}: cannot be read as a list of files: {error}") from error
+    names = [line.strip() for line in lines]
+    files = [path.parent / name for name in names if name and not name.startswith("#")]
+    if not files:
+        raise ScalewiseError(f"{path}: lists no file; expected one image file a line")
+    return files
+
+
+def _training_image(file: Path, channels: int | None) -> Tensor:
+    """Read one image as (C, H, W) uint8 where it has 8 bits, else float32 in [0, 1]."""
+    picture: Picture = read_image(file)
+    pixels = picture.pixels
+    if picture.depth == "float32":
+        _check_range(float(pixels.min()), float(pixels.max()), str(file))
+    if channels is not None:
+        pixels = to_channels(pixels, channels)[0]
+    return (pixels * 255).round().to(torch.uint8) if picture.depth == "uint8" else pixels
+
+
+def _array_images(path: Path, channels: int | None) -> list[Tensor]:
+    """Images of a `.npy` or `.npz` file, each (C, H, W)."""
+    array = _read_array(path)
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and array.shape[-1] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
+        raise ScalewiseError(
+            f"{path}: expected images of shape [N, H, W] or [N, H, W, C] with 1 or 3 channels, "
+            f"found {list(array.shape)}"
+        )
+    if array.dtype != np.uint8:
+        array = _intensities(array, path)
+    batch = torch.from_numpy(np.ascontiguousarray(array))
+    if channels is not None:
+        batch = to_channels(batch, channels)[0]
+    return list(batch)
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """Read the one array of a file, never unpickling."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            keys = loaded.files
+            key = "images" if "images" in keys else keys[0] if len(keys) == 1 else None
+            if key is not None:
+                return np.asarray(loaded[key])
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen types on damaged files
+        raise ScalewiseError(
+            f"{path}: cannot be read as an array of numbers: {error or type(error).__name__}"
+        ) from error
+    raise ScalewiseError(
+        f"{path}: expected one array or a key 'images', found {', '.join(keys) or 'nothing'}"
+    )
+
+
+def _intensities(array: np.ndarray, path: Path) -> np.ndarray:
+    """Turn uint16, or floats in [0, 1], into float32."""
+    if array.dtype == np.uint16:
+        return array.astype(np.float32) / 65535
+    if array.dtype.kind != "f":
+        raise ScalewiseError(
+            f"{path}: expected uint8, uint16 or floats in [0, 1], found {array.dtype}"
+        )
+    _check_range(float(array.min()), float(array.max()), str(path))
+    return array.astype(np.float32)
+
+
+def _check_range(least: float, most: float, name: str) -> None:
+    """Refuse NaN, infinite values, and values outside [0, 1]."""
+    if not (least >= 0 and most <= 1):
+        raise ScalewiseError(
+            f"{name}: expected intensities in [0, 1], found {least:g} to {most:g}; rescale them"
+        )
+
+
+def _to_float(images: Tensor) -> Tensor:
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def _where(batch: Tensor, chosen: Tensor, changed: Tensor) -> None:
+    """Replace the chosen items of a batch, in place."""
+    batch.copy_(torch.where(chosen[:, None, None, None], changed, batch))
+
+
+def _pair(size: tuple[int, ...]) -> tuple[int, int]:
+    height, width = size
+    return height, width
