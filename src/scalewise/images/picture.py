@@ -1,0 +1,123 @@
+"""What is known of an image once its file is read."""
+
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from scalewise.errors import ScalewiseError
+
+PIXEL_LIMIT = 500_000_000
+
+Depth = Literal["uint8", "uint16", "float32"]
+Array = npt.NDArray[Any]
+
+ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
+_TIFF_FACTS = {271, 272, 306, 315, 33432, EXIF_IFD, GPS_IFD}  # the other tags lay out the file
+_FLIPS = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}  # of (C, H, W); 5-8 transpose
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with what its file says about it.
+
+    Args:
+        pixels: float32 of shape (C, H, W), C = 1 (gray) or 3 (RGB); intensities in [0, 1], or as
+            stored in a float TIFF.
+        alpha: float32 of shape (1, H, W), 1 where opaque, not multiplied into `pixels`; or None.
+        depth: type of a channel in the file.
+        icc: colour profile.
+        exif: EXIF block, starting with `Exif`; it holds no orientation, since `pixels` stand
+            upright.
+
+    Raises:
+        ScalewiseError: if a shape is another.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None = None
+    depth: Depth = "uint8"
+    icc: bytes | None = None
+    exif: bytes | None = None
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        shape = tuple(self.pixels.shape)
+        if len(shape) != 3 or shape[0] not in (1, 3) or 0 in shape:
+            raise ScalewiseError(f"pixels must be (1, H, W) or (3, H, W), found {shape}")
+        if self.alpha is not None and self.alpha.shape != (1, *shape[1:]):
+            raise ScalewiseError(
+                f"alpha must be {(1, *shape[1:])} as the pixels, found {tuple(self.alpha.shape)}"
+            )
+
+
+def to_channels(pixels: Tensor, channels: int) -> tuple[Tensor, str | None]:
+    """Convert gray to RGB by repeating it, or RGB to gray by 0.299 R + 0.587 G + 0.114 B.
+
+    Args:
+        pixels: shape (..., C, H, W) with C = 1 or 3, of any type and range; or C = `channels`.
+        channels: number of channels wanted.
+
+    Returns:
+        Pixels of shape (..., channels, H, W), and a sentence that says what was done, or None.
+
+    Raises:
+        ScalewiseError: if there is no such conversion.
+    """
+    found = pixels.shape[-3]
+    if found == channels:
+        return pixels, None
+    if (found, channels) == (1, 3):
+        return pixels.repeat_interleave(3, -3), "gray image converted to RGB"
+    if (found, channels) == (3, 1):
+        red, green, blue = pixels.unsqueeze(-4).unbind(-3)
+        gray = 0.299 * red + 0.587 * green + 0.114 * blue
+        if not pixels.is_floating_point():
+            gray = gray.round()
+        return gray.to(pixels.dtype), "RGB image converted to gray"
+    raise ScalewiseError(f"images of {found} channels cannot be converted to {channels} channels")
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse decompression bombs, before they are decoded."""
+    if width * height > PIXEL_LIMIT:
+        raise ScalewiseError(
+            f"its header announces {width} x {height} pixels, "
+            f"more than the {PIXEL_LIMIT // 10**6} million that are allowed"
+        )
+
+
+def read_metadata(source: Image.Image | BinaryIO) -> tuple[int, bytes | None]:
+    """Orientation (1 to 8) and the remaining EXIF block, of an image or of a TIFF stream."""
+    try:
+        if isinstance(source, Image.Image):
+            exif = source.getexif()
+        else:
+            source.seek(0)
+            exif = Image.Exif()
+            exif.load_from_fp(source)
+            for tag in set(exif) - _TIFF_FACTS - {ORIENTATION}:
+                del exif[tag]
+        orientation = exif.get(ORIENTATION, 1)
+        exif.pop(ORIENTATION, None)
+        block = exif.tobytes() if len(exif) else None
+    except Exception:  # a damaged EXIF block does not spoil the pixels
+        return 1, None
+    return orientation if orientation in range(1, 9) else 1, block
+
+
+def make_picture(
+    array: Array, depth: Depth, top: float, icc: bytes | None, orientation: int, exif: bytes | None
+) -> Picture:
+    """Make a picture of (H, W, S) samples in [0, top]; S = 2 and 4 end with alpha."""
+    samples = torch.from_numpy(np.array(array, dtype=np.float32)).div_(top).movedim(-1, 0)
+    if orientation >= 5:
+        samples = samples.transpose(1, 2)
+    samples = samples.flip(_FLIPS.get(orientation, ())).contiguous()
+    colours = 1 if samples.shape[0] < 3 else 3
+    alpha = samples[colours:] if samples.shape[0] > colours else None
+    return Picture(samples[:colours], alpha, depth, icc, exif)

@@ -1,0 +1,31 @@
+"""Denoising networks: local ones with a declared receptive field, and a global one."""
+
+from scalewise.networks.base import (
+    Bands,
+    ConditionalDenoiser,
+    Denoiser,
+    Network,
+    parameters_of,
+    unit_of,
+)
+from scalewise.networks.local import (
+    BiasFreeConditional,
+    BiasFreeDenoiser,
+    LocalConditional,
+    spread_kernels,
+)
+from scalewise.networks.unet import UNet
+
+__all__ = [
+    "Bands",
+    "BiasFreeConditional",
+    "BiasFreeDenoiser",
+    "ConditionalDenoiser",
+    "Denoiser",
+    "LocalConditional",
+    "Network",
+    "UNet",
+    "parameters_of",
+    "spread_kernels",
+    "unit_of",
+]

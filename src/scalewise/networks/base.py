@@ -1,0 +1,135 @@
+"""The contracts of denoisers, and the scales that precondition a network told its noise level."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scalewise.errors import UsageError
+from scalewise.score import Sigma
+
+
+class Network(nn.Module):
+    """What every denoising network declares.
+
+    Attributes:
+        settings: the arguments that it was made with, plain JSON values.
+        receptive_field: side of the square of inputs that one output depends on; None if global.
+        conditional: whether it denoises details given a low-pass image.
+        told_sigma: whether it must be given the noise level (a blind network reads it off).
+        homogeneous: whether `f(a * y) = a * f(y)` for `a > 0` in evaluation mode.
+    """
+
+    receptive_field: int | None
+    conditional: ClassVar[bool] = False
+    told_sigma: ClassVar[bool] = False
+    homogeneous: ClassVar[bool] = False
+
+    def __init__(self, **settings: Any) -> None:
+        """Remember the constructor's arguments, from which `store` builds the network again."""
+        super().__init__()
+        self.settings = settings
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """Noise levels from which and to which to sample, in the units of the arrays."""
+        return 1.0, 0.01
+
+    def need(self, sigma: Sigma | None) -> Sigma:
+        """Return `sigma`, or say that this network cannot do without it."""
+        if sigma is None:
+            raise UsageError(
+                f"sigma is needed: {type(self).__name__} is told the noise level; "
+                "give it, or call the prior's denoise, which estimates it"
+            )
+        return sigma
+
+
+class Denoiser(Network):
+    """A network `(noisy, sigma) -> image`, the least-squares estimate of the clean image."""
+
+    def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
+        """Denoise images of shape (N, C, H, W); `sigma` in their units, a number or (N,)."""
+        raise NotImplementedError
+
+    def centre(self, size: tuple[int, int]) -> Tensor | float:
+        """What sampling starts around: mid-gray, unless the network knows the mean image."""
+        return 0.5
+
+
+class Bands(NamedTuple):
+    """One level's clean bands: `details` (N, 3C, h, w) and `low` (N, C, h, w)."""
+
+    details: Tensor
+    low: Tensor
+
+
+class ConditionalDenoiser(Network):
+    """A network that denoises the details of one level given the low-pass image beside them."""
+
+    conditional = True
+
+    def forward(
+        self,
+        noisy: Tensor,
+        low: Tensor,
+        sigma: Sigma | None = None,
+        noisy_low: Tensor | None = None,
+    ) -> Bands:
+        """Denoise the details of one level.
+
+        Args:
+            noisy: noisy details, shape (N, 3C, h, w).
+            low: the low-pass image, shape (N, C, h, w): clean when sampling, an estimate of it
+                when denoising.
+            sigma: noise standard deviation of `noisy` (and of `noisy_low`); a number or (N,).
+            noisy_low: the noisy low-pass image of which `low` is an estimate, when denoising.
+
+        Returns:
+            The estimated clean details, and `low`, corrected by what the details say of it where
+            the network can and `noisy_low` is given.
+        """
+        raise NotImplementedError
+
+
+def precondition(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Scales that let a network see and return values of unit size at any noise level.
+
+    `denoised = skip * noisy + out * network(inside * noisy)` (Karras et al. 2022, table 1).
+
+    Args:
+        sigma: noise level, any shape, from 0 to infinity.
+        sigma_data: root mean square of the clean, centred data.
+
+    Returns:
+        `skip`, `out` and `inside`, of the shape of `sigma`.
+    """
+    inside = (sigma**2 + sigma_data**2).rsqrt()
+    skip = (sigma_data * inside) ** 2
+    return skip, sigma_data * (1 - skip).clamp(min=0).sqrt(), inside
+
+
+def noise_features(sigma: Tensor, sigma_data: float) -> Tensor:
+    """Fourier features of `log(sigma / sigma_data)`, shape (N, 16), finite for sigma 0 and infinite.
+
+    Args:
+        sigma: one level per image, any shape of N elements.
+        sigma_data: root mean square of the clean, centred data.
+    """
+    level = (sigma.flatten() / sigma_data).clamp(1e-3, 1e3).log()
+    frequencies = torch.linspace(0.1, 0.8, 8, device=sigma.device, dtype=sigma.dtype)
+    angles = level[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def parameters_of(module: nn.Module) -> int:
+    """Count the learned numbers of a network."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def unit_of(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and floating-point type that a network's weights are on."""
+    weight = next(network.parameters())
+    return weight.device, weight.dtype

@@ -1,0 +1,170 @@
+"""A small U-Net with a global receptive field, for the low-pass image.
+
+It is told the noise level and works on data centred on their mean image: a homogeneous network
+cannot know how bright images are (`docs/architecture.md`, "The low-pass prior"). Skip and output
+scales are those of Karras et al., "Elucidating the design space of diffusion-based generative
+models", NeurIPS 2022, table 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalewise.networks.base import Denoiser, noise_features, precondition
+from scalewise.score import Sigma, per_image
+
+
+class UNet(Denoiser):
+    """Denoiser of low-pass images, told `sigma`, of global receptive field.
+
+    Args:
+        channels: C of the images.
+        size: height and width of the images that it learns, which `sample` draws.
+        width: channels of the finest scale; coarser ones have `width * m` for `m` in `multiples`.
+        multiples: one entry per scale, finest first; each scale halves the image.
+        blocks: residual blocks per scale on the way down (one more on the way up).
+        sigma_data: root mean square of the centred images.
+    """
+
+    receptive_field = None
+    told_sigma = True
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        width: int = 48,
+        multiples: tuple[int, ...] = (1, 2, 2),
+        blocks: int = 2,
+        sigma_data: float = 0.25,
+    ) -> None:
+        super().__init__(
+            channels=channels,
+            size=list(size),
+            width=width,
+            multiples=list(multiples),
+            blocks=blocks,
+            sigma_data=sigma_data,
+        )
+        self.channels, self.size, self.sigma_data = channels, tuple(size), sigma_data
+        self.register_buffer("mean", torch.full((channels, *size), 0.5))
+        embedding = 4 * width
+        self.embed = nn.Sequential(nn.Linear(16, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        widths = [width * m for m in multiples]
+        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, now = [width], width
+        for scale, wide in enumerate(widths):
+            for _ in range(blocks):
+                self.down.append(ResidualBlock(now, wide, embedding))
+                now = wide
+                skips.append(now)
+            if scale + 1 < len(widths):
+                self.down.append(nn.AvgPool2d(2))
+                skips.append(now)
+        self.middle = ResidualBlock(now, now, embedding)
+        self.attention = SelfAttention(now)
+        self.middle_out = ResidualBlock(now, now, embedding)
+        for scale, wide in reversed(list(enumerate(widths))):
+            for _ in range(blocks + 1):
+                self.up.append(ResidualBlock(now + skips.pop(), wide, embedding))
+                now = wide
+            if scale > 0:
+                self.up.append(nn.Upsample(scale_factor=2, mode="nearest"))
+        self.leave = nn.Sequential(_norm(now), nn.SiLU(), _zero(nn.Conv2d(now, channels, 3, 1, 1)))
+        self.stride = 2 ** (len(widths) - 1)
+
+    def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
+        """Denoise images.
+
+        Args:
+            noisy: shape (N, C, H, W), any H and W.
+            sigma: noise standard deviation in the units of `noisy`; a number or shape (N,).
+
+        Returns:
+            The least-squares estimate of the clean images, same shape.
+        """
+        sigma = per_image(self.need(sigma), noisy)
+        mean = self.centre(noisy.shape[-2:])
+        skip, out, inside = precondition(sigma, self.sigma_data)
+        centred = noisy - mean
+        correction = self._network(inside * centred, sigma.expand(len(noisy), 1, 1, 1))
+        return mean + skip * centred + out * correction
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """From noise that hides everything to noise that nobody sees."""
+        return 40 * self.sigma_data, 0.005 * self.sigma_data
+
+    def centre(self, size: tuple[int, int]) -> Tensor:
+        """Mean of the training images, resized where another size than theirs is asked for."""
+        if tuple(size) == self.size:
+            return self.mean[None]
+        resized = F.interpolate(self.mean[None], size, mode="bilinear", align_corners=False)
+        return resized
+
+    def _network(self, centred: Tensor, sigma: Tensor) -> Tensor:
+        height, width = centred.shape[-2:]
+        pad = (0, -width % self.stride, 0, -height % self.stride)
+        features = self.enter(F.pad(centred, pad, mode="replicate") if any(pad) else centred)
+        level = self.embed(noise_features(sigma, self.sigma_data))
+        skips = [features]
+        for layer in self.down:
+            features = layer(features, level) if isinstance(layer, ResidualBlock) else layer(features)
+            skips.append(features)
+        features = self.middle_out(self.attention(self.middle(features, level)), level)
+        for layer in self.up:
+            if isinstance(layer, ResidualBlock):
+                features = layer(torch.cat([features, skips.pop()], dim=1), level)
+            else:
+                features = layer(features)
+        return self.leave(features)[..., :height, :width]
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with group normalisation, scaled and shifted by the noise level."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = _norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.modulate = nn.Linear(embedding, 2 * outputs)
+        self.norm2, self.conv2 = _norm(outputs), _zero(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, features: Tensor, level: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) and the embedded noise level to (N, outputs, H, W)."""
+        scale, shift = self.modulate(level)[:, :, None, None].chunk(2, dim=1)
+        inner = self.conv1(F.silu(self.norm1(features)))
+        inner = self.conv2(F.silu(self.norm2(inner) * (1 + scale) + shift))
+        return self.skip(features) + inner
+
+
+class SelfAttention(nn.Module):
+    """Single-head attention over all positions of the coarsest scale."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm, self.qkv = _norm(channels), nn.Conv2d(channels, 3 * channels, 1)
+        self.out = _zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return `features` plus what the attention adds; same shape."""
+        query, key, value = self.qkv(self.norm(features)).flatten(2).transpose(1, 2).chunk(3, dim=2)
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        return features + self.out(mixed.reshape_as(features))
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    """Start a layer at zero, so that a residual branch begins as the identity."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,150 @@
+"""Noise: position-keyed Gaussian fields, levels to train with, and blind level estimation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalewise.errors import UsageError
+
+BLOCK = 32
+"""Side of the square blocks in which fields are drawn, in pixels of their own level."""
+
+
+@dataclass(frozen=True)
+class GaussianField:
+    """Standard white Gaussian noise as a function of its place, not of the order of calls.
+
+    The value at a pixel depends on (seed, sample, level, step, position) alone, so a sample is
+    the same whatever the batch, the tile, the number of workers and the device. Philox counters
+    (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) give the bits and the
+    Box-Muller formula the values, in float64 on the CPU.
+
+    Attributes:
+        seed: any integer from 0 to 2^63 - 1.
+        samples: numbers of the samples in the batch, one field each.
+        level: level of the transform that the field is for.
+        channels: C of the field.
+        size: height and width.
+        origin: position of the first pixel within the whole image, for tiles.
+    """
+
+    seed: int
+    samples: tuple[int, ...]
+    level: int
+    channels: int
+    size: tuple[int, int]
+    origin: tuple[int, int] = (0, 0)
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the field of one step, shape (len(samples), C, H, W), float32 on the CPU."""
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed must be an integer from 0 to 2^63 - 1, found {self.seed}")
+        fields = [self._field(sample, step) for sample in self.samples]
+        return torch.from_numpy(np.stack(fields))
+
+    def _field(self, sample: int, step: int) -> np.ndarray:
+        (top, left), (height, width) = self.origin, self.size
+        rows = range(top // BLOCK, -(-(top + height) // BLOCK))
+        columns = range(left // BLOCK, -(-(left + width) // BLOCK))
+        blocks = [[self._block(sample, step, row, col) for col in columns] for row in rows]
+        y, x = top - rows.start * BLOCK, left - columns.start * BLOCK
+        return np.block(blocks)[:, y : y + height, x : x + width].astype(np.float32)
+
+    def _block(self, sample: int, step: int, row: int, column: int) -> np.ndarray:
+        key = [self.seed, sample]
+        place = (self.level << 48) + (step & 0xFFFFFFFF)
+        bits = np.random.Philox(key=key, counter=[0, row, column, place])
+        half = self.channels * BLOCK * BLOCK // 2
+        uniform = (bits.random_raw(2 * half) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        radius = np.sqrt(-2 * np.log1p(-uniform[:half]))
+        angle = 2 * np.pi * uniform[half:]
+        values = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+        return values.reshape(self.channels, BLOCK, BLOCK)
+
+
+@dataclass(frozen=True)
+class LogNormalLevels:
+    """Noise levels to train with: `log sigma` is normal (Karras et al. 2022, table 1).
+
+    Attributes:
+        median: median of sigma.
+        spread: standard deviation of its logarithm.
+        low: smallest level.
+        high: largest level.
+    """
+
+    median: float
+    spread: float
+    low: float
+    high: float
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw `count` levels, shape (count,), one from each of `count` equally likely strata."""
+        places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+        normal = math.sqrt(2) * torch.erfinv((2 * places - 1).clamp(-0.999999, 0.999999))
+        return (math.log(self.median) + self.spread * normal).exp().clamp(self.low, self.high)
+
+
+def estimate_sigma(noisy: Tensor, patch: int = 8) -> Tensor:
+    """Estimate the standard deviation of white noise from each noisy image alone.
+
+    Eigenvalues of the covariance of small patches: image structure fills few directions, noise
+    all of them alike, so the largest set of small eigenvalues whose mean is their median holds
+    noise only (Chen, Zhu and Heng, "An efficient statistical method for image noise level
+    estimation", ICCV 2015).
+
+    Args:
+        noisy: shape (N, C, H, W), any H and W from 1.
+        patch: side of the patches in pixels, made smaller for tiny images.
+
+    Returns:
+        Estimated sigma per image, shape (N,), in the units of `noisy`; 0 where an image has too
+        few pixels to tell.
+    """
+    return torch.stack([_sigma_of_one(image, patch) for image in noisy.detach()])
+
+
+def _sigma_of_one(image: Tensor, patch: int) -> Tensor:
+    """Chen's estimate for one image (C, H, W)."""
+    channels, height, width = image.shape
+    patch = min(patch, max(1, min(height, width) // 3))
+    side = channels * patch**2
+    if (height - patch + 1) * (width - patch + 1) <= 2 * side:
+        return _sigma_of_small(image)
+    eigenvalues = torch.linalg.eigvalsh(_patch_covariance(image, patch)).clamp(min=0)
+    totals = eigenvalues.cumsum(0)
+    for count in range(side, 0, -1):
+        mean = totals[count - 1] / count
+        if mean <= eigenvalues[(count - 1) // 2 : count // 2 + 1].mean():
+            return mean.sqrt().to(image.dtype)
+    return eigenvalues[0].sqrt().to(image.dtype)
+
+
+def _patch_covariance(image: Tensor, patch: int) -> Tensor:
+    """Covariance of all overlapping patches, in rows of blocks so that memory stays bounded."""
+    rows_at_once = max(1, 200_000 // image.shape[2])
+    total: Tensor | float = 0.0
+    mean: Tensor | float = 0.0
+    count = 0
+    image = (image - image.mean(dim=(1, 2), keepdim=True)).cpu()
+    for top in range(0, image.shape[1] - patch + 1, rows_at_once):
+        strip = image[:, top : top + rows_at_once + patch - 1]
+        columns = torch.nn.functional.unfold(strip[None], patch)[0].double()
+        total, mean = total + columns @ columns.T, mean + columns.sum(1)
+        count += columns.shape[1]
+    mean = torch.as_tensor(mean) / count
+    return torch.as_tensor(total) / count - mean[:, None] * mean[None, :]
+
+
+def _sigma_of_small(image: Tensor) -> Tensor:
+    """Median absolute diagonal difference, for images too small for patch statistics."""
+    if min(image.shape[1:]) < 2:
+        return image.new_zeros(())
+    a, b = image[:, :-1, :-1], image[:, :-1, 1:]
+    c, d = image[:, 1:, :-1], image[:, 1:, 1:]
+    return ((a - b - c + d) / 2).abs().median() / 0.6745

@@ -1,0 +1,264 @@
+"""The factorisation: the probability of an image, one scale at a time.
+
+`p(x_0) = p(x_J) * prod_j p(details_j | x_j)` (Kadkhodaie et al., ICLR 2023, equation 5). The
+low-pass image `x_J` has a network of global receptive field, the details of each level a local one
+that sees the low-pass image beside them. Every method is a short loop over levels, from the
+coarsest to the finest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from scalewise.errors import UsageError
+from scalewise.networks import ConditionalDenoiser, Denoiser, unit_of
+from scalewise.noise import GaussianField, estimate_sigma
+from scalewise.samplers import Sampler, draw, few_steps
+from scalewise.score import Sigma, per_image, score_from_denoised
+from scalewise.wavelets import GAIN, half, merge, split
+
+Watch = Callable[[int, Tensor], None]
+"""Called with (level, x_level) as each scale is finished, coarsest first."""
+
+
+class MultiScalePrior(nn.Module):
+    """A probability distribution of images, held by one denoiser per scale.
+
+    Args:
+        low: denoiser of the low-pass image `x_J`; with no levels, of the image itself.
+        details: denoisers of the details given the low-pass image, level 1 (finest) first.
+        wavelet: the orthogonal wavelet between the scales.
+    """
+
+    def __init__(
+        self, low: Denoiser, details: Sequence[ConditionalDenoiser] = (), wavelet: str = "haar"
+    ) -> None:
+        super().__init__()
+        self.low, self.details, self.wavelet = low, nn.ModuleList(details), wavelet
+
+    @property
+    def levels(self) -> int:
+        """Number of wavelet levels J."""
+        return len(self.details)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images: 1 for grayscale, 3 for RGB."""
+        return int(self.low.settings["channels"])
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of the images that `sample` draws when not told; None if unknown."""
+        low = self.low.settings.get("size")
+        return None if low is None else (low[0] << self.levels, low[1] << self.levels)
+
+    @property
+    def told_sigma(self) -> bool:
+        """Whether any of the networks is told the noise level."""
+        return any(network.told_sigma for network in [self.low, *self.details])
+
+    @property
+    def coarser(self) -> MultiScalePrior:
+        """The prior of the low-pass image `x_1`: the same networks without the finest level."""
+        return MultiScalePrior(self.low, list(self.details)[1:], self.wavelet)
+
+    def denoise(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
+        """Return the least-squares estimate of the images, `E[x | noisy]`.
+
+        Args:
+            noisy: images plus white Gaussian noise, shape (N, C, H, W), any H and W.
+            sigma: noise standard deviation in the units of `noisy` ([0, 1] intensities), a number
+                or shape (N,). Blind networks do without; where a network is told and no level is
+                given, it is estimated from each image.
+
+        Returns:
+            The denoised images, same shape; not clipped.
+        """
+        noisy = self._checked(noisy, "noisy")
+        if sigma is None and self.told_sigma:
+            sigma = estimate_sigma(noisy)
+        height, width = noisy.shape[-2:]
+        clean = self._denoise(mirror_to_multiple(noisy, 1 << self.levels), sigma)
+        return clean[..., :height, :width]
+
+    def _denoise(self, noisy: Tensor, sigma: Sigma | None) -> Tensor:
+        """`E[x_0 | noisy]` from `E[x_1 | noisy]` and the noisy details, down to `x_J`."""
+        if self.levels == 0:
+            return self.low(noisy, sigma)
+        noisy_low, noisy_details = split(noisy, self.wavelet)
+        sigma = None if sigma is None else GAIN * per_image(sigma, noisy).flatten()
+        low = self.coarser._denoise(noisy_low, sigma)
+        bands = self.details[0](noisy_details, low, sigma, noisy_low)
+        return merge(bands.low, bands.details, self.wavelet)
+
+    def score(self, noisy: Tensor, sigma: Sigma) -> Tensor:
+        """Return `grad log p_sigma(noisy)`, from the denoiser by Tweedie's formula.
+
+        Args:
+            noisy: shape (N, C, H, W).
+            sigma: noise standard deviation, above 0, in the units of `noisy`.
+        """
+        return score_from_denoised(noisy, self.denoise(noisy, sigma), sigma)
+
+    @torch.no_grad()
+    def upscale(
+        self,
+        small: Tensor,
+        factor: int = 2,
+        samples: int = 1,
+        seed: int = 0,
+        sampler: Sampler = few_steps,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        """Draw sharp images whose low-pass image is the given one: `x_0 ~ p(x_0 | x_j)`.
+
+        Args:
+            small: images in [0, 1], shape (N, C, H, W).
+            factor: 2, 4, ... up to `2 ** levels`.
+            samples: how many to draw of each image.
+            seed: sample `i` of a seed is the same whatever else is drawn.
+            sampler: how to draw, `few_steps` or `paper_ascent` of `samplers`.
+            watch: called as each scale is finished.
+
+        Returns:
+            Shape (samples, N, C, factor * H, factor * W); not clipped, so that their low-pass
+            images equal `small` to float precision.
+        """
+        small = self._checked(small, "small")
+        level = self._levels_of(factor)
+        batches = [
+            self._refine(small, level, (sample,) * len(small), seed, sampler, watch)
+            for sample in range(samples)
+        ]
+        return torch.stack(batches)
+
+    @torch.no_grad()
+    def upscale_mean(self, small: Tensor, factor: int = 2) -> Tensor:
+        """Return the least-squares estimate of the sharp images, `E[x_0 | x_j]`.
+
+        Args:
+            small: images in [0, 1], shape (N, C, H, W).
+            factor: 2, 4, ... up to `2 ** levels`.
+
+        Returns:
+            Shape (N, C, factor * H, factor * W). One network call per level; blind networks,
+            which cannot be told that there is no measurement, average 16 samples.
+        """
+        low = self._checked(small, "small")
+        level = self._levels_of(factor)
+        if not all(network.told_sigma for network in self.details[:level]):
+            return self.upscale(small, factor, samples=16).mean(0)
+        for network in reversed(self.details[:level]):
+            nothing = torch.zeros_like(low).repeat(1, 3, 1, 1)
+            low = merge(low, network(nothing, low, math.inf).details, self.wavelet)
+        return low
+
+    @torch.no_grad()
+    def sample(
+        self,
+        count: int,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+        sampler: Sampler = few_steps,
+        batch: int = 64,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        """Draw images from scratch: `x_J ~ p(x_J)`, then the details of each level given it.
+
+        Args:
+            count: how many.
+            seed: sample `i` of a seed is the same whatever the count and the batch.
+            size: height and width; those of the training images by default.
+            sampler: how to draw, `few_steps` or `paper_ascent` of `samplers`.
+            batch: how many to draw at a time.
+            watch: called as each scale of a batch is finished.
+
+        Returns:
+            Shape (count, C, H, W); not clipped.
+        """
+        size = size or self.size
+        if size is None:
+            raise UsageError("size is needed: this model does not say which it learnt")
+        images = []
+        for first in range(0, count, batch):
+            keys = tuple(range(first, min(count, first + batch)))
+            low_size = (half(size[0], self.levels), half(size[1], self.levels))
+            noise = self._noise(keys, self.levels + 1, self.channels, low_size, seed)
+            low = draw(self.low, noise, sampler(self.low), self.low.centre(low_size))
+            if watch:
+                watch(self.levels, low)
+            images.append(self._refine(low, self.levels, keys, seed, sampler, watch))
+        return torch.cat(images)[..., : size[0], : size[1]]
+
+    def _refine(
+        self,
+        low: Tensor,
+        level: int,
+        keys: tuple[int, ...],
+        seed: int,
+        sampler: Sampler,
+        watch: Watch | None,
+    ) -> Tensor:
+        """Draw the details of levels `level` to 1 and merge each: `x_{j-1} ~ p(x_{j-1} | x_j)`."""
+        for j in range(level, 0, -1):
+            network = self.details[j - 1]
+
+            def denoise(noisy: Tensor, sigma: Tensor, network=network, low=low) -> Tensor:
+                return network(noisy, low, sigma).details
+
+            noise = self._noise(keys, j, 3 * self.channels, low.shape[-2:], seed)
+            low = merge(low, draw(denoise, noise, sampler(network)), self.wavelet)
+            if watch:
+                watch(j - 1, low)
+        return low
+
+    def _noise(
+        self, keys: tuple[int, ...], level: int, channels: int, size: tuple[int, int], seed: int
+    ) -> Callable[[int], Tensor]:
+        """Position-keyed noise of one level, on the device and in the type of the weights."""
+        field = GaussianField(seed, keys, level, channels, tuple(size))
+        device, dtype = unit_of(self)
+        return lambda step: field(step).to(device, dtype)
+
+    def _checked(self, images: Tensor, name: str) -> Tensor:
+        """Images on the device of the weights, or a sentence that says what is wrong with them."""
+        if images.ndim != 4 or images.shape[1] != self.channels or 0 in images.shape:
+            raise UsageError(
+                f"{name} must have shape (N, {self.channels}, H, W) with H and W from 1, found "
+                f"{tuple(images.shape)}; scalewise.images.to_channels converts gray and RGB"
+            )
+        if not torch.isfinite(images).all():
+            raise UsageError(f"{name} holds NaN or infinite values; replace them first")
+        return images.to(*unit_of(self))
+
+    def _levels_of(self, factor: int) -> int:
+        """Number of levels that a factor spans."""
+        level = factor.bit_length() - 1
+        if factor < 2 or factor != 1 << level or level > self.levels:
+            known = ", ".join(str(1 << j) for j in range(1, self.levels + 1)) or "none"
+            raise UsageError(
+                f"factor must be a power of two that the model's {self.levels} levels span "
+                f"({known}), found {factor}"
+            )
+        return level
+
+
+def mirror_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Extend images below and to the right, by mirroring, to sides that `multiple` divides.
+
+    The last pixel is not repeated, so white noise stays white within each 2x2 block. Any size
+    from 1x1 can be extended.
+    """
+    for axis in (-2, -1):
+        length = images.shape[axis]
+        if length % multiple:
+            places = torch.arange(length + -length % multiple, device=images.device)
+            period = max(1, 2 * length - 2)
+            places = places % period
+            places = torch.where(places < length, places, period - places)
+            images = images.index_select(axis, places)
+    return images

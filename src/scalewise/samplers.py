@@ -1,0 +1,187 @@
+"""Noise schedules, the one sampling loop, and the step rules that it runs.
+
+`draw` knows nothing of scales or images: a step rule says at which noise level to begin, how to
+move from one noisy state to the next given the denoised one, and when to stop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from scalewise.errors import UsageError
+from scalewise.networks import Network
+from scalewise.score import per_image, residual_sigma
+
+Noise = Callable[[int], Tensor]
+"""Maps a step to a standard Gaussian field of shape (N, C, H, W), on the denoiser's device."""
+
+Watch = Callable[[int, Tensor, Tensor], None]
+"""Called with (step, noisy, denoised) after every call of the network."""
+
+
+class StepRule(Protocol):
+    """How a sampler moves. A rule holds settings only; `memory` is what a run remembers."""
+
+    @property
+    def start(self) -> float:
+        """First noise level."""
+
+    def finished(self, step: int, sigma: Tensor) -> Tensor:
+        """Tell, per image (N,), whether the denoised state of this step is the sample."""
+
+    def move(
+        self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Return the next noisy state, its noise levels (N,), and what to remember."""
+
+
+def draw(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    noise: Noise,
+    rule: StepRule,
+    centre: Tensor | float = 0.0,
+    watch: Watch | None = None,
+) -> Tensor:
+    """Draw samples from the distribution that a denoiser holds.
+
+    Args:
+        denoise: maps (noisy, sigma of shape (N,)) to the least-squares clean estimate.
+        noise: standard Gaussian field of each step.
+        rule: where to begin, how to move, when to stop.
+        centre: what the first noisy state is centred on.
+        watch: called after every step.
+
+    Returns:
+        The samples, of the shape that `noise` gives.
+    """
+    field = noise(0)
+    noisy = sample = centre + rule.start * field
+    sigma = torch.full((len(field),), rule.start, dtype=field.dtype, device=field.device)
+    done, memory = torch.zeros_like(sigma, dtype=torch.bool), None
+    for step in count():
+        clean = denoise(noisy, sigma)
+        if watch:
+            watch(step, noisy, clean)
+        sample = torch.where(done.view(-1, 1, 1, 1), sample, clean)
+        done = done | rule.finished(step, sigma)
+        if bool(done.all()):
+            break
+        noisy, sigma, memory = rule.move(step, noisy, clean, sigma, memory, noise)
+    return sample
+
+
+def karras_schedule(steps: int, high: float, low: float, rho: float = 7.0) -> list[float]:
+    """Noise levels from `high` to `low`, denser at the end (Karras et al. 2022, equation 5).
+
+    Args:
+        steps: number of levels, from 1.
+        high: first level.
+        low: last level, above 0.
+        rho: how much denser.
+    """
+    if steps < 1 or not 0 < low <= high:
+        raise UsageError(
+            "a noise schedule needs steps >= 1 and 0 < low <= high, "
+            f"found steps={steps}, low={low}, high={high}"
+        )
+    first, last = high ** (1 / rho), low ** (1 / rho)
+    ramp = [step / max(1, steps - 1) for step in range(steps)]
+    return [(first + place * (last - first)) ** rho for place in ramp]
+
+
+@dataclass(frozen=True)
+class Multistep:
+    """Second-order multistep solver of the probability flow, one network call per step.
+
+    Deterministic after the first noise: DPM-Solver++(2M) (Lu et al. 2022, algorithm 2) on the
+    schedule of Karras et al.
+
+    Attributes:
+        start: first noise level.
+        end: last noise level, whose denoised state is the sample.
+        steps: number of calls of the network.
+        rho: density of the schedule at its end.
+    """
+
+    start: float
+    end: float
+    steps: int = 20
+    rho: float = 7.0
+
+    def finished(self, step: int, sigma: Tensor) -> Tensor:
+        """All images end together, at the last level of the schedule."""
+        return torch.full_like(sigma, step + 1 >= self.steps, dtype=torch.bool)
+
+    def move(
+        self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Step towards the denoised state, extrapolated from this and the previous one."""
+        levels = karras_schedule(self.steps, self.start, self.end, self.rho)
+        now, then = levels[step], levels[step + 1]
+        aim = clean
+        if memory is not None:
+            weight = 0.5 * math.log(now / then) / math.log(levels[step - 1] / now)
+            aim = clean + weight * (clean - memory)
+        return aim + (then / now) * (noisy - aim), torch.full_like(sigma, then), clean
+
+
+@dataclass(frozen=True)
+class StochasticAscent:
+    """The paper's stochastic ascent of the score.
+
+    The noise level is read off the network's own residual; each step goes a fraction `h_t` of
+    the way to the denoised state and adds noise so that the level falls by `1 - beta * h_t`
+    (Kadkhodaie and Simoncelli, NeurIPS 2021, algorithm 1; Kadkhodaie et al., ICLR 2023,
+    algorithm 1).
+
+    Attributes:
+        start: first noise level.
+        end: noise level at which to stop.
+        h: first step size; step `t` has `h t / (1 + h (t - 1))`.
+        beta: 1 adds no noise; the smaller, the more stochastic.
+        limit: number of steps at which to stop at the latest.
+    """
+
+    start: float
+    end: float
+    h: float = 0.01
+    beta: float = 0.5
+    limit: int = 20_000
+
+    def finished(self, step: int, sigma: Tensor) -> Tensor:
+        """An image ends when its own noise level has come down to `end`."""
+        return (sigma <= self.end) | (step + 1 >= self.limit)
+
+    def move(
+        self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Go up the score by `h_t` and put back noise."""
+        h = self.h * (step + 1) / (1 + self.h * step)
+        level = residual_sigma(noisy, clean)
+        kept = (1 - self.beta * h) ** 2
+        gamma = per_image(level * math.sqrt(kept - (1 - h) ** 2), noisy)
+        following = noisy + h * (clean - noisy) + gamma * noise(step + 1)
+        return following, level * math.sqrt(kept), None
+
+
+Sampler = Callable[[Network], StepRule]
+"""Chooses the step rule for a network, from its range of noise levels."""
+
+
+def few_steps(network: Network) -> StepRule:
+    """The default: 40 second-order steps for images, 12 for details given a low-pass image."""
+    start, end = network.sigma_range
+    return Multistep(start, end, steps=12 if network.conditional else 40)
+
+
+def paper_ascent(network: Network) -> StepRule:
+    """The paper's stochastic ascent, with its `h` and `beta` for low-pass images and details."""
+    start, end = network.sigma_range
+    return StochasticAscent(start, end, h=0.01, beta=0.5 if network.conditional else 0.01)

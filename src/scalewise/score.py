@@ -1,0 +1,44 @@
+"""Denoiser, residual and score are one function seen three ways; Tweedie's formula stands here.
+
+For `noisy = clean + sigma * z` with white Gaussian `z`, the least-squares denoiser obeys
+`E[clean | noisy] = noisy + sigma^2 * grad log p_sigma(noisy)` (Robbins 1956, Miyasawa 1961;
+Kadkhodaie et al., ICLR 2023, equation 2).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Sigma = float | Tensor
+"""A noise standard deviation: a number, a 0-d tensor, or one value per image, shape (N,)."""
+
+
+def per_image(sigma: Sigma, like: Tensor) -> Tensor:
+    """Shape a noise level to broadcast over `like`: (1, 1, 1, 1), or (N, 1, 1, 1) for (N,)."""
+    return torch.as_tensor(sigma, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
+
+
+def score_from_denoised(noisy: Tensor, denoised: Tensor, sigma: Sigma) -> Tensor:
+    """Return `grad log p_sigma(noisy) = (denoised - noisy) / sigma^2`.
+
+    Args:
+        noisy: shape (N, C, H, W).
+        denoised: the least-squares denoised `noisy`, same shape.
+        sigma: noise standard deviation, in the units of `noisy`.
+    """
+    return (denoised - noisy) / per_image(sigma, noisy) ** 2
+
+
+def denoised_from_score(noisy: Tensor, score: Tensor, sigma: Sigma) -> Tensor:
+    """Return `E[clean | noisy] = noisy + sigma^2 * score`; the inverse of `score_from_denoised`."""
+    return noisy + per_image(sigma, noisy) ** 2 * score
+
+
+def residual_sigma(noisy: Tensor, denoised: Tensor) -> Tensor:
+    """Noise level read off a denoiser's own residual, shape (N,).
+
+    The root mean square of `noisy - denoised` per image (Kadkhodaie and Simoncelli 2021,
+    equation 7), which a blind network needs no other level than.
+    """
+    return (noisy - denoised).square().mean(dim=(1, 2, 3)).sqrt()
