@@ -14,6 +14,7 @@ from scalewise.networks.local import (
     LocalConditional,
     spread_kernels,
 )
+from scalewise.networks.probe import probe_receptive_field
 from scalewise.networks.unet import UNet
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Network",
     "UNet",
     "parameters_of",
+    "probe_receptive_field",
     "spread_kernels",
     "unit_of",
 ]

@@ -1,0 +1,22 @@
+"""Model folders: `config.json`, `model.safetensors` and a model card; nothing executable."""
+
+from scalewise.store.card import card, summary
+from scalewise.store.config import FORMAT_VERSION, NETWORKS, ModelConfig, NetworkConfig
+from scalewise.store.folders import check_folder, load, read_config, save
+from scalewise.store.names import packaged, pick_device, resolve
+
+__all__ = [
+    "FORMAT_VERSION",
+    "NETWORKS",
+    "ModelConfig",
+    "NetworkConfig",
+    "card",
+    "check_folder",
+    "load",
+    "packaged",
+    "pick_device",
+    "read_config",
+    "resolve",
+    "save",
+    "summary",
+]

@@ -1,0 +1,270 @@
+"""The schema of `config.json`, and the prior that it describes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    JsonValue,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from scalewise.errors import ScalewiseError
+from scalewise.networks import (
+    BiasFreeConditional,
+    BiasFreeDenoiser,
+    ConditionalDenoiser,
+    Denoiser,
+    LocalConditional,
+    Network,
+    UNet,
+)
+from scalewise.prior import MultiScalePrior
+from scalewise.wavelets import filters, is_haar
+
+FORMAT_VERSION = 1
+"""Version of the folder format that this Scalewise writes, and the newest that it reads."""
+
+NETWORKS: dict[str, type[Network]] = {
+    "unet": UNet,
+    "bias-free-denoiser": BiasFreeDenoiser,
+    "bias-free-conditional": BiasFreeConditional,
+    "local-conditional": LocalConditional,
+}
+"""Names of networks in `config.json`."""
+
+N = TypeVar("N", bound=Network)
+
+
+class NetworkConfig(BaseModel):
+    """One network.
+
+    Attributes:
+        kind: a name of `NETWORKS`.
+        settings: arguments of its constructor.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    settings: dict[str, JsonValue]
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in NETWORKS:
+            raise ValueError(f"expected one of {', '.join(NETWORKS)}")
+        return kind
+
+
+class ModelConfig(BaseModel):
+    """What `config.json` says of a model.
+
+    Attributes:
+        format_version: version of the folder format.
+        name: short name of the model.
+        channels: channels of the images.
+        levels: number of wavelet levels J.
+        wavelet: the orthogonal wavelet between the scales.
+        value_range: intensities that mean black and white.
+        color_space: what the channels are.
+        low: the network of the low-pass image.
+        details: the networks of the details, level 1 (finest) first.
+        description: one or two sentences for the model card.
+        training: how it was made, free JSON; the card shows `data` (name, counts, license) and
+            `recipe` in places of their own.
+        scores: what was measured, free JSON.
+        license: licence of the weights, an identifier as on the Hugging Face hub.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    channels: PositiveInt
+    levels: int
+    wavelet: str = "haar"
+    value_range: tuple[float, float] = (0.0, 1.0)
+    color_space: Literal["gray", "sRGB", "other"]
+    low: NetworkConfig
+    details: list[NetworkConfig]
+    description: str = ""
+    training: dict[str, JsonValue] = {}
+    scores: dict[str, JsonValue] = {}
+    license: str = "other"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if self.levels != len(self.details):
+            raise ValueError(
+                f"levels is {self.levels}, but details lists {len(self.details)} networks"
+            )
+        if self.value_range != (0.0, 1.0):
+            raise ValueError(f"value_range must be [0, 1], found {list(self.value_range)}")
+        return self
+
+    def to_json(self) -> str:
+        """Return the text of `config.json`; NaN and infinite numbers become null."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def describe(prior: MultiScalePrior, **facts: Any) -> ModelConfig:
+    """Describe a prior.
+
+    Args:
+        prior: made of networks that `NETWORKS` names.
+        facts: `name`, `description`, `training`, `scores` and `license` of `ModelConfig`.
+
+    Raises:
+        ScalewiseError: a network has no name, or the facts are not JSON.
+    """
+    spaces = {1: "gray", 3: "sRGB"}
+    low, *details = [_entry(network) for network in (prior.low, *prior.details)]
+    fields = {
+        "format_version": FORMAT_VERSION,
+        "channels": prior.channels,
+        "levels": prior.levels,
+        "wavelet": prior.wavelet,
+        "color_space": spaces.get(prior.channels, "other"),
+        "low": low,
+        "details": details,
+    }
+    return _explained(lambda: ModelConfig.model_validate(fields | facts), "model description")
+
+
+def parse_config(text: str, source: str) -> ModelConfig:
+    """Check the text of a `config.json`.
+
+    Args:
+        text: the text.
+        source: name of the file, for messages.
+
+    Raises:
+        ScalewiseError: it is not JSON, of a newer version, or breaks the schema.
+    """
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ScalewiseError(f"{source}: not valid JSON ({error}); restore the file") from error
+    version = fields.get("format_version") if isinstance(fields, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise ScalewiseError(
+            f"{source}: not the config of a Scalewise model: expected format_version "
+            f"{FORMAT_VERSION}, found {version!r}; give a folder that Scalewise wrote"
+        )
+    if version > FORMAT_VERSION:
+        raise ScalewiseError(
+            f"{source}: made by a newer Scalewise (format_version {version}, this one reads up "
+            f"to {FORMAT_VERSION}); upgrade with: pip install --upgrade scalewise"
+        )
+    return _explained(lambda: ModelConfig.model_validate(fields), source)
+
+
+def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
+    """Build the prior that a config describes, on PyTorch's meta device: without memory.
+
+    Args:
+        config: what to build.
+        source: name of the file, for messages.
+
+    Raises:
+        ScalewiseError: settings that a network does not take, channels that disagree, a network
+            in the wrong place, or an unknown wavelet.
+    """
+    if not is_haar(config.wavelet):
+        filters(config.wavelet)
+    with torch.device("meta"):
+        low = _network(config.low, Denoiser, f"{source}: low")
+        details = [
+            _network(part, ConditionalDenoiser, f"{source}: details of level {level}")
+            for level, part in enumerate(config.details, start=1)
+        ]
+        prior = MultiScalePrior(low, details, config.wavelet)
+    for place, network in zip(places(config), (low, *details), strict=True):
+        found = network.settings["channels"]
+        if found != config.channels:
+            raise ScalewiseError(
+                f"{source}: channels is {config.channels}, but the network of {place} has "
+                f"{found}; restore the file"
+            )
+    return prior
+
+
+def places(config: ModelConfig) -> list[str]:
+    """Names of the scales: the low-pass image, then the details from level 1."""
+    details = [f"details of level {level}" for level in range(1, config.levels + 1)]
+    return ["low-pass image" if config.levels else "image", *details]
+
+
+def _entry(network: torch.nn.Module) -> dict[str, Any]:
+    names = {made: name for name, made in NETWORKS.items()}
+    if type(network) not in names or not isinstance(network, Network):
+        raise ScalewiseError(
+            f"a network of type {type(network).__name__} cannot be saved; expected one of "
+            f"{', '.join(made.__name__ for made in names)}"
+        )
+    return {"kind": names[type(network)], "settings": json.loads(json.dumps(network.settings))}
+
+
+def _network(part: NetworkConfig, role: type[N], where: str) -> N:
+    """One network on the current device, its settings checked against its constructor."""
+    made = NETWORKS[part.kind]
+    schema = _schema(made)
+    if not issubclass(made, role):
+        fitting = [name for name, kind in NETWORKS.items() if issubclass(kind, role)]
+        raise ScalewiseError(
+            f"{where}: a network of kind {part.kind!r} cannot stand here; expected one of "
+            f"{', '.join(fitting)}"
+        )
+    settings = _explained(lambda: schema.model_validate(part.settings), f"{where}: settings")
+    try:
+        return made(**settings.model_dump(exclude_unset=True))
+    except Exception as error:  # torch raises a dozen types on impossible sizes
+        raise ScalewiseError(
+            f"{where}: settings {part.settings} do not make a {part.kind} network: {error}"
+        ) from error
+
+
+@cache
+def _schema(network: type[Network]) -> type[BaseModel]:
+    """The arguments of a network's constructor as a schema."""
+    hints = get_type_hints(network.__init__)
+    fields: dict[str, Any] = {
+        name: (hints[name], ... if argument.default is argument.empty else argument.default)
+        for name, argument in inspect.signature(network).parameters.items()
+    }
+    strict = ConfigDict(extra="forbid", allow_inf_nan=False)
+    return create_model(network.__name__, __config__=strict, **fields)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _explained(validate: Callable[[], M], source: str) -> M:
+    """Run a validation, and tell its first complaint in one sentence."""
+    try:
+        return validate()
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ScalewiseError(
+                f"{source}: unknown field {field!r}; remove it, or upgrade Scalewise"
+            ) from error
+        if first["type"] == "missing":
+            raise ScalewiseError(f"{source}: field {field!r} is missing; restore it") from error
+        message = first["msg"].removeprefix("Value error, ")
+        found = f", found {first['input']!r:.80}" if field else ""
+        about = f"field {field!r} is wrong: " if field else ""
+        raise ScalewiseError(f"{source}: {about}{message}{found}") from error

@@ -1,0 +1,225 @@
+"""Writing and reading model folders, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import safetensors.torch
+import torch
+from pydantic import JsonValue
+from safetensors import SafetensorError
+from torch import Tensor
+
+from scalewise.errors import ScalewiseError
+from scalewise.prior import MultiScalePrior
+from scalewise.store.card import card
+from scalewise.store.config import ModelConfig, build, describe, parse_config
+from scalewise.store.names import CARD, CONFIG, WEIGHTS, pick_device, resolve
+
+
+def save(
+    prior: MultiScalePrior,
+    folder: str | Path,
+    *,
+    name: str | None = None,
+    description: str = "",
+    training: dict[str, JsonValue] | None = None,
+    scores: dict[str, JsonValue] | None = None,
+    license: str = "other",
+    dtype: Literal["float32", "float16"] = "float32",
+    force: bool = False,
+) -> ModelConfig:
+    """Write a prior to a model folder, whole or not at all.
+
+    Args:
+        prior: what to save, on any device.
+        folder: where; its parent must exist.
+        name: short name of the model; that of the folder by default.
+        description: one or two sentences for the model card.
+        training: how it was made, free JSON; see `ModelConfig`.
+        scores: what was measured, free JSON.
+        license: licence of the weights, an identifier as on the Hugging Face hub.
+        dtype: float16 stores convolutions and matrices in half the space; `load` gives float32.
+        force: overwrite a model that is there already; other files in its folder stay.
+
+    Returns:
+        What was written as `config.json`.
+
+    Raises:
+        ScalewiseError: something stands in the way, the weights are not finite, or the folder
+            cannot be written.
+    """
+    path = Path(folder)
+    check_folder(path, force)
+    config = describe(
+        prior,
+        name=name or path.resolve().name,
+        description=description,
+        training=training or {},
+        scores=scores or {},
+        license=license,
+    )
+    files = {
+        WEIGHTS: safetensors.torch.save(_packed(prior, dtype), metadata={"format": "pt"}),
+        CONFIG: config.to_json().encode(),
+        CARD: card(config).encode(),
+    }
+    _write_whole(path, files)
+    return config
+
+
+def load(name: str | Path, device: str = "auto") -> MultiScalePrior:
+    """Load a prior, in evaluation mode and float32.
+
+    Args:
+        name: a model folder, the name of a packaged model, or a hub id `owner/name`.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        ScalewiseError: nothing has that name, or the folder's files are missing, damaged, made
+            by a newer Scalewise, or disagree.
+    """
+    place = pick_device(device)
+    folder = resolve(name)
+    prior = build(read_config(folder), str(folder / CONFIG))
+    weights = _read_weights(folder / WEIGHTS, prior.state_dict())
+    prior.load_state_dict(weights, assign=True)
+    return prior.to(place).eval()
+
+
+def read_config(folder: str | Path) -> ModelConfig:
+    """Read and check the `config.json` of a model folder.
+
+    Raises:
+        ScalewiseError: it is missing, not JSON, of a newer version, or breaks the schema.
+    """
+    file = Path(folder) / CONFIG
+    try:
+        text = _read(file).decode()
+    except UnicodeDecodeError as error:
+        raise ScalewiseError(f"{file}: not valid JSON ({error}); restore the file") from error
+    return parse_config(text, str(file))
+
+
+def check_folder(folder: str | Path, force: bool = False) -> None:
+    """Check before long work that a model can be saved.
+
+    Args:
+        folder: where; it may exist if it holds nothing but hidden entries.
+        force: it may hold a model.
+
+    Raises:
+        ScalewiseError: the parent is missing or not writable, a file or a folder of other things
+            is there, or a model and `force` is false.
+    """
+    path = Path(folder)
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        raise ScalewiseError(f"{path}: folder {parent} does not exist; create it first")
+    if path.exists() and not path.is_dir():
+        raise ScalewiseError(f"{path}: is a file; a model is a folder, give another name")
+    if not os.access(path if path.is_dir() else parent, os.W_OK):
+        raise ScalewiseError(f"{path}: cannot be written there; choose a writable folder")
+    if not path.is_dir() or all(entry.name.startswith(".") for entry in path.iterdir()):
+        return
+    if not _holds_model(path):
+        raise ScalewiseError(
+            f"{path}: exists and holds something other than a Scalewise model; give another name"
+        )
+    if not force:
+        raise ScalewiseError(f"{path}: a model is there already; give --force to overwrite it")
+
+
+def _holds_model(folder: Path) -> bool:
+    """Tell whether a folder's config is Scalewise's, of whatever version."""
+    import json
+
+    try:
+        fields = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(fields, dict) and {"format_version", "low", "details"} <= fields.keys()
+
+
+def _packed(prior: MultiScalePrior, dtype: str) -> dict[str, Tensor]:
+    """Weights as they are stored: contiguous, on the CPU, vectors always in float32."""
+    packed = {}
+    for name, tensor in prior.state_dict().items():
+        stored = torch.float16 if dtype == "float16" and tensor.ndim > 1 else torch.float32
+        packed[name] = tensor.detach().to("cpu", stored, copy=True).contiguous()
+        if not bool(packed[name].isfinite().all()):
+            raise ScalewiseError(
+                f"weights {name!r} hold values that are NaN, infinite or too large for "
+                f"{stored}; the model is not saved"
+            )
+    return packed
+
+
+def _read_weights(file: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in float32, checked against the names and shapes that the config asks for."""
+    try:
+        found = safetensors.torch.load(_read(file))
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise ScalewiseError(
+            f"{file}: damaged or truncated ({error}); copy or download the model again"
+        ) from error
+    for problem, names in (
+        ("lacks", expected.keys() - found.keys()),
+        ("holds the unexpected", found.keys() - expected.keys()),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ScalewiseError(
+                f"{file}: {problem} tensor {min(names)!r}{more}; it does not belong to the "
+                f"{CONFIG} beside it, copy both from the same model"
+            )
+    for name, tensor in found.items():
+        shape = tuple(expected[name].shape)
+        if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+            raise ScalewiseError(
+                f"{file}: tensor {name!r} should have shape {shape} and hold floats, found "
+                f"{tuple(tensor.shape)} of {tensor.dtype}; it does not belong to the {CONFIG} "
+                "beside it"
+            )
+        if not bool(tensor.isfinite().all()):
+            raise ScalewiseError(
+                f"{file}: tensor {name!r} holds NaN or infinite values; the model is broken, "
+                "train or download it again"
+            )
+    return {name: tensor.to(torch.float32, copy=True) for name, tensor in found.items()}
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise ScalewiseError(
+            f"{file.parent}: {file.name} is missing; a model folder holds {CONFIG} and {WEIGHTS}"
+        ) from error
+    except OSError as error:
+        raise ScalewiseError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def _write_whole(folder: Path, files: dict[str, bytes]) -> None:
+    """Write all files into a hidden folder beside it, then move that, or each file, into place."""
+    part = folder.resolve().parent / f".{folder.name}.{secrets.token_hex(8)}.part"
+    try:
+        part.mkdir()
+        for name, content in files.items():
+            with (part / name).open("xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        if not folder.exists():
+            part.rename(folder)
+            return
+        for name in files:
+            (part / name).replace(folder / name)
+    except OSError as error:
+        raise ScalewiseError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
