@@ -1,0 +1,176 @@
+"""One level in training: its network, running average, optimiser, and the loop over steps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scalewise.data import ImageSet
+from scalewise.training.files import load_state, save_state
+from scalewise.training.objectives import Objective, draw_batch
+from scalewise.training.recipe import Recipe
+
+VALIDATION_IMAGES = 48
+_VALIDATION_STEP = 2**31
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of steps of one level, planned before it runs.
+
+    Attributes:
+        level: from 1 (finest); `levels + 1` is the low-pass image.
+        first: step at which it starts.
+        last: step at which it ends.
+        falling: whether the learning rate falls to zero in it.
+    """
+
+    level: int
+    first: int
+    last: int
+    falling: bool = False
+
+    def rate(self, step: int, warmup: int) -> float:
+        """Learning rate at a step, over its peak."""
+        rise = min(1.0, (step + 1) / max(1, warmup))
+        fall = (self.last - step) / (self.last - self.first) if self.falling else 1.0
+        return rise * fall
+
+
+@dataclass
+class LevelState:
+    """What a level knows; `loss` and `average` are None where the machine is not the writer."""
+
+    step: int = 0
+    best: float = math.inf
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class LevelTrainer:
+    """Trains one level's network.
+
+    Random numbers of a step depend on (seed, level, step, rank) alone, so that a run that was
+    interrupted goes on as if it had not been.
+
+    Args:
+        objective: loss, with the network that it trains.
+        images: training set.
+        validation: validation set.
+        recipe: of the run.
+        device: where to train.
+        rank: number of this process under `torchrun`.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        images: ImageSet,
+        validation: ImageSet,
+        recipe: Recipe,
+        device: torch.device,
+        rank: int = 0,
+    ) -> None:
+        self.objective, self.images, self.recipe = objective.to(device), images, recipe
+        self.device, self.rank, self.level = device, rank, objective.level
+        self.low = objective.level > recipe.levels
+        self.network = objective.network
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.best = copy.deepcopy(self.average.state_dict())
+        self.state = LevelState()
+        self.rate = recipe.low_learning_rate if self.low else recipe.learning_rate
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), self.rate, (0.9, 0.99), weight_decay=recipe.weight_decay
+        )
+        self.loss: nn.Module = objective
+        if torch.distributed.is_initialized():
+            self.loss = nn.parallel.DistributedDataParallel(objective)
+        if device.type == "cuda":
+            self.loss.compile()
+        count = min(VALIDATION_IMAGES, 4 * len(validation))
+        self.held_out = draw_batch(
+            validation, recipe, self.level, count, self._generator(_VALIDATION_STEP)
+        ).to(device)
+
+    def run(self, segment: Segment, after_step: Callable[[float], None]) -> None:
+        """Train from the present step to the end of a segment; `after_step` is told the loss."""
+        self.network.train()
+        while self.state.step < segment.last:
+            step = self.state.step
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.rate * segment.rate(step, self.recipe.warmup)
+            generator = self._generator(step)
+            count = self.recipe.low_batch if self.low else self.recipe.batch
+            batch = draw_batch(self.images, self.recipe, self.level, count, generator)
+            loss = self._descend(batch.to(self.device, non_blocking=True), generator)
+            self.state.step += 1
+            self._update_average()
+            after_step(loss)
+
+    def _descend(self, batch: Tensor, generator: torch.Generator) -> float:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss = self.loss(batch, generator)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Power-law running average of the weights (Karras et al. 2024, equation 127)."""
+        weight = min(1.0, (self.recipe.average + 1) / self.state.step)
+        for mean, now in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            mean.lerp_(now, weight)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Loss and PSNR (dB) of the averaged network on held-out images, remembered if best."""
+        live, self.objective.network = self.objective.network, self.average
+        try:
+            loss = float(
+                np.mean([
+                    self.objective(self.held_out, self._generator(_VALIDATION_STEP + turn)).item()
+                    for turn in range(1, 4)
+                ])
+            )
+            psnr = self.objective.psnr(self.held_out, self._generator(_VALIDATION_STEP + 4))
+        finally:
+            self.objective.network = live
+        record = {"step": self.state.step, "loss": loss, "psnr": psnr}
+        if loss < self.state.best:
+            self.state.best = loss
+            self.best = copy.deepcopy(self.average.state_dict())
+        self.state.history.append(record)
+        return record
+
+    def save(self, path: Path) -> None:
+        """Write everything that resuming needs, whole or not at all."""
+        save_state(path, {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+            "optimiser": self.optimiser.state_dict(),
+            "state": vars(self.state),
+        })
+
+    def restore(self, path: Path) -> None:
+        """Go back to what `save` wrote."""
+        saved: dict[str, Any] = load_state(path)
+        self.network.load_state_dict(saved["network"])
+        self.average.load_state_dict(saved["average"])
+        self.best = saved["best"]
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.state = LevelState(**saved["state"])
+
+    def _generator(self, step: int) -> torch.Generator:
+        key = [self.recipe.seed, self.level, step, self.rank if step < _VALIDATION_STEP else 0]
+        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        return torch.Generator().manual_seed(seed)

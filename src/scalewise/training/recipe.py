@@ -1,0 +1,119 @@
+"""Every choice of a training run, in one record that is stored with the model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from scalewise.networks import (
+    BiasFreeConditional,
+    BiasFreeDenoiser,
+    ConditionalDenoiser,
+    Denoiser,
+    LocalConditional,
+    UNet,
+    spread_kernels,
+)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recipe(BaseModel):
+    """How to train a prior; the defaults suit a few hundred photographs.
+
+    Attributes:
+        levels: number of wavelet levels J; 0 learns images in the pixel domain.
+        wavelet: the orthogonal wavelet.
+        form: "told" (ours: told sigma, low-pass by a U-Net) or "bias-free" (the published form).
+        receptive_field: of the networks of the details; of the image where there are no levels.
+        width: channels of the networks of the details.
+        blocks: residual blocks of the networks of the details ("told").
+        depth: convolutions of every network ("bias-free").
+        low_width: channels of the finest scale of the U-Net.
+        low_multiples: channels of its scales, in multiples of `low_width`.
+        low_blocks: residual blocks per scale of the U-Net.
+        batch: crops per step for the details.
+        crop: side of the crops, in coefficients of a level's bands.
+        low_batch: low-pass images per step.
+        low_crop: side of the crops of low-pass images; images that all have one size up to
+            `4 * low_crop` are taken whole.
+        turns: mirror top to bottom and transpose, besides left to right.
+        gray: share of an RGB batch that is made gray, noise included.
+        denoising: share of a batch that trains denoising with an estimated low-pass image.
+        averaging: share of a batch that trains the least-squares estimate without measurement.
+        image_sigma: median level, in [0, 1] units of the image, of the noise to remove.
+        image_spread: standard deviation of its logarithm.
+        prior_sigma: median level, over the data's own deviation, of the noise of sampling.
+        prior_spread: standard deviation of its logarithm.
+        learning_rate: peak of AdamW for the details.
+        low_learning_rate: peak of AdamW for the low-pass network.
+        weight_decay: of AdamW.
+        warmup: steps of linear warm-up.
+        decay: last share of the run, in which the learning rate falls to zero.
+        average: exponent of the running average of the weights; about `1 / average` of all steps
+            so far count.
+        minutes: time budget, split over the levels by where validation error still falls.
+        steps: steps of every level, in place of a time budget.
+        seed: of everything drawn.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    levels: Annotated[int, Field(ge=0, le=8)] = 3
+    wavelet: str = "haar"
+    form: Literal["told", "bias-free"] = "told"
+    receptive_field: Annotated[int, Field(ge=3)] = 13
+    width: Annotated[int, Field(ge=4)] = 64
+    blocks: Annotated[int, Field(ge=1)] = 4
+    depth: Annotated[int, Field(ge=2)] = 21
+    low_width: Annotated[int, Field(ge=8)] = 32
+    low_multiples: tuple[int, ...] = (1, 2, 2)
+    low_blocks: Annotated[int, Field(ge=1)] = 2
+    batch: Annotated[int, Field(ge=2)] = 8
+    crop: Annotated[int, Field(ge=8)] = 32
+    low_batch: Annotated[int, Field(ge=1)] = 16
+    low_crop: Annotated[int, Field(ge=8)] = 24
+    turns: bool = True
+    gray: Fraction = 0.15
+    denoising: Fraction = 0.5
+    averaging: Fraction = 0.1
+    image_sigma: float = 0.12
+    image_spread: float = 0.9
+    prior_sigma: float = 1.0
+    prior_spread: float = 1.3
+    learning_rate: float = 2e-3
+    low_learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: Annotated[int, Field(ge=0)] = 200
+    decay: Fraction = 0.3
+    average: Annotated[float, Field(gt=0)] = 12.0
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Recipe:
+        if self.minutes is not None and self.steps is not None:
+            raise ValueError("minutes and steps are two ways to say one thing; give one of them")
+        if self.denoising + self.averaging > 1:
+            raise ValueError("denoising and averaging are shares of a batch; their sum is above 1")
+        return self
+
+    def details_network(self, channels: int, sigma_data: float) -> ConditionalDenoiser:
+        """Make the network of one level's details; `sigma_data` is their root mean square."""
+        if self.form == "bias-free":
+            kernels = spread_kernels(self.receptive_field, self.depth)
+            return BiasFreeConditional(channels, kernels, self.width)
+        blocks = max(self.blocks, (self.receptive_field - 5) // 2)
+        return LocalConditional(channels, self.receptive_field, self.width, blocks, sigma_data)
+
+    def low_network(self, channels: int, size: tuple[int, int], sigma_data: float) -> Denoiser:
+        """Make the network of the low-pass image, or of the image where there are no levels."""
+        if self.form == "told":
+            return UNet(
+                channels, size, self.low_width, self.low_multiples, self.low_blocks, sigma_data
+            )
+        depth = self.depth if self.levels == 0 else self.depth - 1
+        field = self.receptive_field if self.levels == 0 else 2 * depth + 1
+        return BiasFreeDenoiser(channels, spread_kernels(field, depth), self.width, size)

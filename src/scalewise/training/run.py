@@ -1,0 +1,305 @@
+"""A training run: all levels, the split of its time, checkpoints and resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from scalewise.data import ImageSet
+from scalewise.errors import ScalewiseError, UsageError
+from scalewise.prior import MultiScalePrior
+from scalewise.training.files import load_state, save_state
+from scalewise.training.level import LevelTrainer, Segment
+from scalewise.training.objectives import (
+    DetailsObjective,
+    LowObjective,
+    Objective,
+    crop_side,
+)
+from scalewise.training.recipe import Recipe
+from scalewise.wavelets import low_pass, split
+
+SAVE_SECONDS = 30.0
+"""Training state is written at least this often."""
+
+ROUNDS = 6
+"""How often the time that is left is split again over the levels."""
+
+DEFAULT_MINUTES = 30.0
+
+
+class Listener(Protocol):
+    """Hears how a run goes on: the command line's progress bar, logs, and pictures."""
+
+    def on_step(self, level: int, step: int, last: int, loss: float, images: int) -> None:
+        """Called after every step with its loss and number of images."""
+
+    def on_validation(self, level: int, record: dict[str, float]) -> None:
+        """Called with what `LevelTrainer.validate` measured."""
+
+    def on_prior(self, prior: MultiScalePrior, summary: dict[str, Any]) -> None:
+        """Called with the prior as it is now, and what to store beside it."""
+
+
+@dataclass
+class Plan:
+    """Segments so far and the seconds that each took; the part that cannot be computed again."""
+
+    segments: list[dict[str, Any]]
+    seconds: list[float]
+
+
+class TrainingRun:
+    """Trains all levels of a prior on images, from the coarsest to the finest, in rounds.
+
+    Each level is a training of its own: network, optimiser, schedule, checkpoint. A level needs the
+    coarser ones only for estimates of its low-pass image when it learns to denoise, so the levels
+    are taken in turn, and each round's time goes where validation error last fell fastest.
+
+    Args:
+        recipe: every choice.
+        images: training set.
+        validation: images to choose by.
+        folder: where training state is kept.
+        device: where to train.
+        listener: hears of steps, scores and priors.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: ImageSet,
+        validation: ImageSet,
+        folder: Path,
+        device: torch.device,
+        listener: Listener,
+    ) -> None:
+        if recipe.minutes is None and recipe.steps is None:
+            recipe = recipe.model_copy(update={"minutes": DEFAULT_MINUTES})
+        self.recipe, self.folder, self.listener = recipe, folder, listener
+        self.images, self.device = images, device
+        self.rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        torch.manual_seed(recipe.seed)
+        self.trainers: dict[int, LevelTrainer] = {}
+        for level in range(recipe.levels + 1, 0, -1):
+            objective = self._objective(level)
+            self.trainers[level] = LevelTrainer(
+                objective, images, validation, recipe, device, self.rank
+            )
+        self.plan = Plan([], [])
+        self.saved_at = time.monotonic()
+
+    def run(self) -> MultiScalePrior:
+        """Train to the end of the budget and return the prior with its best weights."""
+        while (segment := self._next_segment()) is not None:
+            trainer = self.trainers[segment.level]
+            began = time.monotonic()
+            done_before = trainer.state.step - segment.first
+
+            def after_step(loss: float, trainer: LevelTrainer = trainer, segment: Segment = segment) -> None:
+                count = self.recipe.low_batch if trainer.low else self.recipe.batch
+                self.listener.on_step(segment.level, trainer.state.step, segment.last, loss, count)
+                if time.monotonic() - self.saved_at > SAVE_SECONDS:
+                    self._save(trainer)
+
+            trainer.run(segment, after_step)
+            seconds = time.monotonic() - began
+            share = (segment.last - segment.first) / max(1, segment.last - segment.first - done_before)
+            self.plan.seconds.append(self._agreed(seconds * share))
+            self.listener.on_validation(segment.level, trainer.validate())
+            self._save(trainer)
+            self.listener.on_prior(self.prior(), self.summary())
+        return self.prior()
+
+    def prior(self) -> MultiScalePrior:
+        """The prior with the best weights so far, in evaluation mode."""
+        low = self._best(self.recipe.levels + 1)
+        details = [self._best(level) for level in range(1, self.recipe.levels + 1)]
+        return MultiScalePrior(low, details, self.recipe.wavelet).eval()
+
+    def summary(self) -> dict[str, Any]:
+        """What to store beside the weights: recipe, data, steps, seconds and scores."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json", exclude_none=True),
+            "data": {"name": self.images.name, "images": len(self.images)},
+            "levels": {
+                str(level): {
+                    "steps": trainer.state.step,
+                    "seconds": round(self._spent(level), 1),
+                    "validation": trainer.state.history[-1] if trainer.state.history else {},
+                }
+                for level, trainer in sorted(self.trainers.items())
+            },
+            "torch": torch.__version__,
+            "device": self.device.type,
+        }
+
+    def resume(self) -> None:
+        """Go on from the training state in the folder.
+
+        Raises:
+            ScalewiseError: there is none, it is damaged, or it is of another recipe.
+        """
+        saved = load_state(self.folder / "run.pt")
+        recipe = self.recipe.model_dump(mode="json")
+        if saved.get("recipe") != recipe:
+            changed = sorted(k for k in recipe if saved.get("recipe", {}).get(k) != recipe[k])
+            raise UsageError(
+                f"the run in {self.folder} was started with other choices ({', '.join(changed)}); "
+                "give the same ones to resume it, or another --out"
+            )
+        if saved.get("data") != self._fingerprint():
+            raise UsageError(
+                f"the run in {self.folder} was started on other images; give the same ones to "
+                "resume it, or another --out"
+            )
+        self.plan = Plan(saved["segments"], saved["seconds"])
+        for trainer in self.trainers.values():
+            path = self._state_path(trainer)
+            if path.exists():
+                trainer.restore(path)
+
+    def _objective(self, level: int) -> Objective:
+        recipe, channels = self.recipe, self.images.channels
+        side = crop_side(self.images, recipe, level)
+        generator = torch.Generator().manual_seed(recipe.seed)
+        crops = self.images.crops(512, side, generator)
+        scale = low_pass(crops, level - 1, recipe.wavelet)
+        if level <= recipe.levels:
+            deviation = float(split(scale, recipe.wavelet)[1].square().mean().sqrt())
+            coarser = MultiScalePrior(
+                self.trainers[recipe.levels + 1].average,
+                [self.trainers[j].average for j in range(level + 1, recipe.levels + 1)],
+                recipe.wavelet,
+            )
+            network = recipe.details_network(channels, round(deviation, 4))
+            return DetailsObjective(network, coarser, recipe, level, round(deviation, 4))
+        mean = self._mean_image(scale)
+        deviation = round(float((scale - mean).square().mean().sqrt()), 4)
+        low = recipe.low_network(channels, tuple(scale.shape[-2:]), deviation)
+        if hasattr(low, "mean"):
+            low.mean.copy_(mean)
+        return LowObjective(low, recipe, level, deviation)
+
+    def _mean_image(self, crops: torch.Tensor) -> torch.Tensor:
+        """Mean of whole low-pass images and their mirrors; of crops, their mean colour."""
+        mean = crops.mean(dim=0)
+        whole = self.images.size is not None and crops.shape[-1] << self.recipe.levels >= max(self.images.size)
+        if whole:
+            return (mean + mean.flip(-1)) / 2
+        return mean.mean(dim=(1, 2), keepdim=True).expand_as(mean)
+
+    def _best(self, level: int) -> Any:
+        trainer = self.trainers[level]
+        network = type(trainer.average)(**trainer.average.settings)
+        network.load_state_dict(trainer.best if trainer.state.history else trainer.average.state_dict())
+        return network.eval()
+
+    # The split of the time.
+
+    def _next_segment(self) -> Segment | None:
+        """The planned segment that is not finished yet, or a newly planned one; None at the end."""
+        for record in self.plan.segments[len(self.plan.seconds) :]:
+            return Segment(**record)
+        segment = self._by_steps() if self.recipe.steps else self._by_minutes()
+        if segment is not None:
+            self.plan.segments.append(asdict(segment))
+            self._save_plan()
+        return segment
+
+    def _by_steps(self) -> Segment | None:
+        """Every level once at full rate and once with it falling, coarsest first."""
+        order = sorted(self.trainers, reverse=True)
+        steps = self.recipe.steps or 0
+        constant = round(steps * (1 - self.recipe.decay))
+        place = len(self.plan.segments)
+        if place >= 2 * len(order):
+            return None
+        level = order[place % len(order)]
+        if place < len(order):
+            return Segment(level, 0, constant)
+        return Segment(level, constant, steps, falling=True)
+
+    def _by_minutes(self) -> Segment | None:
+        """A few steps of each level to time it, then rounds, then the fall of the rate."""
+        order = sorted(self.trainers, reverse=True)
+        place = len(self.plan.segments)
+        level = order[place % len(order)]
+        first = self.trainers[level].state.step
+        if place < len(order):
+            return Segment(level, 0, 20)
+        budget = 60 * (self.recipe.minutes or DEFAULT_MINUTES)
+        turn = place // len(order)
+        if turn <= ROUNDS:
+            left = (1 - self.recipe.decay) * budget - sum(self.plan.seconds[: turn * len(order)])
+            seconds = max(0.0, left) / (ROUNDS - turn + 1) * self._share(level, turn)
+            return Segment(level, first, first + self._steps_in(level, seconds))
+        if turn == ROUNDS + 1:
+            left = budget - sum(self.plan.seconds[: turn * len(order)])
+            spent = self._spent(level, turn) / sum(self._spent(other, turn) for other in order)
+            steps = self._steps_in(level, max(0.0, left) * spent)
+            return Segment(level, first, first + steps, falling=True)
+        return None
+
+    def _share(self, level: int, turn: int) -> float:
+        """Share of a round: equal at first, then by how fast validation error last fell."""
+        speeds = {}
+        for other in self.trainers:
+            losses = [record["loss"] for record in self.trainers[other].state.history[:turn]]
+            seconds = self._last_seconds(other, turn)
+            speeds[other] = max(0.0, math.log(losses[-2] / losses[-1]) / seconds) if turn > 2 else 1.0
+        floor = 0.25 * max(*speeds.values(), 1e-12)
+        weights = {other: max(speed, floor) for other, speed in speeds.items()}
+        return weights[level] / sum(weights.values())
+
+    def _last_seconds(self, level: int, turn: int) -> float:
+        pairs = zip(self.plan.segments, self.plan.seconds, strict=False)
+        done = [s for record, s in pairs if record["level"] == level][:turn]
+        return max(done[-1], 1e-3)
+
+    def _spent(self, level: int, turn: int | None = None) -> float:
+        pairs = zip(self.plan.segments, self.plan.seconds, strict=False)
+        return sum([s for record, s in pairs if record["level"] == level][:turn])
+
+    def _steps_in(self, level: int, seconds: float) -> int:
+        """Steps that fit into some seconds, at the pace of the level's last segment."""
+        pairs = zip(self.plan.segments, self.plan.seconds, strict=False)
+        paces = [s / (r["last"] - r["first"]) for r, s in pairs if r["level"] == level and r["last"] > r["first"]]
+        return max(1, round(seconds / paces[-1]))
+
+    def _agreed(self, seconds: float) -> float:
+        """The first process's clock, so that all plan alike."""
+        if not torch.distributed.is_initialized():
+            return seconds
+        clock = torch.tensor(seconds, device=self.device)
+        torch.distributed.broadcast(clock, 0)
+        return float(clock)
+
+    # Files.
+
+    def _save(self, trainer: LevelTrainer) -> None:
+        if self.rank == 0:
+            self._save_plan()
+            trainer.save(self._state_path(trainer))
+        self.saved_at = time.monotonic()
+
+    def _save_plan(self) -> None:
+        if self.rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            state = {"recipe": self.recipe.model_dump(mode="json"), "data": self._fingerprint()}
+            save_state(self.folder / "run.pt", state | asdict(self.plan))
+
+    def _state_path(self, trainer: LevelTrainer) -> Path:
+        return self.folder / f"level-{trainer.level}.pt"
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """Enough to tell one set of images from another."""
+        total = sum(int(image[:, ::7, ::7].double().sum() * 255) for image in self.images.images)
+        return {"name": self.images.name, "images": len(self.images), "sum": total}
