@@ -267,10 +267,10 @@ def _array_images(path: Path, channels: int | None) -> list[Tensor]:
 def _read_array(path: Path) -> np.ndarray:
     """Read the one array of a file, never unpickling."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
             keys = loaded.files
             key = "images" if "images" in keys else keys[0] if len(keys) == 1 else None
             if key is not None:

@@ -1,7 +1,8 @@
 """What is known of an image once its file is read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,7 @@ PIXEL_LIMIT = 500_000_000
 Depth = Literal["uint8", "uint16", "float32"]
 Array = npt.NDArray[Any]
 
-ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
-_TIFF_FACTS = {271, 272, 306, 315, 33432, EXIF_IFD, GPS_IFD}  # the other tags lay out the file
+ORIENTATION = 0x0112
 _FLIPS = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}  # of (C, H, W); 5-8 transpose
 
 
@@ -91,31 +91,26 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def read_metadata(source: Image.Image | BinaryIO) -> tuple[int, bytes | None]:
-    """Orientation (1 to 8) and the remaining EXIF block, of an image or of a TIFF stream."""
+def read_metadata(load: Callable[[], Image.Exif]) -> tuple[int, bytes | None]:
+    """Orientation (1 to 8, if the file is right), and the EXIF block without it."""
     try:
-        if isinstance(source, Image.Image):
-            exif = source.getexif()
-        else:
-            source.seek(0)
-            exif = Image.Exif()
-            exif.load_from_fp(source)
-            for tag in set(exif) - _TIFF_FACTS - {ORIENTATION}:
-                del exif[tag]
+        exif = load()
         orientation = exif.get(ORIENTATION, 1)
         exif.pop(ORIENTATION, None)
         block = exif.tobytes() if len(exif) else None
     except Exception:  # a damaged EXIF block does not spoil the pixels
         return 1, None
-    return orientation if orientation in range(1, 9) else 1, block
+    return orientation, block
 
 
 def make_picture(
     array: Array, depth: Depth, top: float, icc: bytes | None, orientation: int, exif: bytes | None
 ) -> Picture:
     """Make a picture of (H, W, S) samples in [0, top]; S = 2 and 4 end with alpha."""
-    samples = torch.from_numpy(np.array(array, dtype=np.float32)).div_(top).movedim(-1, 0)
-    if orientation >= 5:
+    with np.errstate(over="ignore"):
+        values = np.array(array, dtype=np.float32)
+    samples = torch.from_numpy(values).div_(top).movedim(-1, 0)
+    if orientation in (5, 6, 7, 8):
         samples = samples.transpose(1, 2)
     samples = samples.flip(_FLIPS.get(orientation, ())).contiguous()
     colours = 1 if samples.shape[0] < 3 else 3

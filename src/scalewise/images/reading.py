@@ -98,24 +98,27 @@ def _read_png(stream: BinaryIO) -> Picture:
     header = stream.read(29)
     stream.seek(0)
     image = PngImagePlugin.PngImageFile(stream)
+    _check_single(image)
+    image.verify()  # Pillow decodes damaged pixels without a word
+    stream.seek(0)
+    image = PngImagePlugin.PngImageFile(stream)
     depth, colour_type = header[24:26]
     if depth != 16:
         return _read_pillow(image)
-    _check_single(image)
     array = decode_png16(stream, colour_type)
     key = image.info.get("transparency")
     if key is not None:
         opaque = (array != np.asarray(key)).any(-1, keepdims=True)
         array = np.concatenate([array, opaque.astype(np.uint16) * 65535], -1)
     return make_picture(
-        array, "uint16", 65535, image.info.get("icc_profile"), *read_metadata(image)
+        array, "uint16", 65535, image.info.get("icc_profile"), *read_metadata(image.getexif)
     )
 
 
 def _read_pillow(image: Image.Image) -> Picture:
     """Read a picture of 8 bits per channel."""
     _check_single(image)
-    metadata, icc = read_metadata(image), image.info.get("icc_profile")
+    metadata, icc = read_metadata(image.getexif), image.info.get("icc_profile")
     if image.mode == "CMYK":
         image, icc = _cmyk_to_rgb(image, icc), None
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"

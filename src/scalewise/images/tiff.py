@@ -13,8 +13,7 @@ from PIL import Image, TiffImagePlugin
 
 from scalewise.errors import ScalewiseError
 from scalewise.images.picture import (
-    EXIF_IFD,
-    GPS_IFD,
+    ORIENTATION,
     Array,
     Depth,
     Picture,
@@ -23,6 +22,9 @@ from scalewise.images.picture import (
     read_metadata,
 )
 
+_EXIF, _GPS, _INTEROP = 0x8769, 0x8825, 0xA005
+_FACTS = (271, 272, 306, 315, 33432, _EXIF, _GPS)  # other tags lay out the file
+_CLASSIC_BYTES = 2**32 - 2**25  # larger ones become BigTIFF
 _TYPES = ("bool", "uint8", "uint16", "float16", "float32", "float64")
 _ALPHAS = ((tifffile.EXTRASAMPLE.ASSOCALPHA,), (tifffile.EXTRASAMPLE.UNASSALPHA,))
 
@@ -36,21 +38,23 @@ def read_tiff(stream: BinaryIO) -> Picture:
         page = pages[0]
         _check_tiff(page, tiff.filehandle.size)
         array = page.asarray().reshape(page.shaped)
-        icc, metadata = page.tags.valueof(34675), read_metadata(stream)
+        icc, orientation = page.tags.valueof(34675), page.tags.valueof(ORIENTATION, default=1)
+        _, exif = read_metadata(lambda: _read_exif(stream, tiff, page))
     separate, _, height, width, contiguous = array.shape
     array = np.moveaxis(array[:, 0], 0, -2).reshape(height, width, separate * contiguous)
     top = 2**page.bitspersample - 1 if array.dtype.kind == "u" else 1
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         array, top = (page.colormap >> 8).astype(np.uint8).T[array[..., 0]], 255
     depth: Depth = "uint8" if array.dtype.itemsize == 1 else "uint16" if top > 1 else "float32"
-    picture = make_picture(array, depth, top, icc, *metadata)
-    if not np.isfinite(array).all():
+    picture = make_picture(array, depth, top, icc, orientation, exif)
+    planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
+    if not all(bool(plane.isfinite().all()) for plane in planes):
         raise ScalewiseError("holds NaN or infinite values; replace them first")
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         picture = replace(picture, pixels=1 - picture.pixels)
     if picture.alpha is not None and page.extrasamples == (tifffile.EXTRASAMPLE.ASSOCALPHA,):
-        plain = picture.pixels / picture.alpha.clamp_min(torch.finfo(torch.float32).tiny)
-        picture = replace(picture, pixels=plain.clamp(0, 1))
+        plain = torch.where(picture.alpha > 0, picture.pixels / picture.alpha, 0)
+        picture = replace(picture, pixels=plain if depth == "float32" else plain.clamp(max=1))
     return picture
 
 
@@ -77,14 +81,29 @@ def _check_tiff(page: Any, file_size: int) -> None:
         raise ScalewiseError("damaged or cut short: its pixels lie beyond the end of the file")
 
 
+def _read_exif(stream: BinaryIO, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Image.Exif:
+    """Gather the facts about camera, place, date and author."""
+    tags = Image.Exif()
+    tags.endian, tags.bigtiff = tiff.byteorder, tiff.is_bigtiff
+    tags.load_from_fp(stream, page.offset)
+    exif = Image.Exif()
+    for tag in _FACTS:
+        if tag in (_EXIF, _GPS) and tag in tags:
+            facts = tags.get_ifd(tag)
+            exif[tag] = {key: value for key, value in facts.items() if key != _INTEROP}
+        elif tag in tags:
+            exif[tag] = tags[tag]
+    return exif
+
+
 def encode_tiff(array: Array, picture: Picture) -> bytes:
     """Encode any depth, with the text and the camera and GPS facts of the EXIF block."""
     exif = Image.Exif()
     if picture.exif:
         exif.load(picture.exif)
     texts = {tag: value for tag, value in exif.items() if isinstance(value, str)}
-    facts = {tag: dict(exif.get_ifd(tag)) for tag in (EXIF_IFD, GPS_IFD) if exif.get_ifd(tag)}
-    big = array.nbytes > 2**32 - 2**25
+    facts = {tag: dict(exif.get_ifd(tag)) for tag in (_EXIF, _GPS) if exif.get_ifd(tag)}
+    big = array.nbytes > _CLASSIC_BYTES
     buffer = BytesIO()
     tifffile.imwrite(
         buffer,
@@ -101,24 +120,25 @@ def encode_tiff(array: Array, picture: Picture) -> bytes:
         extratags=[
             (tag, 2, 0, text.encode("ascii", "replace"), True) for tag, text in texts.items()
         ]
-        + [(tag, 16 if big else 4, 1, 0, True) for tag in facts],
+        + [(tag + 1, 16 if big else 4, 1, 0, True) for tag in facts],  # tifffile writes no `tag`
     )
     for tag, fact in facts.items():
-        _append_facts(buffer, tag, fact, "<Q" if big else "<I")
+        _append_facts(buffer, tag, fact, big)
     return buffer.getvalue()
 
 
-def _append_facts(buffer: BytesIO, tag: int, facts: dict[int, Any], pointer: str) -> None:
-    """Put a directory of EXIF facts at the end of a TIFF, and point the tag to it."""
-    with tifffile.TiffFile(buffer) as tiff:
-        place = tiff.pages[0].aspage().tags[tag].valueoffset
+def _append_facts(buffer: BytesIO, tag: int, facts: dict[int, Any], big: bool) -> None:
+    """Put a directory of EXIF facts at the end of a TIFF, and turn entry `tag + 1` into `tag`."""
     buffer.seek(0)
-    directory = TiffImagePlugin.ImageFileDirectory_v2(buffer.read(16))
+    with tifffile.TiffFile(buffer) as tiff:
+        place = tiff.pages[0].aspage().tags[tag + 1].offset
+    buffer.seek(0)
+    directory = TiffImagePlugin.ImageFileDirectory_v2(buffer.read(16 if big else 8))
     for key, value in facts.items():
-        if key != 0xA005:  # points to a directory that is not carried
+        if key != _INTEROP:  # points to a directory that is not carried
             directory[key] = value
     start = buffer.seek(0, os.SEEK_END)
     start += buffer.write(bytes(start % 2))
     buffer.write(directory.tobytes(start))
     buffer.seek(place)
-    buffer.write(struct.pack(pointer, start))
+    buffer.write(struct.pack("<HHQQ" if big else "<HHII", tag, 16 if big else 4, 1, start))
