@@ -1,0 +1,82 @@
+"""Problems with a known answer, and dense linear algebra as a second way to each answer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scalewise.exact import power_law_spectrum
+from scalewise.networks.local import BiasFreeNorm
+from scalewise.wavelets import split
+
+SIZE = (8, 8)
+
+
+def smooth_spectrum(size: tuple[int, int] = SIZE, deviation: float = 0.2) -> Tensor:
+    """A one-channel spectrum of mild dynamic range, of pixels of the given deviation."""
+    return deviation**2 * power_law_spectrum(size, corner=1 / 8)
+
+
+def coloured_spectrum(size: tuple[int, int] = SIZE, channels: int = 2) -> Tensor:
+    """Cross-spectra of correlated channels without any symmetry, full rank at every frequency."""
+    generator = torch.Generator().manual_seed(7)
+    filters = torch.randn(channels, channels, *size, generator=generator, dtype=torch.float64)
+    filters[:, :, 3:] = 0
+    transfer = torch.fft.fft2(filters).permute(2, 3, 0, 1)
+    return 0.002 * (transfer @ transfer.mH + torch.eye(channels))
+
+
+def dense_covariance(spectrum: Tensor) -> Tensor:
+    """Covariance matrix of all values of a field, (C H W, C H W), from its spectrum."""
+    if spectrum.ndim == 2:
+        spectrum = spectrum[..., None, None]
+    height, width, channels, _ = spectrum.shape
+    lags = torch.fft.ifft2(spectrum.to(torch.complex128), dim=(0, 1)).real
+    rows, columns = torch.arange(height), torch.arange(width)
+    down = (rows[:, None] - rows[None, :]) % height
+    right = (columns[:, None] - columns[None, :]) % width
+    values = lags[down[:, None, :, None], right[None, :, None, :]]  # y, x, y', x', c, c'
+    return values.permute(4, 0, 1, 5, 2, 3).reshape(2 * [channels * height * width])
+
+
+def dense_split(size: tuple[int, int], channels: int, wavelet: str) -> tuple[Tensor, Tensor]:
+    """Matrices of `split`: image (C H W) to low-pass image and to details."""
+    count = channels * size[0] * size[1]
+    impulses = torch.eye(count, dtype=torch.float64).reshape(count, channels, *size)
+    low, details = split(impulses, wavelet)
+    return low.flatten(1).T, details.flatten(1).T
+
+
+def condition(
+    mean: Tensor, covariance: Tensor, look: Tensor, seen: Tensor, noise: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Mean (N, K) and covariance (K, K) of a Gaussian vector given `seen = look @ it + noise`.
+
+    `mean` has shape (K,), `look` (L, K), `seen` (N, L), `noise` (L,) or a number: variances.
+    """
+    noisy = look @ covariance @ look.T + torch.diag(
+        torch.as_tensor(noise, dtype=torch.float64).expand(len(look))
+    )
+    gain = torch.linalg.solve(noisy, look @ covariance).T
+    return mean + (seen - look @ mean) @ gain.T, covariance - gain @ look @ covariance
+
+
+def randomised(network: nn.Module, seed: int = 0, positive: bool = False) -> nn.Module:
+    """Give a network random weights, gains and deviations, in evaluation mode.
+
+    With `positive`, all weights are above zero, so that no unit is ever cut off and no two paths
+    through the network cancel.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                values = torch.randn(parameter.shape, generator=generator)
+                values /= parameter[0].numel() ** 0.5
+            else:
+                values = 1 + 0.3 * torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(values.abs() + 1e-3 if positive else values)
+        for module in network.modules():
+            if isinstance(module, BiasFreeNorm):
+                module.running_sd.uniform_(0.5, 2, generator=generator)
+    return network.eval()
