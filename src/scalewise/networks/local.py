@@ -80,7 +80,7 @@ class BiasFreeCNN(nn.Sequential):
     Args:
         inputs: channels in.
         outputs: channels out.
-        kernels: sides (3 or 1) of the convolutions; the first and last have no normalisation.
+        kernels: sides (3 or 1) of the convolutions; the first and last stand alone, linear.
         width: channels between.
     """
 
@@ -90,9 +90,7 @@ class BiasFreeCNN(nn.Sequential):
         for place, kernel in enumerate(kernels):
             layers.append(_convolution(widths[place], widths[place + 1], kernel, bias=False))
             if 0 < place < len(kernels) - 1:
-                layers.append(BiasFreeNorm(width))
-            if place < len(kernels) - 1:
-                layers.append(nn.ReLU())
+                layers += [BiasFreeNorm(width), nn.ReLU()]
         super().__init__(*layers)
 
 
