@@ -14,6 +14,9 @@ from scalewise.errors import UsageError
 BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
 
+PATCHES = 50_000
+"""About how many patches a noise level is estimated from, at most four times as many."""
+
 
 @dataclass(frozen=True)
 class GaussianField:
@@ -90,7 +93,7 @@ class LogNormalLevels:
         return (math.log(self.median) + self.spread * normal).exp().clamp(self.low, self.high)
 
 
-def estimate_sigma(noisy: Tensor, patch: int = 8) -> Tensor:
+def estimate_sigma(noisy: Tensor) -> Tensor:
     """Estimate the standard deviation of white noise from each noisy image alone.
 
     Eigenvalues of the covariance of small patches: image structure fills few directions, noise
@@ -100,45 +103,40 @@ def estimate_sigma(noisy: Tensor, patch: int = 8) -> Tensor:
 
     Args:
         noisy: shape (N, C, H, W), any H and W from 1.
-        patch: side of the patches in pixels, made smaller for tiny images.
 
     Returns:
         Estimated sigma per image, shape (N,), in the units of `noisy`; 0 where an image has too
         few pixels to tell.
     """
-    return torch.stack([_sigma_of_one(image, patch) for image in noisy.detach()])
+    return torch.stack([_sigma_of_one(image) for image in noisy.detach()])
 
 
-def _sigma_of_one(image: Tensor, patch: int) -> Tensor:
-    """Chen's estimate for one image (C, H, W)."""
+def _sigma_of_one(image: Tensor) -> Tensor:
+    """Chen's estimate for one image (C, H, W), in patches of about 80 values."""
     channels, height, width = image.shape
-    patch = min(patch, max(1, min(height, width) // 3))
-    side = channels * patch**2
-    if (height - patch + 1) * (width - patch + 1) <= 2 * side:
+    if channels == 3 and bool((image == image[:1]).all()):
+        image, channels = image[:1], 1
+    patch = min(max(2, round(math.sqrt(80 / channels))), max(1, min(height, width) // 3))
+    values = channels * patch**2
+    if values < 8 or (height - patch + 1) * (width - patch + 1) <= 2 * values:
         return _sigma_of_small(image)
-    eigenvalues = torch.linalg.eigvalsh(_patch_covariance(image, patch)).clamp(min=0)
+    eigenvalues = torch.linalg.eigvalsh(_patch_covariance(image.cpu(), patch)).clamp(min=0)
     totals = eigenvalues.cumsum(0)
-    for count in range(side, 0, -1):
+    chosen = eigenvalues[0]
+    for count in range(values, 0, -1):
         mean = totals[count - 1] / count
         if mean <= eigenvalues[(count - 1) // 2 : count // 2 + 1].mean():
-            return mean.sqrt().to(image.dtype)
-    return eigenvalues[0].sqrt().to(image.dtype)
+            chosen = mean
+            break
+    return chosen.sqrt().to(image)
 
 
 def _patch_covariance(image: Tensor, patch: int) -> Tensor:
-    """Covariance of all overlapping patches, in rows of blocks so that memory stays bounded."""
-    rows_at_once = max(1, 200_000 // image.shape[2])
-    total: Tensor | float = 0.0
-    mean: Tensor | float = 0.0
-    count = 0
-    image = (image - image.mean(dim=(1, 2), keepdim=True)).cpu()
-    for top in range(0, image.shape[1] - patch + 1, rows_at_once):
-        strip = image[:, top : top + rows_at_once + patch - 1]
-        columns = torch.nn.functional.unfold(strip[None], patch)[0].double()
-        total, mean = total + columns @ columns.T, mean + columns.sum(1)
-        count += columns.shape[1]
-    mean = torch.as_tensor(mean) / count
-    return torch.as_tensor(total) / count - mean[:, None] * mean[None, :]
+    """Covariance of the overlapping patches, of evenly spread ones in a large image."""
+    patches = image.unfold(1, patch, 1).unfold(2, patch, 1)
+    step = max(1, math.isqrt(patches.shape[1] * patches.shape[2] // PATCHES))
+    patches = patches[:, ::step, ::step].permute(1, 2, 0, 3, 4)
+    return torch.cov(patches.flatten(0, 1).flatten(1).double().T)
 
 
 def _sigma_of_small(image: Tensor) -> Tensor:

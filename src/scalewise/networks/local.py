@@ -9,7 +9,10 @@ the noisy low-pass image beside the estimate of it and corrects that estimate.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalewise.errors import UsageError
@@ -65,13 +68,17 @@ class BiasFreeNorm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise (N, channels, H, W)."""
-        if self.training:
-            sd = (features.var(dim=(0, 2, 3), unbiased=False) + self.epsilon).sqrt()
-            with torch.no_grad():
-                self.running_sd.lerp_(sd, self.momentum)
-        else:
-            sd = self.running_sd
+        if not self.training:
+            return features * self.scale
+        sd = (features.var(dim=(0, 2, 3), unbiased=False) + self.epsilon).sqrt()
+        with torch.no_grad():
+            self.running_sd.lerp_(sd, self.momentum)
         return features * (self.gain / sd)[:, None, None]
+
+    @property
+    def scale(self) -> Tensor:
+        """What evaluation multiplies every channel by, shape (channels, 1, 1)."""
+        return (self.gain / self.running_sd)[:, None, None]
 
 
 class BiasFreeCNN(nn.Sequential):
@@ -92,6 +99,23 @@ class BiasFreeCNN(nn.Sequential):
             if 0 < place < len(kernels) - 1:
                 layers += [BiasFreeNorm(width), nn.ReLU()]
         super().__init__(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H, W).
+
+        In evaluation each normalisation is folded into the convolution before it, which is exact.
+        """
+        if self.training:
+            return super().forward(features)
+        layers = [*self, None]
+        for layer, following in pairwise(layers):
+            if isinstance(layer, nn.Conv2d):
+                folded = isinstance(following, BiasFreeNorm)
+                weight = layer.weight * following.scale[:, None] if folded else layer.weight
+                features = F.conv2d(features, weight, padding=layer.padding)
+            elif isinstance(layer, nn.ReLU):
+                features = torch.relu(features)
+        return features
 
 
 class BiasFreeDenoiser(Denoiser):
