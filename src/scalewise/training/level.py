@@ -47,7 +47,13 @@ class Segment:
 
 @dataclass
 class LevelState:
-    """What a level knows; `loss` and `average` are None where the machine is not the writer."""
+    """Where a level is.
+
+    Attributes:
+        step: steps taken.
+        best: least validation loss so far.
+        history: what each validation measured: `step`, `loss`, `psnr`.
+    """
 
     step: int = 0
     best: float = math.inf
@@ -148,6 +154,7 @@ class LevelTrainer:
         if loss < self.state.best:
             self.state.best = loss
             self.best = copy.deepcopy(self.average.state_dict())
+        self.state.history = [r for r in self.state.history if r["step"] < self.state.step]
         self.state.history.append(record)
         return record
 

@@ -56,6 +56,12 @@ class Plan:
     seconds: list[float]
 
 
+def saved_recipe(folder: Path) -> dict[str, Any]:
+    """Fields of the recipe of the run whose training state is in `folder`."""
+    recipe = load_state(folder / "run.pt").get("recipe", {})
+    return {key: value for key, value in recipe.items() if value is not None}
+
+
 class TrainingRun:
     """Trains all levels of a prior on images, from the coarsest to the finest, in rounds.
 
@@ -165,6 +171,12 @@ class TrainingRun:
             path = self._state_path(trainer)
             if path.exists():
                 trainer.restore(path)
+
+    def forget(self) -> None:
+        """Remove the training state in the folder, to start anew."""
+        if self.rank == 0:
+            for path in self.folder.glob("*.pt"):
+                path.unlink()
 
     def _objective(self, level: int) -> Objective:
         recipe, channels = self.recipe, self.images.channels
@@ -285,9 +297,10 @@ class TrainingRun:
     # Files.
 
     def _save(self, trainer: LevelTrainer) -> None:
+        """Write a level's state, then the plan, which never runs ahead of the levels."""
         if self.rank == 0:
-            self._save_plan()
             trainer.save(self._state_path(trainer))
+            self._save_plan()
         self.saved_at = time.monotonic()
 
     def _save_plan(self) -> None:

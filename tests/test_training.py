@@ -1,0 +1,264 @@
+"""Training: recipes, plans, resume to the bit, and learning for real."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from scalewise.data import ImageSet
+from scalewise.errors import ScalewiseError, UsageError
+from scalewise.training import Recipe, TrainingRun, run, saved_recipe
+from scalewise.training.level import Segment
+from scalewise.training.objectives import crop_side, draw_batch, white_noise
+
+TINY = {
+    "levels": 1,
+    "width": 8,
+    "blocks": 1,
+    "receptive_field": 5,
+    "low_width": 8,
+    "low_multiples": (1, 1),
+    "low_blocks": 1,
+    "batch": 4,
+    "crop": 8,
+    "low_batch": 2,
+    "low_crop": 8,
+    "warmup": 3,
+}
+
+
+def dead_leaves(count: int, side: int, seed: int, channels: int = 1) -> ImageSet:
+    """Images of overlapping rectangles, sharp-edged and far from Gaussian."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for _ in range(count):
+        image = np.full((channels, side, side), 0.5, np.float32)
+        for _ in range(40):
+            top, left = rng.integers(-side // 4, side, 2)
+            height, width = rng.integers(side // 8, side // 2, 2)
+            color = rng.uniform(0.1, 0.9, (channels, 1, 1))
+            image[:, max(0, top) : top + height, max(0, left) : left + width] = color
+        images.append(torch.from_numpy((255 * image).round().astype(np.uint8)))
+    return ImageSet(images, "leaves")
+
+
+class Silent:
+    """A listener that remembers, and can stop a run as a kill would."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.steps, self.stop_at = 0, stop_at
+        self.records: list[tuple[int, dict[str, float]]] = []
+
+    def on_step(self, level: int, step: int, last: int, loss: float, images: int) -> None:
+        self.steps += 1
+        assert np.isfinite(loss)
+        if self.steps == self.stop_at:
+            raise KeyboardInterrupt
+
+    def on_validation(self, level: int, record: dict[str, float]) -> None:
+        self.records.append((level, record))
+
+    def on_prior(self, prior, summary) -> None:
+        self.summary = summary
+
+
+def make_run(folder: Path, recipe: Recipe, listener=None, channels: int = 1) -> TrainingRun:
+    return TrainingRun(
+        recipe,
+        dead_leaves(6, 40, 0, channels),
+        dead_leaves(2, 40, 1, channels),
+        folder,
+        torch.device("cpu"),
+        listener or Silent(),
+    )
+
+
+def same_weights(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+@pytest.mark.parametrize("form", ["told", "bias-free"])
+@pytest.mark.parametrize("stop_at", [1, 7, 10, 17, 24])
+def test_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch, form, stop_at):
+    monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
+    recipe = Recipe(**TINY, form=form, steps=12, seed=3)
+    whole = make_run(tmp_path / "whole", recipe).run()
+    with pytest.raises(KeyboardInterrupt):
+        make_run(tmp_path / "cut", recipe, Silent(stop_at)).run()
+    resumed = make_run(tmp_path / "cut", recipe)
+    resumed.resume()
+    assert same_weights(resumed.run(), whole)
+
+
+def test_kill_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path):
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import sys, time, torch\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_training import *\n"
+        "run.SAVE_SECONDS = 0.0\n"
+        "torch.set_num_threads(1)\n"
+        "class Slow(Silent):\n"
+        "    def on_step(self, *args):\n"
+        "        super().on_step(*args)\n"
+        "        time.sleep(0.02)\n"
+        f"make_run(Path({str(tmp_path / 'cut')!r}), Recipe(**TINY, steps=150), Slow()).run()\n"
+    )
+    job = subprocess.Popen([sys.executable, script])
+    state = tmp_path / "cut" / "level-2.pt"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    torch.set_num_threads(1)
+    recipe = Recipe(**TINY, steps=150)
+    resumed = make_run(tmp_path / "cut", recipe)
+    resumed.resume()
+    assert 0 < resumed.trainers[2].state.step < 150
+    whole = make_run(tmp_path / "whole", recipe).run()
+    assert same_weights(resumed.run(), whole)
+
+
+def test_seeds_differ_and_repeat(tmp_path):
+    priors = [
+        make_run(tmp_path / str(place), Recipe(**TINY, steps=4, seed=seed)).run()
+        for place, seed in enumerate((0, 0, 1))
+    ]
+    assert same_weights(priors[0], priors[1])
+    assert not same_weights(priors[0], priors[2])
+
+
+def test_time_budget_is_kept_and_spent_on_all_levels(tmp_path):
+    listener = Silent()
+    began = time.monotonic()
+    trained = make_run(tmp_path / "run", Recipe(**TINY, minutes=0.1), listener, channels=3)
+    trained.run()
+    assert time.monotonic() - began < 60
+    levels = listener.summary["levels"]
+    assert set(levels) == {"1", "2"}
+    assert all(facts["steps"] > 40 for facts in levels.values())
+    assert sum(trained.plan.seconds) == pytest.approx(6, rel=0.7)
+    assert trained.plan.segments[-1]["falling"]
+
+
+def test_resume_says_what_differs(tmp_path):
+    recipe = Recipe(**TINY, steps=2)
+    make_run(tmp_path, recipe).run()
+    assert saved_recipe(tmp_path)["steps"] == 2
+    other = make_run(tmp_path, recipe.model_copy(update={"width": 12}))
+    with pytest.raises(UsageError, match="other choices \\(width\\)"):
+        other.resume()
+    images = TrainingRun(
+        recipe, dead_leaves(6, 40, 9), dead_leaves(2, 40, 1), tmp_path, torch.device("cpu"), Silent()
+    )
+    with pytest.raises(UsageError, match="other images"):
+        images.resume()
+
+
+def test_a_damaged_state_is_never_read(tmp_path):
+    recipe = Recipe(**TINY, steps=2)
+    make_run(tmp_path, recipe).run()
+    path = tmp_path / "level-1.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ScalewiseError, match="level-1.pt is damaged"):
+        make_run(tmp_path, recipe).resume()
+    with pytest.raises(ScalewiseError, match="no training state"):
+        make_run(tmp_path / "none", recipe).resume()
+
+
+def test_a_full_disk_keeps_the_last_state(tmp_path, monkeypatch):
+    recipe = Recipe(**TINY, steps=6)
+    monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        make_run(tmp_path, recipe, Silent(stop_at=3)).run()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.pt")}
+
+    def full(state, file):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    resumed = make_run(tmp_path, recipe)
+    resumed.resume()
+    with pytest.raises(ScalewiseError, match="No space left on device; make room"):
+        resumed.run()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_images_too_small_for_the_levels():
+    with pytest.raises(ScalewiseError, match=r"too small for 3 levels: at least 64 pixels"):
+        crop_side(dead_leaves(2, 40, 0), Recipe(levels=3), 3)
+
+
+def test_crops_fit_the_level_and_faces_are_taken_whole():
+    photos, faces = dead_leaves(2, 300, 0), dead_leaves(2, 96, 0)
+    assert crop_side(photos, Recipe(crop=32), 1) == 64
+    assert crop_side(photos, Recipe(crop=32), 3) == 256
+    assert crop_side(faces, Recipe(levels=2, low_crop=24), 3) == 96
+    batch = draw_batch(photos, Recipe(), 2, 3, torch.Generator().manual_seed(0))
+    assert batch.shape == (3, 1, 64, 64)
+
+
+def test_gray_images_get_gray_noise():
+    images = dead_leaves(4, 40, 0, channels=3)
+    batch = draw_batch(images, Recipe(gray=0.5, levels=1, crop=8), 1, 4, torch.Generator())
+    gray = (batch == batch[:, :1]).flatten(1).all(1)
+    assert gray.tolist() == [False, False, True, True]
+    noise = white_noise(batch, torch.Generator().manual_seed(0))
+    assert ((noise == noise[:, :1]).flatten(1).all(1) == gray).all()
+
+
+def test_learning_rate_rises_stays_and_falls():
+    constant, falling = Segment(1, 0, 100), Segment(1, 100, 200, falling=True)
+    assert constant.rate(0, 10) == 0.1
+    assert constant.rate(50, 10) == 1.0
+    assert [falling.rate(step, 10) for step in (100, 150, 199)] == [1.0, 0.5, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"minutes": 1, "steps": 3}, "give one of them"),
+        ({"levels": -1}, "greater than or equal to 0"),
+        ({"denoising": 0.8, "averaging": 0.4}, "sum is above 1"),
+        ({"colour": 3}, "Extra inputs"),
+    ],
+)
+def test_bad_recipes(choices, message):
+    with pytest.raises(ValidationError, match=message):
+        Recipe(**choices)
+
+
+def wiener(noisy: torch.Tensor, training: ImageSet, sigma: float) -> torch.Tensor:
+    """The best linear stationary denoiser, from the training images' mean and spectrum."""
+    images = torch.stack(training.images).float() / 255
+    mean = images.mean()
+    power = torch.fft.fft2(images - mean).abs().square().mean(0) / images[0, 0].numel()
+    gain = power / (power + sigma**2)
+    return mean + torch.fft.ifft2(gain * torch.fft.fft2(noisy - mean)).real
+
+
+@pytest.mark.slow
+def test_training_beats_the_best_linear_denoiser(tmp_path):
+    training, held_out = dead_leaves(60, 64, 0), dead_leaves(8, 64, 1)
+    recipe = Recipe(
+        levels=1, width=24, blocks=3, receptive_field=9, low_width=8, steps=500, crop=16, low_crop=16
+    )
+    prior = TrainingRun(
+        recipe, training, held_out, tmp_path, torch.device("cpu"), Silent()
+    ).run()
+    clean = torch.stack(dead_leaves(16, 64, 2).images).float() / 255
+    sigma = 25 / 255
+    noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = prior.denoise(noisy)
+    error, linear = (ours - clean).square().mean(), (wiener(noisy, training, sigma) - clean).square().mean()
+    assert 10 * torch.log10(linear / error) > 1.5, (error, linear)
