@@ -220,7 +220,7 @@ def _entry(network: torch.nn.Module) -> dict[str, Any]:
 def _network(part: NetworkConfig, role: type[N], where: str) -> N:
     """One network on the current device, its settings checked against its constructor."""
     made = NETWORKS[part.kind]
-    schema = _schema(made)
+    schema = _schema(part.kind)
     if not issubclass(made, role):
         fitting = [name for name, kind in NETWORKS.items() if issubclass(kind, role)]
         raise ScalewiseError(
@@ -237,8 +237,9 @@ def _network(part: NetworkConfig, role: type[N], where: str) -> N:
 
 
 @cache
-def _schema(network: type[Network]) -> type[BaseModel]:
+def _schema(kind: str) -> type[BaseModel]:
     """The arguments of a network's constructor as a schema."""
+    network = NETWORKS[kind]
     hints = get_type_hints(network.__init__)
     fields: dict[str, Any] = {
         name: (hints[name], ... if argument.default is argument.empty else argument.default)

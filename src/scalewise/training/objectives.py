@@ -100,7 +100,7 @@ class LowObjective(Objective):
 
     def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Loss of a batch of low-pass images (N, C, h, w)."""
-        measured = round(self.recipe.denoising * len(images))
+        measured = round(self.recipe.low_denoising * len(images))
         levels = [self.sampled.draw(len(images) - measured, generator)]
         if measured:
             levels.append(self.removed.draw(measured, generator))
