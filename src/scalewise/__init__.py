@@ -1,3 +1,52 @@
-"""Multi-scale local conditional probability models of images."""
+"""Multi-scale local conditional probability models of images.
+
+`load` gives a prior; `MultiScalePrior` denoises, upscales, samples and scores. Everything else is
+in the modules, which are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scalewise.errors import ScalewiseError, UsageError
+    from scalewise.images import Picture, read_image, write_image
+    from scalewise.prior import MultiScalePrior
+    from scalewise.store import load, packaged, save
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "MultiScalePrior",
+    "Picture",
+    "ScalewiseError",
+    "UsageError",
+    "load",
+    "packaged",
+    "read_image",
+    "save",
+    "write_image",
+]
+
+_MODULES = {
+    "MultiScalePrior": "prior",
+    "Picture": "images",
+    "ScalewiseError": "errors",
+    "UsageError": "errors",
+    "load": "store",
+    "packaged": "store",
+    "read_image": "images",
+    "save": "store",
+    "write_image": "images",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that `scalewise --help` answers at once."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'scalewise' has no attribute {name!r}")
+    return getattr(import_module(f"scalewise.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Names that completion shows."""
+    return sorted([*globals(), *__all__])

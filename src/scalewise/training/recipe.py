@@ -40,7 +40,7 @@ class Recipe(BaseModel):
             `4 * low_crop` are taken whole.
         turns: mirror top to bottom and transpose, besides left to right.
         gray: share of an RGB batch that is made gray, noise included.
-        denoising: share of a batch that of details that trains denoising with an estimated low-pass image.
+        denoising: share of a batch of details that trains denoising, from an estimated low-pass.
         low_denoising: share of a batch of low-pass images with noise to remove, not of sampling.
         averaging: share of a batch that trains the least-squares estimate without measurement.
         image_sigma: median level, in [0, 1] units of the image, of the noise to remove.
