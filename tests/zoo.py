@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,8 @@ from scalewise.networks.local import BiasFreeNorm
 from scalewise.wavelets import split
 
 SIZE = (8, 8)
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def smooth_spectrum(size: tuple[int, int] = SIZE, deviation: float = 0.2) -> Tensor:
@@ -61,7 +65,7 @@ def condition(
     return mean + (seen - look @ mean) @ gain.T, covariance - gain @ look @ covariance
 
 
-def randomised(network: nn.Module, seed: int = 0, positive: bool = False) -> nn.Module:
+def randomised(network: AnyModule, seed: int = 0, positive: bool = False) -> AnyModule:
     """Give a network random weights, gains and deviations, in evaluation mode.
 
     With `positive`, all weights are above zero, so that no unit is ever cut off and no two paths
