@@ -182,8 +182,11 @@ def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
         ScalewiseError: settings that a network does not take, channels that disagree, a network
             in the wrong place, or an unknown wavelet.
     """
-    if not is_haar(config.wavelet):
-        filters(config.wavelet)
+    try:
+        if not is_haar(config.wavelet):
+            filters(config.wavelet)
+    except ScalewiseError as error:
+        raise ScalewiseError(f"{source}: {error}") from error
     with torch.device("meta"):
         low = _network(config.low, Denoiser, f"{source}: low")
         details = [
