@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from pydantic import ValidationError
 
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, TrainingRun, run, saved_recipe
-from scalewise.training.level import Segment
 from scalewise.training.objectives import crop_side, draw_batch, white_noise
+from scalewise.training.plan import Segment
 
-TINY = {
+Form = Literal["told", "bias-free"]
+
+TINY: dict[str, Any] = {
     "levels": 1,
     "width": 8,
     "blocks": 1,
@@ -64,11 +68,13 @@ class Silent:
     def on_validation(self, level: int, record: dict[str, float]) -> None:
         self.records.append((level, record))
 
-    def on_prior(self, prior, summary) -> None:
+    def on_prior(self, prior: MultiScalePrior, summary: dict[str, Any]) -> None:
         self.summary = summary
 
 
-def make_run(folder: Path, recipe: Recipe, listener=None, channels: int = 1) -> TrainingRun:
+def make_run(
+    folder: Path, recipe: Recipe, listener: Silent | None = None, channels: int = 1
+) -> TrainingRun:
     return TrainingRun(
         recipe,
         dead_leaves(6, 40, 0, channels),
@@ -79,13 +85,19 @@ def make_run(folder: Path, recipe: Recipe, listener=None, channels: int = 1) -> 
     )
 
 
-def same_weights(a, b) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+def same_weights(a: MultiScalePrior, b: MultiScalePrior) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
 
 
 @pytest.mark.parametrize("form", ["told", "bias-free"])
 @pytest.mark.parametrize("stop_at", [1, 7, 10, 17, 24])
-def test_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch, form, stop_at):
+def test_interrupted_run_ends_with_the_same_weights(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: Literal["told", "bias-free"],
+    stop_at: int,
+) -> None:
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
     recipe = Recipe(**TINY, form=form, steps=12, seed=3)
     whole = make_run(tmp_path / "whole", recipe).run()
@@ -96,7 +108,7 @@ def test_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch, form,
     assert same_weights(resumed.run(), whole)
 
 
-def test_kill_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path):
+def test_kill_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path: Path) -> None:
     script = tmp_path / "job.py"
     script.write_text(
         "import sys, time, torch\n"
@@ -127,7 +139,7 @@ def test_kill_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path):
     assert same_weights(resumed.run(), whole)
 
 
-def test_seeds_differ_and_repeat(tmp_path):
+def test_seeds_differ_and_repeat(tmp_path: Path) -> None:
     priors = [
         make_run(tmp_path / str(place), Recipe(**TINY, steps=4, seed=seed)).run()
         for place, seed in enumerate((0, 0, 1))
@@ -136,7 +148,7 @@ def test_seeds_differ_and_repeat(tmp_path):
     assert not same_weights(priors[0], priors[2])
 
 
-def test_time_budget_is_kept_and_spent_on_all_levels(tmp_path):
+def test_time_budget_is_kept_and_spent_on_all_levels(tmp_path: Path) -> None:
     listener = Silent()
     began = time.monotonic()
     trained = make_run(tmp_path / "run", Recipe(**TINY, minutes=0.1), listener, channels=3)
@@ -146,10 +158,10 @@ def test_time_budget_is_kept_and_spent_on_all_levels(tmp_path):
     assert set(levels) == {"1", "2"}
     assert all(facts["steps"] > 40 for facts in levels.values())
     assert sum(trained.plan.seconds) == pytest.approx(6, rel=0.7)
-    assert trained.plan.segments[-1]["falling"]
+    assert trained.plan.segments[-1].falling
 
 
-def test_resume_says_what_differs(tmp_path):
+def test_resume_says_what_differs(tmp_path: Path) -> None:
     recipe = Recipe(**TINY, steps=2)
     make_run(tmp_path, recipe).run()
     assert saved_recipe(tmp_path)["steps"] == 2
@@ -157,31 +169,36 @@ def test_resume_says_what_differs(tmp_path):
     with pytest.raises(UsageError, match="other choices \\(width\\)"):
         other.resume()
     images = TrainingRun(
-        recipe, dead_leaves(6, 40, 9), dead_leaves(2, 40, 1), tmp_path, torch.device("cpu"), Silent()
+        recipe,
+        dead_leaves(6, 40, 9),
+        dead_leaves(2, 40, 1),
+        tmp_path,
+        torch.device("cpu"),
+        Silent(),
     )
     with pytest.raises(UsageError, match="other images"):
         images.resume()
 
 
-def test_a_damaged_state_is_never_read(tmp_path):
+def test_a_damaged_state_is_never_read(tmp_path: Path) -> None:
     recipe = Recipe(**TINY, steps=2)
     make_run(tmp_path, recipe).run()
     path = tmp_path / "level-1.pt"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ScalewiseError, match="level-1.pt is damaged"):
+    with pytest.raises(ScalewiseError, match=r"level-1\.pt is damaged"):
         make_run(tmp_path, recipe).resume()
     with pytest.raises(ScalewiseError, match="no training state"):
         make_run(tmp_path / "none", recipe).resume()
 
 
-def test_a_full_disk_keeps_the_last_state(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe(**TINY, steps=6)
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         make_run(tmp_path, recipe, Silent(stop_at=3)).run()
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.pt")}
 
-    def full(state, file):
+    def full(state: dict[str, Any], file: BinaryIO) -> None:
         file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
@@ -193,12 +210,12 @@ def test_a_full_disk_keeps_the_last_state(tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_images_too_small_for_the_levels():
+def test_images_too_small_for_the_levels() -> None:
     with pytest.raises(ScalewiseError, match=r"too small for 3 levels: at least 64 pixels"):
         crop_side(dead_leaves(2, 40, 0), Recipe(levels=3), 3)
 
 
-def test_crops_fit_the_level_and_faces_are_taken_whole():
+def test_crops_fit_the_level_and_faces_are_taken_whole() -> None:
     photos, faces = dead_leaves(2, 300, 0), dead_leaves(2, 96, 0)
     assert crop_side(photos, Recipe(crop=32), 1) == 64
     assert crop_side(photos, Recipe(crop=32), 3) == 256
@@ -207,7 +224,7 @@ def test_crops_fit_the_level_and_faces_are_taken_whole():
     assert batch.shape == (3, 1, 64, 64)
 
 
-def test_gray_images_get_gray_noise():
+def test_gray_images_get_gray_noise() -> None:
     images = dead_leaves(4, 40, 0, channels=3)
     batch = draw_batch(images, Recipe(gray=0.5, levels=1, crop=8), 1, 4, torch.Generator())
     gray = (batch == batch[:, :1]).flatten(1).all(1)
@@ -216,7 +233,7 @@ def test_gray_images_get_gray_noise():
     assert ((noise == noise[:, :1]).flatten(1).all(1) == gray).all()
 
 
-def test_learning_rate_rises_stays_and_falls():
+def test_learning_rate_rises_stays_and_falls() -> None:
     constant, falling = Segment(1, 0, 100), Segment(1, 100, 200, falling=True)
     assert constant.rate(0, 10) == 0.1
     assert constant.rate(50, 10) == 1.0
@@ -232,7 +249,7 @@ def test_learning_rate_rises_stays_and_falls():
         ({"colour": 3}, "Extra inputs"),
     ],
 )
-def test_bad_recipes(choices, message):
+def test_bad_recipes(choices: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Recipe(**choices)
 
@@ -247,18 +264,26 @@ def wiener(noisy: torch.Tensor, training: ImageSet, sigma: float) -> torch.Tenso
 
 
 @pytest.mark.slow
-def test_training_beats_the_best_linear_denoiser(tmp_path):
+def test_training_beats_the_best_linear_denoiser(tmp_path: Path) -> None:
     training, held_out = dead_leaves(60, 64, 0), dead_leaves(8, 64, 1)
     recipe = Recipe(
-        levels=1, width=24, blocks=3, receptive_field=9, low_width=8, steps=500, crop=16, low_crop=16
+        levels=1,
+        width=24,
+        blocks=3,
+        receptive_field=9,
+        low_width=8,
+        steps=500,
+        crop=16,
+        low_crop=16,
     )
-    prior = TrainingRun(
-        recipe, training, held_out, tmp_path, torch.device("cpu"), Silent()
-    ).run()
+    prior = TrainingRun(recipe, training, held_out, tmp_path, torch.device("cpu"), Silent()).run()
     clean = torch.stack(dead_leaves(16, 64, 2).images).float() / 255
     sigma = 25 / 255
     noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours = prior.denoise(noisy)
-    error, linear = (ours - clean).square().mean(), (wiener(noisy, training, sigma) - clean).square().mean()
+    error, linear = (
+        (ours - clean).square().mean(),
+        (wiener(noisy, training, sigma) - clean).square().mean(),
+    )
     assert 10 * torch.log10(linear / error) > 1.5, (error, linear)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -59,12 +60,16 @@ class MultiScalePrior(nn.Module):
     @property
     def told_sigma(self) -> bool:
         """Whether any of the networks is told the noise level."""
-        return any(network.told_sigma for network in [self.low, *self.details])
+        return any(network.told_sigma for network in (self.low, *self._conditionals()))
 
     @property
     def coarser(self) -> MultiScalePrior:
         """The prior of the low-pass image `x_1`: the same networks without the finest level."""
-        return MultiScalePrior(self.low, list(self.details)[1:], self.wavelet)
+        return MultiScalePrior(self.low, self._conditionals()[1:], self.wavelet)
+
+    def _conditionals(self) -> list[ConditionalDenoiser]:
+        """The networks of the details, level 1 first, with their type."""
+        return cast(list[ConditionalDenoiser], list(self.details))
 
     def denoise(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
         """Return the least-squares estimate of the images, `E[x | noisy]`.
@@ -150,9 +155,9 @@ class MultiScalePrior(nn.Module):
         """
         low = self._checked(small, "small")
         level = self._levels_of(factor)
-        if not all(network.told_sigma for network in self.details[:level]):
+        if not all(network.told_sigma for network in self._conditionals()[:level]):
             return self.upscale(small, factor, samples=16).mean(0)
-        for network in reversed(self.details[:level]):
+        for network in reversed(self._conditionals()[:level]):
             nothing = torch.zeros_like(low).repeat(1, 3, 1, 1)
             low = merge(low, network(nothing, low, math.inf).details, self.wavelet)
         return low
@@ -205,13 +210,11 @@ class MultiScalePrior(nn.Module):
     ) -> Tensor:
         """Draw the details of levels `level` to 1 and merge each: `x_{j-1} ~ p(x_{j-1} | x_j)`."""
         for j in range(level, 0, -1):
-            network = self.details[j - 1]
-
-            def denoise(noisy: Tensor, sigma: Tensor, network=network, low=low) -> Tensor:
-                return network(noisy, low, sigma).details
-
-            noise = self._noise(keys, j, 3 * self.channels, low.shape[-2:], seed)
-            low = merge(low, draw(denoise, noise, sampler(network)), self.wavelet)
+            network = self._conditionals()[j - 1]
+            height, width = low.shape[-2:]
+            noise = self._noise(keys, j, 3 * self.channels, (height, width), seed)
+            details = draw(_given(network, low), noise, sampler(network))
+            low = merge(low, details, self.wavelet)
             if watch:
                 watch(j - 1, low)
         return low
@@ -220,7 +223,7 @@ class MultiScalePrior(nn.Module):
         self, keys: tuple[int, ...], level: int, channels: int, size: tuple[int, int], seed: int
     ) -> Callable[[int], Tensor]:
         """Position-keyed noise of one level, on the device and in the type of the weights."""
-        field = GaussianField(seed, keys, level, channels, tuple(size))
+        field = GaussianField(seed, keys, level, channels, size)
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
 
@@ -245,6 +248,11 @@ class MultiScalePrior(nn.Module):
                 f"({known}), found {factor}"
             )
         return level
+
+
+def _given(network: ConditionalDenoiser, low: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """The denoiser of details that a conditional network is, once the low-pass image is given."""
+    return lambda noisy, sigma: network(noisy, low, sigma).details
 
 
 def mirror_to_multiple(images: Tensor, multiple: int) -> Tensor:

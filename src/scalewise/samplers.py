@@ -136,10 +136,11 @@ class Multistep:
 class StochasticAscent:
     """The paper's stochastic ascent of the score.
 
-    The noise level is read off the network's own residual; each step goes a fraction `h_t` of
-    the way to the denoised state and adds noise so that the level falls by `1 - beta * h_t`
-    (Kadkhodaie and Simoncelli, NeurIPS 2021, algorithm 1; Kadkhodaie et al., ICLR 2023,
-    algorithm 1).
+    Each step goes a fraction `h_t` of the way to the denoised state and adds noise so that the
+    level falls by `1 - beta * h_t` (Kadkhodaie and Simoncelli, NeurIPS 2021, algorithm 1;
+    Kadkhodaie et al., ICLR 2023, algorithm 1). The level is read off the network's own residual,
+    unless the network is told it: a residual is always smaller than the noise, so telling it back
+    would lose the true level within a few steps.
 
     Attributes:
         start: first noise level.
@@ -147,6 +148,7 @@ class StochasticAscent:
         h: first step size; step `t` has `h t / (1 + h (t - 1))`.
         beta: 1 adds no noise; the smaller, the more stochastic.
         limit: number of steps at which to stop at the latest.
+        blind: whether the level is read off the residual; otherwise it follows the rule.
     """
 
     start: float
@@ -154,6 +156,7 @@ class StochasticAscent:
     h: float = 0.01
     beta: float = 0.5
     limit: int = 20_000
+    blind: bool = True
 
     def finished(self, step: int, sigma: Tensor) -> Tensor:
         """An image ends when its own noise level has come down to `end`."""
@@ -164,7 +167,7 @@ class StochasticAscent:
     ) -> tuple[Tensor, Tensor, Any]:
         """Go up the score by `h_t` and put back noise."""
         h = self.h * (step + 1) / (1 + self.h * step)
-        level = residual_sigma(noisy, clean)
+        level = residual_sigma(noisy, clean) if self.blind else sigma
         kept = (1 - self.beta * h) ** 2
         gamma = per_image(level * math.sqrt(kept - (1 - h) ** 2), noisy)
         following = noisy + h * (clean - noisy) + gamma * noise(step + 1)
@@ -184,4 +187,5 @@ def few_steps(network: Network) -> StepRule:
 def paper_ascent(network: Network) -> StepRule:
     """The paper's stochastic ascent, with its `h` and `beta` for low-pass images and details."""
     start, end = network.sigma_range
-    return StochasticAscent(start, end, h=0.01, beta=0.5 if network.conditional else 0.01)
+    beta = 0.5 if network.conditional else 0.01
+    return StochasticAscent(start, end, h=0.01, beta=beta, blind=not network.told_sigma)

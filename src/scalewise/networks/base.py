@@ -112,7 +112,7 @@ def precondition(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tens
 
 
 def noise_features(sigma: Tensor, sigma_data: float) -> Tensor:
-    """Fourier features of `log(sigma / sigma_data)`, shape (N, 16), finite for sigma 0 and infinite.
+    """Fourier features of `log(sigma / sigma_data)`, shape (N, 16), finite for any sigma.
 
     Args:
         sigma: one level per image, any shape of N elements.

@@ -10,6 +10,7 @@ the noisy low-pass image beside the estimate of it and corrects that estimate.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -106,7 +107,7 @@ class BiasFreeCNN(nn.Sequential):
         In evaluation each normalisation is folded into the convolution before it, which is exact.
         """
         if self.training:
-            return super().forward(features)
+            return cast(Tensor, super().forward(features))  # type: ignore[no-untyped-call]
         layers = [*self, None]
         for layer, following in pairwise(layers):
             if isinstance(layer, nn.Conv2d):

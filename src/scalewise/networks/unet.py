@@ -32,6 +32,7 @@ class UNet(Denoiser):
 
     receptive_field = None
     told_sigma = True
+    mean: Tensor
 
     def __init__(
         self,
@@ -53,7 +54,9 @@ class UNet(Denoiser):
         self.channels, self.size, self.sigma_data = channels, tuple(size), sigma_data
         self.register_buffer("mean", torch.full((channels, *size), 0.5))
         embedding = 4 * width
-        self.embed = nn.Sequential(nn.Linear(16, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.embed = nn.Sequential(
+            nn.Linear(16, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
         widths = [width * m for m in multiples]
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -89,7 +92,8 @@ class UNet(Denoiser):
             The least-squares estimate of the clean images, same shape.
         """
         sigma = per_image(self.need(sigma), noisy)
-        mean = self.centre(noisy.shape[-2:])
+        height, width = noisy.shape[-2:]
+        mean = self.centre((height, width))
         skip, out, inside = precondition(sigma, self.sigma_data)
         centred = noisy - mean
         correction = self._network(inside * centred, sigma.expand(len(noisy), 1, 1, 1))
@@ -114,7 +118,9 @@ class UNet(Denoiser):
         level = self.embed(noise_features(sigma, self.sigma_data))
         skips = [features]
         for layer in self.down:
-            features = layer(features, level) if isinstance(layer, ResidualBlock) else layer(features)
+            features = (
+                layer(features, level) if isinstance(layer, ResidualBlock) else layer(features)
+            )
             skips.append(features)
         features = self.middle_out(self.attention(self.middle(features, level)), level)
         for layer in self.up:

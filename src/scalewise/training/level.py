@@ -16,33 +16,11 @@ from torch import Tensor, nn
 from scalewise.data import ImageSet
 from scalewise.training.files import load_state, save_state
 from scalewise.training.objectives import Objective, draw_batch
+from scalewise.training.plan import Segment
 from scalewise.training.recipe import Recipe
 
 VALIDATION_IMAGES = 48
 _VALIDATION_STEP = 2**31
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of steps of one level, planned before it runs.
-
-    Attributes:
-        level: from 1 (finest); `levels + 1` is the low-pass image.
-        first: step at which it starts.
-        last: step at which it ends.
-        falling: whether the learning rate falls to zero in it.
-    """
-
-    level: int
-    first: int
-    last: int
-    falling: bool = False
-
-    def rate(self, step: int, warmup: int) -> float:
-        """Learning rate at a step, over its peak."""
-        rise = min(1.0, (step + 1) / max(1, warmup))
-        fall = (self.last - step) / (self.last - self.first) if self.falling else 1.0
-        return rise * fall
 
 
 @dataclass
@@ -88,7 +66,7 @@ class LevelTrainer:
         self.device, self.rank, self.level = device, rank, objective.level
         self.low = objective.level > recipe.levels
         self.network = objective.network
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.average: Any = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average.state_dict())
         self.state = LevelState()
         self.rate = recipe.low_learning_rate if self.low else recipe.learning_rate
@@ -133,7 +111,9 @@ class LevelTrainer:
     def _update_average(self) -> None:
         """Power-law running average of the weights (Karras et al. 2024, equation 127)."""
         weight = min(1.0, (self.recipe.average + 1) / self.state.step)
-        for mean, now in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+        for mean, now in zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        ):
             mean.lerp_(now, weight)
 
     @torch.no_grad()
@@ -142,10 +122,14 @@ class LevelTrainer:
         live, self.objective.network = self.objective.network, self.average
         try:
             loss = float(
-                np.mean([
-                    self.objective(self.held_out, self._generator(_VALIDATION_STEP + turn)).item()
-                    for turn in range(1, 4)
-                ])
+                np.mean(
+                    [
+                        self.objective(
+                            self.held_out, self._generator(_VALIDATION_STEP + turn)
+                        ).item()
+                        for turn in range(1, 4)
+                    ]
+                )
             )
             psnr = self.objective.psnr(self.held_out, self._generator(_VALIDATION_STEP + 4))
         finally:
@@ -160,13 +144,16 @@ class LevelTrainer:
 
     def save(self, path: Path) -> None:
         """Write everything that resuming needs, whole or not at all."""
-        save_state(path, {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "best": self.best,
-            "optimiser": self.optimiser.state_dict(),
-            "state": vars(self.state),
-        })
+        save_state(
+            path,
+            {
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "best": self.best,
+                "optimiser": self.optimiser.state_dict(),
+                "state": vars(self.state),
+            },
+        )
 
     def restore(self, path: Path) -> None:
         """Go back to what `save` wrote."""

@@ -82,6 +82,10 @@ class Objective(nn.Module):
             recipe.prior_sigma * sigma_data, recipe.prior_spread, 1e-3 * sigma_data, 50 * sigma_data
         )
 
+    def psnr(self, images: Tensor, generator: torch.Generator) -> float:
+        """PSNR in dB of the level's images (N, C, h, w), denoised at `VALIDATION_SIGMA`."""
+        raise NotImplementedError
+
     def weighted(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Mean square error, weighted as if the network's raw output were compared.
 
@@ -146,9 +150,7 @@ class DetailsObjective(Objective):
         denoised = round(self.recipe.denoising * count) if self.network.told_sigma else 0
         averaged = round(self.recipe.averaging * count) if self.network.told_sigma else 0
         parts = order.split([denoised, averaged, count - denoised - averaged])
-        loss = self._sampling(images[parts[2]], images[parts[1]], generator) * (
-            count - denoised
-        )
+        loss = self._sampling(images[parts[2]], images[parts[1]], generator) * (count - denoised)
         if denoised:
             loss = loss + self._denoising(images[parts[0]], generator) * denoised
         return loss / count

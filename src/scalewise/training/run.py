@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from scalewise.data import ImageSet
-from scalewise.errors import ScalewiseError, UsageError
+from scalewise.errors import UsageError
+from scalewise.networks import UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.training.files import load_state, save_state
-from scalewise.training.level import LevelTrainer, Segment
-from scalewise.training.objectives import (
-    DetailsObjective,
-    LowObjective,
-    Objective,
-    crop_side,
-)
+from scalewise.training.level import LevelTrainer
+from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, crop_side
+from scalewise.training.plan import Plan, Segment
 from scalewise.training.recipe import Recipe
 from scalewise.wavelets import low_pass, split
 
 SAVE_SECONDS = 30.0
 """Training state is written at least this often."""
-
-ROUNDS = 6
-"""How often the time that is left is split again over the levels."""
 
 DEFAULT_MINUTES = 30.0
 
@@ -46,14 +36,6 @@ class Listener(Protocol):
 
     def on_prior(self, prior: MultiScalePrior, summary: dict[str, Any]) -> None:
         """Called with the prior as it is now, and what to store beside it."""
-
-
-@dataclass
-class Plan:
-    """Segments so far and the seconds that each took; the part that cannot be computed again."""
-
-    segments: list[dict[str, Any]]
-    seconds: list[float]
 
 
 def saved_recipe(folder: Path) -> dict[str, Any]:
@@ -99,30 +81,33 @@ class TrainingRun:
             self.trainers[level] = LevelTrainer(
                 objective, images, validation, recipe, device, self.rank
             )
-        self.plan = Plan([], [])
+        self.plan = Plan(recipe)
         self.saved_at = time.monotonic()
 
     def run(self) -> MultiScalePrior:
         """Train to the end of the budget and return the prior with its best weights."""
-        while (segment := self._next_segment()) is not None:
-            trainer = self.trainers[segment.level]
-            began = time.monotonic()
-            done_before = trainer.state.step - segment.first
-
-            def after_step(loss: float, trainer: LevelTrainer = trainer, segment: Segment = segment) -> None:
-                count = self.recipe.low_batch if trainer.low else self.recipe.batch
-                self.listener.on_step(segment.level, trainer.state.step, segment.last, loss, count)
-                if time.monotonic() - self.saved_at > SAVE_SECONDS:
-                    self._save(trainer)
-
-            trainer.run(segment, after_step)
-            seconds = time.monotonic() - began
-            share = (segment.last - segment.first) / max(1, segment.last - segment.first - done_before)
-            self.plan.seconds.append(self._agreed(seconds * share))
-            self.listener.on_validation(segment.level, trainer.validate())
-            self._save(trainer)
+        while (segment := self.plan.next(self._losses())) is not None:
+            self._save_run()
+            self._train(segment)
             self.listener.on_prior(self.prior(), self.summary())
         return self.prior()
+
+    def _train(self, segment: Segment) -> None:
+        """Run a segment from where its level stands, and validate."""
+        trainer = self.trainers[segment.level]
+        began, first = time.monotonic(), trainer.state.step
+
+        def after_step(loss: float) -> None:
+            count = self.recipe.low_batch if trainer.low else self.recipe.batch
+            self.listener.on_step(segment.level, trainer.state.step, segment.last, loss, count)
+            if time.monotonic() - self.saved_at > SAVE_SECONDS:
+                self._save(trainer)
+
+        trainer.run(segment, after_step)
+        pace = (time.monotonic() - began) / max(1, segment.last - first)
+        self.listener.on_validation(segment.level, trainer.validate())
+        self.plan.seconds.append(self._agreed(pace * (segment.last - segment.first)))
+        self._save(trainer)
 
     def prior(self) -> MultiScalePrior:
         """The prior with the best weights so far, in evaluation mode."""
@@ -138,7 +123,7 @@ class TrainingRun:
             "levels": {
                 str(level): {
                     "steps": trainer.state.step,
-                    "seconds": round(self._spent(level), 1),
+                    "seconds": round(self.plan.spent(level), 1),
                     "validation": trainer.state.history[-1] if trainer.state.history else {},
                 }
                 for level, trainer in sorted(self.trainers.items())
@@ -166,7 +151,7 @@ class TrainingRun:
                 f"the run in {self.folder} was started on other images; give the same ones to "
                 "resume it, or another --out"
             )
-        self.plan = Plan(saved["segments"], saved["seconds"])
+        self.plan.restore(saved)
         for trainer in self.trainers.values():
             path = self._state_path(trainer)
             if path.exists():
@@ -195,15 +180,18 @@ class TrainingRun:
             return DetailsObjective(network, coarser, recipe, level, round(deviation, 4))
         mean = self._mean_image(scale)
         deviation = round(float((scale - mean).square().mean().sqrt()), 4)
-        low = recipe.low_network(channels, tuple(scale.shape[-2:]), deviation)
-        if hasattr(low, "mean"):
+        height, width = scale.shape[-2:]
+        low = recipe.low_network(channels, (height, width), deviation)
+        if isinstance(low, UNet):
             low.mean.copy_(mean)
         return LowObjective(low, recipe, level, deviation)
 
     def _mean_image(self, crops: torch.Tensor) -> torch.Tensor:
         """Mean of whole low-pass images and their mirrors; of crops, their mean colour."""
         mean = crops.mean(dim=0)
-        whole = self.images.size is not None and crops.shape[-1] << self.recipe.levels >= max(self.images.size)
+        whole = self.images.size is not None and crops.shape[-1] << self.recipe.levels >= max(
+            self.images.size
+        )
         if whole:
             return (mean + mean.flip(-1)) / 2
         return mean.mean(dim=(1, 2), keepdim=True).expand_as(mean)
@@ -211,80 +199,16 @@ class TrainingRun:
     def _best(self, level: int) -> Any:
         trainer = self.trainers[level]
         network = type(trainer.average)(**trainer.average.settings)
-        network.load_state_dict(trainer.best if trainer.state.history else trainer.average.state_dict())
+        network.load_state_dict(
+            trainer.best if trainer.state.history else trainer.average.state_dict()
+        )
         return network.eval()
 
-    # The split of the time.
-
-    def _next_segment(self) -> Segment | None:
-        """The planned segment that is not finished yet, or a newly planned one; None at the end."""
-        for record in self.plan.segments[len(self.plan.seconds) :]:
-            return Segment(**record)
-        segment = self._by_steps() if self.recipe.steps else self._by_minutes()
-        if segment is not None:
-            self.plan.segments.append(asdict(segment))
-            self._save_plan()
-        return segment
-
-    def _by_steps(self) -> Segment | None:
-        """Every level once at full rate and once with it falling, coarsest first."""
-        order = sorted(self.trainers, reverse=True)
-        steps = self.recipe.steps or 0
-        constant = round(steps * (1 - self.recipe.decay))
-        place = len(self.plan.segments)
-        if place >= 2 * len(order):
-            return None
-        level = order[place % len(order)]
-        if place < len(order):
-            return Segment(level, 0, constant)
-        return Segment(level, constant, steps, falling=True)
-
-    def _by_minutes(self) -> Segment | None:
-        """A few steps of each level to time it, then rounds, then the fall of the rate."""
-        order = sorted(self.trainers, reverse=True)
-        place = len(self.plan.segments)
-        level = order[place % len(order)]
-        first = self.trainers[level].state.step
-        if place < len(order):
-            return Segment(level, 0, 20)
-        budget = 60 * (self.recipe.minutes or DEFAULT_MINUTES)
-        turn = place // len(order)
-        if turn <= ROUNDS:
-            left = (1 - self.recipe.decay) * budget - sum(self.plan.seconds[: turn * len(order)])
-            seconds = max(0.0, left) / (ROUNDS - turn + 1) * self._share(level, turn)
-            return Segment(level, first, first + self._steps_in(level, seconds))
-        if turn == ROUNDS + 1:
-            left = budget - sum(self.plan.seconds[: turn * len(order)])
-            spent = self._spent(level, turn) / sum(self._spent(other, turn) for other in order)
-            steps = self._steps_in(level, max(0.0, left) * spent)
-            return Segment(level, first, first + steps, falling=True)
-        return None
-
-    def _share(self, level: int, turn: int) -> float:
-        """Share of a round: equal at first, then by how fast validation error last fell."""
-        speeds = {}
-        for other in self.trainers:
-            losses = [record["loss"] for record in self.trainers[other].state.history[:turn]]
-            seconds = self._last_seconds(other, turn)
-            speeds[other] = max(0.0, math.log(losses[-2] / losses[-1]) / seconds) if turn > 2 else 1.0
-        floor = 0.25 * max(*speeds.values(), 1e-12)
-        weights = {other: max(speed, floor) for other, speed in speeds.items()}
-        return weights[level] / sum(weights.values())
-
-    def _last_seconds(self, level: int, turn: int) -> float:
-        pairs = zip(self.plan.segments, self.plan.seconds, strict=False)
-        done = [s for record, s in pairs if record["level"] == level][:turn]
-        return max(done[-1], 1e-3)
-
-    def _spent(self, level: int, turn: int | None = None) -> float:
-        pairs = zip(self.plan.segments, self.plan.seconds, strict=False)
-        return sum([s for record, s in pairs if record["level"] == level][:turn])
-
-    def _steps_in(self, level: int, seconds: float) -> int:
-        """Steps that fit into some seconds, at the pace of the level's last segment."""
-        pairs = zip(self.plan.segments, self.plan.seconds, strict=False)
-        paces = [s / (r["last"] - r["first"]) for r, s in pairs if r["level"] == level and r["last"] > r["first"]]
-        return max(1, round(seconds / paces[-1]))
+    def _losses(self) -> dict[int, list[float]]:
+        return {
+            level: [record["loss"] for record in trainer.state.history]
+            for level, trainer in self.trainers.items()
+        }
 
     def _agreed(self, seconds: float) -> float:
         """The first process's clock, so that all plan alike."""
@@ -294,20 +218,18 @@ class TrainingRun:
         torch.distributed.broadcast(clock, 0)
         return float(clock)
 
-    # Files.
-
     def _save(self, trainer: LevelTrainer) -> None:
         """Write a level's state, then the plan, which never runs ahead of the levels."""
         if self.rank == 0:
             trainer.save(self._state_path(trainer))
-            self._save_plan()
+            self._save_run()
         self.saved_at = time.monotonic()
 
-    def _save_plan(self) -> None:
+    def _save_run(self) -> None:
         if self.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             state = {"recipe": self.recipe.model_dump(mode="json"), "data": self._fingerprint()}
-            save_state(self.folder / "run.pt", state | asdict(self.plan))
+            save_state(self.folder / "run.pt", state | self.plan.state())
 
     def _state_path(self, trainer: LevelTrainer) -> Path:
         return self.folder / f"level-{trainer.level}.pt"

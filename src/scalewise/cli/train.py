@@ -1,0 +1,204 @@
+"""`scalewise train`: from images to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+    from scalewise.data import ImageSet
+    from scalewise.training import Recipe
+
+STATE = "training"
+"""Folder within a model folder that holds what resuming needs."""
+
+
+def train(
+    images: Annotated[
+        str,
+        typer.Argument(
+            metavar="IMAGES",
+            help="Training images: a folder, an .npz or .npy array, or a .txt list of files.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="MODEL", help="Model folder to write.")],
+    validation: Annotated[
+        str | None,
+        typer.Option(metavar="IMAGES", help="Images to choose by; default: 5 % of the others."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A packaged recipe (photos, faces) or a JSON file; options override it."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Time budget, split over levels by where validation error still falls."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of every level, instead.")] = None,
+    levels: Annotated[int | None, typer.Option(help="Wavelet levels; default 3.")] = None,
+    receptive_field: Annotated[
+        int | None, typer.Option(help="Of the networks of the details, odd; default 13.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option(help="told (default), or bias-free: the published blind form.")
+    ] = None,
+    wavelet: Annotated[str | None, typer.Option(help="Orthogonal wavelet; default haar.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the networks.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Crops per step.")] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="Side of the crops in coefficients of a level.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 converts to gray, 3 to RGB; default: as the images are.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything drawn; default 0.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last state of the run in MODEL.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the model that is there.")
+    ] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights in 16 bits: half the size.")
+    ] = False,
+    data_license: Annotated[
+        str, typer.Option(help="Licence of the images, for the model card.")
+    ] = "not stated",
+    license: Annotated[str, typer.Option(help="Licence of the weights.")] = "other",
+    description: Annotated[str, typer.Option(help="A sentence for the model card.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print what was trained as one JSON record.")
+    ] = False,
+) -> None:
+    """Train a prior on images; killed at any moment, it goes on with --resume.
+
+    Under `torchrun` the levels' batches are spread over the processes.
+
+    Examples:
+      scalewise train photos/ --out my-model --minutes 60
+
+      scalewise train photos/ --out my-model --resume
+    """
+    from scalewise.cli.reporter import Reporter
+    from scalewise.errors import UsageError
+    from scalewise.store import check_folder
+    from scalewise.training import TrainingRun
+
+    state = out / STATE
+    begun = (state / "run.pt").exists()
+    if begun and not (resume or force):
+        raise UsageError(
+            f"{out} holds a training run already; go on with --resume, or start anew with --force"
+        )
+    if not begun:
+        check_folder(out, force)
+    given = {
+        "minutes": minutes,
+        "steps": steps,
+        "levels": levels,
+        "receptive_field": receptive_field,
+        "form": form,
+        "wavelet": wavelet,
+        "width": width,
+        "batch": batch,
+        "crop": crop,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    chosen = _recipe(recipe, given, state if resume else None)
+    training, held_out = _images(images, validation, channels)
+    place, rank = _device(device)
+    facts = {"license": license, "description": description, "data_license": data_license}
+    reporter = Reporter(out, facts, half=half, held_out=held_out, quiet=rank > 0)
+    run = TrainingRun(chosen, training, held_out, state, place, reporter)
+    if resume:
+        run.resume()
+    elif begun:
+        run.forget()
+    with reporter:
+        prior = run.run()
+    record = reporter.finish(prior, run.summary())
+    if json_output and rank == 0:
+        import json
+
+        typer.echo(json.dumps(record))
+
+
+def _recipe(name: str | None, given: dict[str, Any], state: Path | None) -> Recipe:
+    """The recipe of a run: what is given on top of the named one, or of the one to resume."""
+    from pydantic import ValidationError
+
+    from scalewise.errors import UsageError
+    from scalewise.training import Recipe, saved_recipe
+
+    fields = _named_recipe(name) if name else {}
+    if state is not None:
+        fields = saved_recipe(state) | fields
+    given = {key: value for key, value in given.items() if value is not None}
+    for one, other in (("minutes", "steps"), ("steps", "minutes")):
+        if one in given and other not in given:
+            fields.pop(other, None)
+    try:
+        return Recipe(**(fields | given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = " ".join(str(part) for part in first["loc"]) or "recipe"
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}: {message}, found {first['input']!r:.60}") from error
+
+
+def _named_recipe(name: str) -> dict[str, Any]:
+    """Fields of a packaged recipe or of a JSON file."""
+    import json
+
+    from scalewise.errors import UsageError
+
+    packaged = Path(__file__).parents[1] / "recipes"
+    path = packaged / f"{name}.json"
+    if not path.is_file():
+        path = Path(name)
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(file.stem for file in packaged.glob("*.json")))
+        raise UsageError(f"no recipe {name!r}; give a JSON file or one of {known}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"recipe {path} cannot be read as JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"recipe {path} must hold one JSON object of named choices")
+    return fields
+
+
+def _images(source: str, validation: str | None, channels: int | None) -> tuple[ImageSet, ImageSet]:
+    from scalewise.data import load_image_set, split
+
+    training = load_image_set(source, channels)
+    if validation is None:
+        return split(training)
+    return training, load_image_set(validation, training.channels)
+
+
+def _device(name: str) -> tuple[torch.device, int]:
+    """The device of this process and its number; joins the group that `torchrun` started."""
+    import os
+
+    import torch
+
+    from scalewise.store import pick_device
+
+    place = pick_device(name)
+    if "LOCAL_RANK" not in os.environ:
+        return place, 0
+    local = int(os.environ["LOCAL_RANK"])
+    if place.type == "cuda":
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
+    torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    return place, torch.distributed.get_rank()

@@ -1,0 +1,141 @@
+"""How a run's time is split over its levels, decided as it goes and remembered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from scalewise.training.recipe import Recipe
+
+ROUNDS = 6
+"""How often the time that is left is split again."""
+
+TIMING_STEPS = 20
+"""Steps of each level that tell its pace."""
+
+FLOOR = 0.25
+"""Least share of a round, over that of the level whose validation error falls fastest."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of steps of one level, planned before it runs.
+
+    Attributes:
+        level: from 1 (finest); `levels + 1` is the low-pass image.
+        first: step at which it starts.
+        last: step at which it ends.
+        falling: whether the learning rate falls to zero in it.
+    """
+
+    level: int
+    first: int
+    last: int
+    falling: bool = False
+
+    def rate(self, step: int, warmup: int) -> float:
+        """Learning rate at a step, over its peak."""
+        rise = min(1.0, (step + 1) / max(1, warmup))
+        fall = (self.last - step) / (self.last - self.first) if self.falling else 1.0
+        return rise * fall
+
+
+@dataclass
+class Plan:
+    """Segments so far, and the seconds of those that are finished.
+
+    Levels take turns, the coarsest first. With a number of steps every level has two turns: at
+    full rate, and with it falling. With a time budget there is a turn to time the levels, then
+    `ROUNDS` turns at full rate, each split by how fast validation error last fell, and a last one
+    with the rate falling, split as all time before.
+
+    Attributes:
+        recipe: of the run.
+        segments: in the order in which they run.
+        seconds: of the finished ones.
+    """
+
+    recipe: Recipe
+    segments: list[Segment] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def next(self, losses: Mapping[int, list[float]]) -> Segment | None:
+        """The segment to run now: one that is not finished, or a new one; None at the end.
+
+        Args:
+            losses: validation losses of each level so far, one per finished segment.
+        """
+        if len(self.segments) == len(self.seconds):
+            turn, place = divmod(len(self.segments), self.recipe.levels + 1)
+            level = self.recipe.levels + 1 - place
+            planned = self._by_steps(level, turn) or self._by_minutes(level, turn, losses)
+            if planned is None:
+                return None
+            self.segments.append(planned)
+        return self.segments[-1]
+
+    def spent(self, level: int) -> float:
+        """Seconds of a level so far."""
+        return sum(seconds for _, seconds in self._finished(level))
+
+    def state(self) -> dict[str, Any]:
+        """What cannot be computed again, as plain values."""
+        return {"segments": [asdict(s) for s in self.segments], "seconds": list(self.seconds)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a `state`."""
+        self.segments = [Segment(**segment) for segment in state["segments"]]
+        self.seconds = list(state["seconds"])
+
+    def _by_steps(self, level: int, turn: int) -> Segment | None:
+        if self.recipe.steps is None or turn > 1:
+            return None
+        constant = round(self.recipe.steps * (1 - self.recipe.decay))
+        if turn == 0:
+            return Segment(level, 0, constant)
+        return Segment(level, constant, self.recipe.steps, falling=True)
+
+    def _by_minutes(
+        self, level: int, turn: int, losses: Mapping[int, list[float]]
+    ) -> Segment | None:
+        if self.recipe.minutes is None or turn > ROUNDS + 1:
+            return None
+        if turn == 0:
+            return Segment(level, 0, TIMING_STEPS)
+        falling = turn > ROUNDS
+        budget = 60 * self.recipe.minutes * (1.0 if falling else 1 - self.recipe.decay)
+        turns_left = 1 if falling else ROUNDS - turn + 1
+        left = budget - sum(self.seconds[: turn * (self.recipe.levels + 1)])
+        weights = self._weights(turn, losses, by_time=falling)
+        seconds = max(0.0, left) / turns_left * weights[level] / sum(weights.values())
+        first = self._finished(level)[-1][0].last
+        steps = max(1, round(seconds / self._pace(level)))
+        return Segment(level, first, first + steps, falling)
+
+    def _weights(
+        self, turn: int, losses: Mapping[int, list[float]], by_time: bool
+    ) -> dict[int, float]:
+        """Parts of the levels in a turn: by the time that they had, or by how fast they learn."""
+        levels = range(1, self.recipe.levels + 2)
+        if by_time:
+            return {level: sum(s for _, s in self._finished(level)[:turn]) for level in levels}
+        if turn <= 2:
+            return dict.fromkeys(levels, 1.0)
+        speeds = {}
+        for level in levels:
+            before, now = losses[level][turn - 2 : turn]
+            seconds = max(self._finished(level)[turn - 1][1], 1e-3)
+            speeds[level] = max(0.0, math.log(before / now) / seconds)
+        least = FLOOR * max(*speeds.values(), 1e-12)
+        return {level: max(speed, least) for level, speed in speeds.items()}
+
+    def _pace(self, level: int) -> float:
+        """Seconds per step in the level's last finished segment."""
+        segment, seconds = self._finished(level)[-1]
+        return max(seconds, 1e-3) / (segment.last - segment.first)
+
+    def _finished(self, level: int) -> list[tuple[Segment, float]]:
+        done = zip(self.segments, self.seconds, strict=False)
+        return [(segment, seconds) for segment, seconds in done if segment.level == level]
