@@ -108,7 +108,7 @@ class Reporter:
         if not self.quiet:
             self._publish(prior, summary, {})
             sheet = Picture(self._sheet(prior), None, "uint8", None, None)
-            write_image(self.out / "training" / "validation.png", sheet, force=True)
+            write_image(self.out / store.TRAINING / "validation.png", sheet, force=True)
 
     def finish(self, prior: MultiScalePrior, summary: dict[str, Any]) -> dict[str, Any]:
         """Measure the finished prior and write it with its scores; return what was written."""
@@ -116,8 +116,12 @@ class Reporter:
             return {}
         images = {f"{place:03d}": crop for place, crop in enumerate(self.crops)}
         records = evaluation.evaluate_denoise(prior, images)
-        means = evaluation.means(records, "sigma")
-        scores = {"denoising PSNR (dB), validation crops": means}
+        scores = {
+            "denoising, validation crops, PSNR in dB": {
+                f"sigma {mean['sigma']:g}": {"noisy": mean["psnr_noisy"], "denoised": mean["psnr"]}
+                for mean in evaluation.means(records, "sigma")
+            }
+        }
         self._publish(prior, summary, scores)
         return {"model": str(self.out), "scores": scores, "training": summary}
 
@@ -153,12 +157,12 @@ class Reporter:
     def _log(self, record: dict[str, Any]) -> None:
         if self.quiet:
             return
-        with (self.out / "training" / "log.jsonl").open("a", encoding="utf-8") as log:
+        with (self.out / store.TRAINING / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
         scalars = record.get("validation", {"loss": record.get("loss", 0.0)})
         name = "validation" if "validation" in record else "training"
         if self.writer is None:
-            self.writer = _tensorboard(self.out / "training" / "tensorboard")
+            self.writer = _tensorboard(self.out / store.TRAINING / "tensorboard")
         if self.writer:
             for key, value in scalars.items():
                 if key != "step":

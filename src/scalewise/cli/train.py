@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from scalewise.data import ImageSet
     from scalewise.training import Recipe
 
-STATE = "training"
-"""Folder within a model folder that holds what resuming needs."""
-
 
 def train(
     images: Annotated[
@@ -88,10 +85,10 @@ def train(
     """
     from scalewise.cli.reporter import Reporter
     from scalewise.errors import UsageError
-    from scalewise.store import check_folder
+    from scalewise.store import TRAINING, check_folder
     from scalewise.training import TrainingRun
 
-    state = out / STATE
+    state = out / TRAINING
     begun = (state / "run.pt").exists()
     if begun and not (resume or force):
         raise UsageError(
@@ -149,9 +146,10 @@ def _recipe(name: str | None, given: dict[str, Any], state: Path | None) -> Reci
         return Recipe(**(fields | given))
     except ValidationError as error:
         first = error.errors()[0]
-        where = " ".join(str(part) for part in first["loc"]) or "recipe"
+        where = " ".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{where}: {message}, found {first['input']!r:.60}") from error
+        found = f"{where}: {message}, found {first['input']!r:.60}" if where else message
+        raise UsageError(found) from error
 
 
 def _named_recipe(name: str) -> dict[str, Any]:

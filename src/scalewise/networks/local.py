@@ -208,6 +208,11 @@ class LocalConditional(ConditionalDenoiser):
             sigma_data=sigma_data,
         )
         self.channels, self.receptive_field, self.sigma_data = channels, receptive_field, sigma_data
+        if receptive_field % 2 == 0 or not 5 <= receptive_field <= 2 * blocks + 5:
+            raise UsageError(
+                f"receptive_field must be odd and from 5 to {2 * blocks + 5} for {blocks} blocks, "
+                f"found {receptive_field}"
+            )
         kernels = spread_kernels(receptive_field - 4, blocks)
         self.enter = _convolution(5 * channels, width, 3)
         self.blocks = nn.ModuleList(ModulatedBlock(width, kernel) for kernel in kernels)

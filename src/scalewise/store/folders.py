@@ -18,7 +18,7 @@ from scalewise.errors import ScalewiseError
 from scalewise.prior import MultiScalePrior
 from scalewise.store.card import card
 from scalewise.store.config import ModelConfig, build, describe, parse_config
-from scalewise.store.names import CARD, CONFIG, WEIGHTS, pick_device, resolve
+from scalewise.store.names import CARD, CONFIG, TRAINING, WEIGHTS, pick_device, resolve
 
 
 def save(
@@ -109,7 +109,7 @@ def check_folder(folder: str | Path, force: bool = False) -> None:
     """Check before long work that a model can be saved.
 
     Args:
-        folder: where; it may exist if it holds nothing but hidden entries.
+        folder: where; it may exist if it holds nothing but training state and hidden entries.
         force: it may hold a model.
 
     Raises:
@@ -124,7 +124,7 @@ def check_folder(folder: str | Path, force: bool = False) -> None:
         raise ScalewiseError(f"{path}: is a file; a model is a folder, give another name")
     if not os.access(path if path.is_dir() else parent, os.W_OK):
         raise ScalewiseError(f"{path}: cannot be written there; choose a writable folder")
-    if not path.is_dir() or all(entry.name.startswith(".") for entry in path.iterdir()):
+    if not path.is_dir() or all(_is_ours(entry) for entry in path.iterdir()):
         return
     if not _holds_model(path):
         raise ScalewiseError(
@@ -132,6 +132,11 @@ def check_folder(folder: str | Path, force: bool = False) -> None:
         )
     if not force:
         raise ScalewiseError(f"{path}: a model is there already; give --force to overwrite it")
+
+
+def _is_ours(entry: Path) -> bool:
+    """Tell whether an entry may stand in a folder that becomes a model's."""
+    return entry.name.startswith(".") or (entry.name == TRAINING and entry.is_dir())
 
 
 def _holds_model(folder: Path) -> bool:

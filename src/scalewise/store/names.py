@@ -11,6 +11,9 @@ from scalewise.errors import ScalewiseError, UsageError
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
+TRAINING = "training"
+"""Folder within a model folder that holds the state, logs and pictures of its training."""
+
 PACKAGED = Path(__file__).parents[1] / "weights"
 """The folder of the models in the wheel."""
 

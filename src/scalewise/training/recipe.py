@@ -15,6 +15,7 @@ from scalewise.networks import (
     UNet,
     spread_kernels,
 )
+from scalewise.wavelets import filters, is_haar
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -95,11 +96,20 @@ class Recipe(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _one_budget(self) -> Recipe:
+    def _consistent(self) -> Recipe:
         if self.minutes is not None and self.steps is not None:
             raise ValueError("minutes and steps are two ways to say one thing; give one of them")
         if self.denoising + self.averaging > 1:
             raise ValueError("denoising and averaging are shares of a batch; their sum is above 1")
+        if not is_haar(self.wavelet):
+            filters(self.wavelet)
+        widest = 2 * self.depth + 1 if self.form == "bias-free" else 999
+        least = 3 if self.form == "bias-free" else 5
+        if self.receptive_field % 2 == 0 or not least <= self.receptive_field <= widest:
+            raise ValueError(
+                f"receptive_field must be odd and from {least} to {widest}, "
+                f"found {self.receptive_field}"
+            )
         return self
 
     def details_network(self, channels: int, sigma_data: float) -> ConditionalDenoiser:

@@ -1,0 +1,136 @@
+"""`scalewise train` as people type it: good runs, resume, and every bad input."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import scalewise
+from scalewise.cli import app
+from scalewise.store import read_config
+
+TINY = (
+    "--levels 1 --width 8 --receptive-field 5 --batch 4 --crop 8 --steps 4 --seed 1 "
+    "--recipe {recipe}"
+)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of four small photographs, one of them in a subfolder."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name in ("a.png", "b.jpg", "c.webp", "more/d.tif"):
+        image = np.kron(rng.integers(0, 255, (6, 7, 3)), np.ones((8, 8, 1)))
+        Image.fromarray(image.astype(np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    """Options that make a run of seconds."""
+    recipe = tmp_path / "tiny.json"
+    small = {"blocks": 1, "low_width": 8, "low_multiples": [1], "low_blocks": 1, "low_crop": 8}
+    recipe.write_text(json.dumps(small | {"low_batch": 2}))
+    return TINY.format(recipe=recipe).split()
+
+
+def call(*words: object) -> Any:
+    return CliRunner().invoke(app, ["train", *map(str, words)])
+
+
+def test_trains_from_a_folder(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
+    out = tmp_path / "model"
+    result = call(photos, "--out", out, *tiny, "--json", "--data-license", "CC0", "--half")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["training"]["data"] == {"name": "photos", "images": 3, "license": "CC0"}
+    config = read_config(out)
+    recipe: Any = config.training["recipe"]
+    assert (config.channels, config.levels, recipe["seed"]) == (3, 1, 1)
+    assert "CC0" in (out / "README.md").read_text()
+    assert "denoising, validation crops" in (out / "README.md").read_text()
+    assert scalewise.load(out).denoise(torch.rand(1, 3, 9, 7)).shape == (1, 3, 9, 7)
+    with Image.open(out / "training" / "validation.png") as sheet:
+        assert sheet.size[0] > 100
+    log = (out / "training" / "log.jsonl").read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {line["level"] for line in lines if "validation" in line} == {1, 2}
+    assert list((out / "training" / "tensorboard").glob("events*"))
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    tmp_path: Path, photos: Path, tiny: list[str]
+) -> None:
+    out = tmp_path / "model"
+    assert call(photos, "--out", out, *tiny).exit_code == 0
+    weights = (out / "model.safetensors").read_bytes()
+    assert call(photos, "--out", out, "--resume").exit_code == 0
+    assert (out / "model.safetensors").read_bytes() == weights
+    again = call(photos, "--out", out, *tiny)
+    assert again.exit_code == 2
+    assert "go on with --resume, or start anew with --force" in again.output
+    assert call(photos, "--out", out, *tiny, "--force").exit_code == 0
+    other = call(photos, "--out", out, "--resume", "--width", 12)
+    assert (other.exit_code, "other choices (width)" in other.output) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "txt"])
+def test_trains_from_arrays_and_lists(
+    tmp_path: Path, photos: Path, tiny: list[str], kind: str
+) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (5, 32, 32), np.uint8)
+    source = tmp_path / f"images.{kind}"
+    if kind == "npz":
+        np.savez(source, images=images)
+    elif kind == "npy":
+        np.save(source, images)
+    else:
+        source.write_text("photos/a.png\n# a comment\nphotos/b.jpg\n")
+    result = call(source, "--out", tmp_path / "model", *tiny)
+    assert result.exit_code == 0, result.output
+    assert read_config(tmp_path / "model").channels == (3 if kind == "txt" else 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["{photos}/none"], 1, "no such file or folder"),
+        (["{empty}"], 1, "no image"),
+        (["{broken}"], 1, "broken.png"),
+        (["{photos}", "--levels", "6"], 1, "too small for 6 levels"),
+        (["{photos}", "--receptive-field", "4"], 2, "receptive_field must be odd and from 5"),
+        (["{photos}", "--minutes", "1", "--steps", "2"], 2, "give one of them"),
+        (["{photos}", "--minutes", "-1"], 2, "minutes: Input should be greater than 0"),
+        (["{photos}", "--wavelet", "bior2.2", "--steps", "1"], 1, "not orthogonal"),
+        (["{photos}", "--recipe", "nothing"], 2, "give a JSON file or one of faces, photos"),
+        (["{photos}", "--device", "abacus"], 2, "abacus"),
+        (["{photos}", "--channels", "2"], 1, "cannot be converted to 2 channels"),
+        (["{photos}", "--resume"], 1, "train without --resume"),
+        (["{photos}", "--out", "{empty}/a/b"], 1, "does not exist"),
+        (["{photos}", "--out", "{photos}"], 1, "holds something other"),
+        (["{photos}", "--out", "{photos}/a.png"], 1, "is a file"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    tmp_path: Path, photos: Path, words: list[str], code: int, sentence: str
+) -> None:
+    empty, broken, out = tmp_path / "empty", tmp_path / "broken", tmp_path / "model"
+    empty.mkdir()
+    broken.mkdir()
+    (broken / "broken.png").write_bytes((photos / "a.png").read_bytes()[:60])
+    places = {"photos": photos, "empty": empty, "broken": broken}
+    filled = [word.format(**places) for word in words]
+    if "--out" not in words:
+        filled += ["--out", str(out)]
+    result = call(*filled)
+    assert result.exit_code == code, result.output
+    assert sentence in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert not out.exists()
