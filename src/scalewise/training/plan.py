@@ -121,15 +121,16 @@ class Plan:
         levels = range(1, self.recipe.levels + 2)
         if by_time:
             return {level: sum(s for _, s in self._finished(level)[:turn]) for level in levels}
+        favour = {level: 1.0 for level in levels} | {levels[-1]: self.recipe.low_weight}
         if turn <= 2:
-            return dict.fromkeys(levels, 1.0)
+            return favour
         speeds = {}
         for level in levels:
             before, now = losses[level][turn - 2 : turn]
             seconds = max(self._finished(level)[turn - 1][1], 1e-3)
             speeds[level] = max(0.0, math.log(before / now) / seconds)
         least = FLOOR * max(*speeds.values(), 1e-12)
-        return {level: max(speed, least) for level, speed in speeds.items()}
+        return {level: favour[level] * max(speed, least) for level, speed in speeds.items()}
 
     def _pace(self, level: int) -> float:
         """Seconds per step in the level's last finished segment."""
