@@ -88,7 +88,8 @@ def load(name: str | Path, device: str = "auto") -> MultiScalePrior:
     prior = build(read_config(folder), str(folder / CONFIG))
     weights = _read_weights(folder / WEIGHTS, prior.state_dict())
     prior.load_state_dict(weights, assign=True)
-    return prior.to(place).eval()
+    prior.requires_grad_(False)  # gradients still flow to images that ask for them
+    return prior.to(device=place, memory_format=torch.channels_last).eval()
 
 
 def read_config(folder: str | Path) -> ModelConfig:
