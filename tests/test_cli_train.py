@@ -1,6 +1,8 @@
 """`scalewise train` as people type it: good runs, resume, and every bad input."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +98,18 @@ def test_trains_from_arrays_and_lists(
     result = call(source, "--out", tmp_path / "model", *tiny)
     assert result.exit_code == 0, result.output
     assert read_config(tmp_path / "model").channels == (3 if kind == "txt" else 1)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
+    out = tmp_path / "model"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["-m", "scalewise", "train", str(photos), "--out", str(out), *tiny, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.strip().splitlines()) == 1
+    assert json.loads(done.stdout)["training"]["levels"]["1"]["steps"] == 4
+    assert scalewise.load(out).levels == 1
 
 
 @pytest.mark.parametrize(

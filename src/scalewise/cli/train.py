@@ -121,7 +121,8 @@ def train(
         run.forget()
     with reporter:
         prior = run.run()
-    record = reporter.finish(prior, run.summary())
+        record = reporter.finish(prior, run.summary())
+    _leave()
     if json_output and rank == 0:
         import json
 
@@ -181,6 +182,14 @@ def _images(source: str, validation: str | None, channels: int | None) -> tuple[
     if validation is None:
         return split(training)
     return training, load_image_set(validation, training.channels)
+
+
+def _leave() -> None:
+    """Leave the group of processes, if there is one."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _device(name: str) -> tuple[torch.device, int]:
