@@ -56,7 +56,8 @@ class Recipe(BaseModel):
         average: exponent of the running average of the weights; about `1 / average` of all steps
             so far count.
         minutes: time budget, split over the levels by where validation error still falls.
-        low_weight: how much more than by its speed of learning the low-pass image gets of the time.
+        favour: how many times more of the time some levels get than by their speed of learning;
+            `levels + 1` is the low-pass image.
         steps: steps of every level, in place of a time budget.
         seed: of everything drawn.
     """
@@ -93,7 +94,7 @@ class Recipe(BaseModel):
     decay: Fraction = 0.3
     average: Annotated[float, Field(gt=0)] = 12.0
     minutes: Annotated[float, Field(gt=0)] | None = None
-    low_weight: Annotated[float, Field(gt=0)] = 1.0
+    favour: dict[int, Annotated[float, Field(gt=0)]] = {}
     steps: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
