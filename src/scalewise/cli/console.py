@@ -1,0 +1,183 @@
+"""What people see: progress on stderr, results on stdout, as text or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from scalewise.cli.program import explain, report
+from scalewise.errors import ScalewiseError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from scalewise.cli.paths import Job
+
+Record = dict[str, Any]
+
+PATIENCE = 2.0
+"""Seconds of work after which a progress bar appears."""
+
+
+class Bar:
+    """A progress bar on stderr, shown where that is a terminal and the work takes its time.
+
+    Args:
+        title: what is being done.
+        total: number of steps.
+    """
+
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total, self.done = title, total, 0
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._timer = threading.Timer(PATIENCE, self._show)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Bar:
+        """Wait for the work to take long."""
+        if sys.stderr.isatty():
+            self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        self._timer.cancel()
+        with self._lock:
+            if self._progress is not None:
+                self._progress.stop()
+                self._progress = None
+
+    def step(self, *_: object) -> None:
+        """Go one step further; takes and ignores whatever a `watch` is called with."""
+        self.move_to(self.done + 1)
+
+    def move_to(self, done: int) -> None:
+        """Say how many steps are done."""
+        with self._lock:
+            self.done = done
+            if self._progress is not None:
+                self._progress.update(self._progress.task_ids[0], completed=done)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the bar away while something is printed."""
+        with self._lock:
+            if self._progress is not None:
+                self._progress.stop()
+            yield
+            if self._progress is not None:
+                self._progress.start()
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        with self._lock:
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._progress.add_task(self.title, total=self.total, completed=self.done)
+            self._progress.start()
+
+
+def work_through(
+    jobs: Sequence[Job],
+    work: Callable[[Job, Bar], Record],
+    title: str,
+    steps: int = 1,
+    as_json: bool = False,
+) -> None:
+    """Work on images one by one; a bad one is reported and the rest go on.
+
+    Args:
+        jobs: the images.
+        work: works on one, and tells what was done.
+        title: what is done, for the progress bar.
+        steps: steps of the bar per image; `work` may take them as it goes.
+        as_json: print records as JSON.
+
+    Raises:
+        ScalewiseError: some of several images failed; of a single one, whatever went wrong.
+    """
+    failed = 0
+    with Bar(title, steps * len(jobs)) as bar:
+        for place, job in enumerate(jobs, start=1):
+            start = time.perf_counter()
+            try:
+                record = work(job, bar) | {"seconds": round(time.perf_counter() - start, 3)}
+            except Exception as error:
+                failed += 1
+                record = {"input": str(job.source), "output": None, "error": explain(error)}
+                with bar.aside():
+                    if as_json:
+                        show(record, as_json)
+                    if len(jobs) == 1:
+                        raise
+                    report(error)
+            else:
+                with bar.aside():
+                    show(record, as_json)
+            bar.move_to(place * steps)
+    if failed:
+        raise ScalewiseError(f"{failed} of {len(jobs)} images failed; the others are written")
+
+
+def show(record: Record, as_json: bool) -> None:
+    """Print what was done with one image: one line of JSON, or of text and its notes."""
+    if as_json:
+        typer.echo(json.dumps(record))
+        return
+    outputs = record["output"]
+    shown = outputs if isinstance(outputs, str) else f"{outputs[0]} ... {Path(outputs[-1]).name}"
+    source = "" if record.get("input") is None else f"{record['input']} -> "
+    sigma = f"sigma {record['sigma']:.1f}, " if record.get("sigma") is not None else ""
+    typer.echo(f"{source}{shown}  ({sigma}{record['seconds']:.1f} s)")
+    for note in record["notes"]:
+        typer.echo(f"  note: {note}")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out a table as plain text: the first column to the left, numbers to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    right = [
+        bool(rows) and all(isinstance(row[place], int | float | None) for row in rows)
+        for place in range(len(head))
+    ]
+
+    def line(values: Sequence[str]) -> str:
+        padded = [
+            value.rjust(width) if to_right else value.ljust(width)
+            for value, width, to_right in zip(values, widths, right, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, cells)])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,205 @@
+"""`scalewise evaluate denoise`, `upscale` and `synthesize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from scalewise.cli import options
+from scalewise.cli.program import Program, add
+
+evaluate = typer.Typer(
+    name="evaluate",
+    cls=Program,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Measure a model on clean images.",
+)
+
+
+class ManySigmas(TyperCommand):
+    """A command that takes several values after one `--sigma`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, with `--sigma 15 25` read as `--sigma 15 --sigma 25`."""
+        return super().parse_args(ctx, repeat_option(args, "--sigma"))
+
+
+def repeat_option(args: list[str], option: str) -> list[str]:
+    """Put an option's name before every number but the first that follows it."""
+    repeated: list[str] = []
+    values = -1  # since the option; -1: none is awaited
+    for arg in args:
+        if arg == option or arg.startswith(f"{option}="):
+            values = int("=" in arg)
+        elif values >= 0 and _is_number(arg):
+            repeated += [option] if values else []
+            values += 1
+        else:
+            values = -1
+        repeated.append(arg)
+    return repeated
+
+
+def _is_number(arg: str) -> bool:
+    try:
+        float(arg)
+    except ValueError:
+        return False
+    return True
+
+
+def denoise(
+    images: options.Images,
+    sigma: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0,
+            callback=options.finite_all,
+            metavar="FLOAT...",
+            help="Noise levels to add, in 8-bit units.  [default: 15 25 50 100]",
+            show_default=False,
+        ),
+    ] = None,
+    told: Annotated[
+        bool, typer.Option("--told", help="Tell the model the noise level; else it is blind.")
+    ] = False,
+    model: options.Model = "photos",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    json_file: options.JsonFile = None,
+    force: options.Force = False,
+) -> None:
+    """Add noise to images, denoise them, and compare.
+
+    Example:
+      scalewise evaluate denoise photos/ --sigma 15 25 50 --json scores.json
+    """
+    from scalewise.cli.bench import Bench
+
+    bench = Bench(images, model, device, json_file, force)
+    from scalewise.evaluation import SIGMAS, evaluate_denoise, means
+
+    levels = tuple(sigma or SIGMAS)
+    with bench.bar("denoising", len(levels)) as bar:
+        records = evaluate_denoise(
+            bench.prior, bench.images, levels, seed, blind=not told, watch=bar.step
+        )
+    columns = {
+        "sigma": "sigma",
+        "images": "count",
+        "PSNR noisy": "psnr_noisy",
+        "PSNR": "psnr",
+        "SSIM": "ssim",
+        "sigma estimated": "sigma_estimated",
+        "seconds": "seconds",
+    }
+    bench.finish(records, means(records, "sigma"), columns, {"seed": seed, "told": told})
+
+
+def upscale(
+    images: options.Images,
+    factor: options.Factor = 2,
+    samples: Annotated[int, typer.Option(min=1, help="How many to draw of each image.")] = 8,
+    model: options.Model = "photos",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    json_file: options.JsonFile = None,
+    force: options.Force = False,
+) -> None:
+    """Reduce images, super-resolve them, and compare.
+
+    PSNR, SSIM, consistency with the input, and whether the samples' spread is their error.
+
+    Example:
+      scalewise evaluate upscale photos/ --factor 4 --json scores.json
+    """
+    from scalewise.cli.bench import Bench
+
+    bench = Bench(images, model, device, json_file, force)
+    from scalewise.cli.pictures import check_factor
+    from scalewise.evaluation import evaluate_upscale, means
+
+    check_factor(bench.prior, factor)
+    with bench.bar("upscaling", 1) as bar:
+        records = evaluate_upscale(bench.prior, bench.images, factor, samples, seed, bar.step)
+    columns = {
+        "factor": "factor",
+        "images": "count",
+        "bicubic": "psnr_bicubic",
+        "lanczos": "psnr_lanczos",
+        "least squares": "psnr_least_squares",
+        "mean of samples": "psnr_mean",
+        "one sample": "psnr_sample",
+        "calibration": "calibration",
+        "seconds a sample": "seconds",
+    }
+    bench.finish(records, means(records, "factor"), columns, {"seed": seed})
+
+
+def synthesize(
+    images: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGES",
+            help="Images of one size that were not trained on: a folder or an array.",
+            show_default=False,
+        ),
+    ],
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGES",
+            help="The training images, for the floor of distances and nearest neighbours.",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option("--number", "-n", min=2, help="How many to draw.")] = 256,
+    model: options.Model = "faces",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    json_file: options.JsonFile = None,
+    force: options.Force = False,
+) -> None:
+    """Draw images and compare them with real ones.
+
+    Distances between the distributions, scale by scale, are sliced Wasserstein distances in
+    standard deviations of the real images. With --training, `floor` is the distance of as many
+    training images.
+
+    Example:
+      scalewise evaluate synthesize validation.npz --training training.npz --model faces
+    """
+    from scalewise.cli.bench import check_inputs, one_array
+    from scalewise.cli.console import Bar, table
+
+    check_inputs(images, training, json_file, force)
+    from scalewise import store
+    from scalewise.cli.paths import write_json
+    from scalewise.evaluation import evaluate_synthesize
+
+    prior = store.load(model, device)
+    reference = one_array(images, prior.channels)
+    known = None if training is None else one_array(training, prior.channels)
+    with Bar("synthesizing", -(-count // 64) * (prior.levels + 1)) as bar:
+        record = evaluate_synthesize(prior, reference, known, count, seed, bar.step)
+    floor = record.get("floor", {})
+    rows = [
+        (name, distance, floor.get(name, {}).get("mean"))
+        for name, distance in record["distances"].items()
+    ]
+    typer.echo(table(("distance", "samples", "floor"), rows))
+    if "nearest" in record:
+        nearest = record["nearest"]["image"]
+        rows = [(name, nearest[name]["0%"], nearest[name]["50%"]) for name in nearest]
+        typer.echo("\n" + table(("nearest training image", "least", "median"), rows))
+    if json_file is not None:
+        write_json(json_file, {"model": model, "seed": seed, **record})
+
+
+add(evaluate, denoise, cls=ManySigmas)
+add(evaluate, upscale)
+add(evaluate, synthesize)

@@ -1,0 +1,63 @@
+"""Arguments and options that several commands share: one declaration each."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse NaN and infinity, which pass every bound."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def finite_all(values: list[float] | None) -> list[float] | None:
+    """Refuse NaN and infinity in a list."""
+    for value in values or ():
+        finite(value)
+    return values
+
+
+Input = Annotated[
+    Path,
+    typer.Argument(metavar="INPUT", help="Image file, or folder of images.", show_default=False),
+]
+Output = Annotated[
+    Path,
+    typer.Argument(
+        metavar="OUTPUT",
+        help="Image file (.png .tif .jpg .webp); a folder if INPUT is one, with the same names.",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    Path,
+    typer.Argument(
+        metavar="IMAGES",
+        help="Clean images: a folder, a file, an .npz or .npy array, or a .txt list of files.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="Packaged name, model folder, or hub id owner/name."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Makes chance repeatable: same seed, same result.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out images whose outputs exist.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of text: one record per line.")
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write all records to a JSON file."),
+]
+Factor = Annotated[int, typer.Option(metavar="2|4|8", help="Enlargement of each side.")]

@@ -1,0 +1,180 @@
+"""From what was typed to pairs of files: which image goes where, checked before long work."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalewise.errors import ScalewiseError, UsageError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to work on.
+
+    Args:
+        source: the file to read.
+        targets: the files to write, one per sample.
+        deviation: the file of the standard deviation of the samples, if wanted.
+    """
+
+    source: Path
+    targets: tuple[Path, ...]
+    deviation: Path | None = None
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All that will be written."""
+        return self.targets if self.deviation is None else (*self.targets, self.deviation)
+
+
+def plan(
+    source: Path,
+    target: Path,
+    samples: int = 1,
+    deviation: Path | None = None,
+    force: bool = False,
+    skip_existing: bool = False,
+) -> list[Job]:
+    """Pair inputs with outputs, and check that the outputs can be written.
+
+    Args:
+        source: an image, or a folder that is searched with its subfolders.
+        target: an image or, for a folder, a folder, which keeps the tree and the names.
+        samples: number of outputs per image; from 2 their names end in -1, -2, ...
+        deviation: float TIFF or, for a folder, folder of such.
+        force: outputs may exist.
+        skip_existing: leave out images whose outputs all exist.
+
+    Raises:
+        UsageError: input and output do not go together.
+        ScalewiseError: the input is missing or holds no image, or an output exists or cannot be
+            written.
+    """
+    refuse_dash(source, target, deviation)
+    if not source.exists():
+        raise ScalewiseError(f"{source}: expected an image or a folder, found nothing of this name")
+    from scalewise.images import check_output
+
+    if source.is_dir():
+        jobs = _tree(source, target, samples, deviation)
+    elif target.is_dir():
+        raise UsageError(
+            f"{target}: is a folder, but {source} is an image; give the name of a file"
+        )
+    else:
+        jobs = [Job(source, numbered(target, samples), deviation)]
+    _check_names(jobs)
+    if skip_existing:
+        jobs = [job for job in jobs if not all(path.exists() for path in job.outputs)]
+    if source.is_dir():
+        kept = () if force or skip_existing else (path for job in jobs for path in job.outputs)
+        check_absent(kept, "give --force to overwrite, or --skip-existing to leave them out")
+    else:
+        for path in (path for job in jobs for path in job.outputs):
+            check_output(path, force or skip_existing)
+    return jobs
+
+
+def numbered(path: Path, samples: int) -> tuple[Path, ...]:
+    """Names of the samples of one image: the name itself for one, with -1, -2, ... for several."""
+    if samples == 1:
+        return (path,)
+    return tuple(path.with_stem(f"{path.stem}-{k}") for k in range(1, samples + 1))
+
+
+def refuse_dash(*paths: Path | None) -> None:
+    """Say that `-` is not an image."""
+    if Path("-") in paths:
+        raise UsageError("'-' is not an image: pipes are not supported, give the name of a file")
+
+
+def looks_like_image(path: Path) -> bool:
+    """Tell by its suffix whether a name means an image file, of whatever format."""
+    import mimetypes
+
+    from scalewise.images import IMAGE_SUFFIXES
+
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return path.suffix.lower() in IMAGE_SUFFIXES or kind.startswith("image/")
+
+
+def check_new_folder(path: Path) -> None:
+    """Check that a folder is there or can be made, and can be written in."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: is a file; give the name of a folder")
+    if not path.exists() and not path.absolute().parent.is_dir():
+        raise ScalewiseError(
+            f"{path}: folder {path.absolute().parent} does not exist; create it first"
+        )
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise ScalewiseError(f"{path}: cannot be written there; choose a writable folder")
+
+
+def check_absent(paths: Iterable[Path], hint: str = "give --force to overwrite") -> None:
+    """Stop if any of several outputs exists."""
+    there = [path for path in paths if path.exists()]
+    if there:
+        more = f" and {len(there) - 1} more exist" if len(there) > 1 else " exists"
+        raise ScalewiseError(f"{there[0]}{more}; {hint}")
+
+
+def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> list[Job]:
+    """Every image of a folder, but none of the output folder where that lies within."""
+    from scalewise.images import find_images
+
+    for folder in (target, deviation):
+        if folder is not None:
+            if looks_like_image(folder) and not folder.is_dir():
+                raise UsageError(
+                    f"{folder}: names an image, but {source} is a folder; give a folder"
+                )
+            check_new_folder(folder)
+    outputs = {path.resolve() for path in (target, deviation) if path is not None}
+    within = {path for path in outputs if source.resolve() in path.parents}
+    jobs = []
+    for file in find_images(source):
+        name = file.relative_to(source)
+        std = None if deviation is None else (deviation / name).with_suffix(".tif")
+        if within.isdisjoint(file.resolve().parents):
+            jobs.append(Job(file, numbered(target / name, samples), std))
+    return jobs
+
+
+def _check_names(jobs: Sequence[Job]) -> None:
+    """No output may be an input, or be written twice."""
+    sources = {job.source.resolve() for job in jobs}
+    seen: set[Path] = set()
+    for job in jobs:
+        if job.deviation and job.deviation.suffix.lower() not in (".tif", ".tiff"):
+            raise UsageError(f"{job.deviation}: the uncertainty is written as floats, to a .tif")
+        for path in job.outputs:
+            place = path.resolve()
+            if place in sources:
+                raise UsageError(f"{path}: is input and output; give the output another name")
+            if place in seen:
+                raise UsageError(f"{path}: two outputs have this name; rename or move an input")
+            seen.add(place)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file, whole or not at all; NaN and infinite numbers become null."""
+    import json
+
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(json.dumps(_finite(value), indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

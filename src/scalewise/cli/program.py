@@ -1,0 +1,83 @@
+"""The program around the commands: every failure ends in one sentence and an exit code."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from scalewise.errors import ScalewiseError
+
+# left to typer; the bases of BadParameter are click's errors, wherever typer keeps click
+_PASSED: tuple[type[Exception], ...] = (
+    typer.Exit,
+    typer.Abort,
+    BrokenPipeError,
+    *typer.BadParameter.__mro__[:-3],
+)
+
+
+class Program(TyperGroup):
+    """A group of commands, whose failures are told in one place."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Give `--help` a default: to convert a missing one, typer loads pydantic, a slow one."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; end with code 1 or 2 and a sentence if it fails, 130 if interrupted."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("Stopped.", err=True)
+            raise typer.Exit(130) from None
+        except _PASSED:
+            raise
+        except Exception as error:
+            report(error)
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
+
+
+def add(app: typer.Typer, command: Callable[..., None], **options: Any) -> None:
+    """Add a command; its docstring is its help, whose examples keep their lines."""
+    text = inspect.cleandoc(command.__doc__ or "").replace("\n\nExample", "\n\n\b\nExample")
+    app.command(help=text, **options)(command)
+
+
+def report(error: Exception) -> None:
+    """Print one sentence on stderr and, if asked for, the traceback."""
+    if os.environ.get("SCALEWISE_DEBUG", "0") not in ("", "0"):
+        typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    typer.echo(f"Error: {explain(error)}", err=True)
+
+
+def explain(error: Exception) -> str:
+    """Say in one line what went wrong."""
+    if isinstance(error, ScalewiseError):
+        text = str(error)
+    elif _out_of_memory(error):
+        text = "not enough memory for this; use smaller or fewer images, or another --device"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = (
+            f"this is a bug in Scalewise ({type(error).__name__}: {error}); please report it with "
+            "the traceback that SCALEWISE_DEBUG=1 shows"
+        )
+    return " ".join(text.splitlines())
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell also by the words, since PyTorch raises a RuntimeError on the CPU."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )

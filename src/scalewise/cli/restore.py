@@ -1,0 +1,171 @@
+"""`scalewise denoise` and `scalewise upscale`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scalewise.cli import options
+from scalewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from scalewise.cli.console import Bar, Record
+    from scalewise.cli.paths import Job
+
+
+class Mode(StrEnum):
+    """What `upscale` gives."""
+
+    SAMPLE = "sample"
+    MEAN = "mean"
+
+
+def denoise(
+    input: options.Input,
+    output: options.Output,
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            callback=options.finite,
+            help="Noise level in 8-bit units: 25 means 25/255. Estimated if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            callback=options.finite,
+            help="Share of the denoised image in the output: 1 removes all noise that was found, "
+            "less keeps some of it as grain.",
+        ),
+    ] = 1.0,
+    model: options.Model = "photos",
+    device: options.Device = "auto",
+    force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    as_json: options.Json = False,
+) -> None:
+    """Remove noise from an image or a folder of images.
+
+    Bit depth, alpha, colour profile and EXIF are kept. The noise level is estimated from each
+    image, and reported.
+
+    Examples:
+      scalewise denoise noisy.png clean.png
+      scalewise denoise noisy.tif clean.tif --sigma 25
+      scalewise denoise scans/ cleaned/ --skip-existing
+    """
+    from scalewise.cli.console import work_through
+    from scalewise.cli.paths import plan
+
+    jobs = plan(input, output, force=force, skip_existing=skip_existing)
+    if not jobs:
+        return
+    from scalewise import store
+    from scalewise.cli.pictures import denoised, save
+    from scalewise.images import read_image
+
+    prior = store.load(model, device)
+
+    def work(job: Job, bar: Bar) -> Record:
+        result = denoised(prior, read_image(job.source), sigma, strength)
+        notes = result.notes + save(result.pictures[0], job.targets[0], force)
+        return {
+            "input": str(job.source),
+            "output": str(job.targets[0]),
+            "sigma": round(result.sigma, 3),
+            "notes": notes,
+        }
+
+    work_through(jobs, work, "denoising", as_json=as_json)
+
+
+def upscale(
+    input: options.Input,
+    output: options.Output,
+    factor: options.Factor = 2,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="sample: plausible sharp images; mean: the least-squares estimate, softer and "
+            "closer to the truth on average."
+        ),
+    ] = Mode.SAMPLE,
+    samples: Annotated[
+        int,
+        typer.Option(min=1, help="How many to draw; from 2 the output name gets -1, -2, ..."),
+    ] = 1,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.tif",
+            help="Also write the standard deviation of the samples per pixel, as a float TIFF "
+            "(a folder if INPUT is one).",
+            show_default=False,
+        ),
+    ] = None,
+    seed: options.Seed = 0,
+    model: options.Model = "photos",
+    device: options.Device = "auto",
+    force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    as_json: options.Json = False,
+) -> None:
+    """Super-resolve an image or a folder of images.
+
+    Every output agrees with the input: reduced again by averaging, it is the input. With several
+    samples, what they share is sure and what differs is invention.
+
+    Examples:
+      scalewise upscale small.png big.png --factor 4
+      scalewise upscale small.png big.png --factor 4 --mode mean
+      scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
+    """
+    from scalewise.cli.console import work_through
+    from scalewise.cli.paths import plan
+
+    _check_upscale(factor, mode, samples, uncertainty)
+    jobs = plan(input, output, samples, uncertainty, force, skip_existing)
+    if not jobs:
+        return
+    from scalewise import store
+    from scalewise.cli.pictures import check_factor, save, upscaled
+    from scalewise.images import read_image
+
+    prior = store.load(model, device)
+    check_factor(prior, factor)
+
+    def work(job: Job, bar: Bar) -> Record:
+        count = None if mode is Mode.MEAN else samples
+        result = upscaled(prior, read_image(job.source), factor, count, seed, bar.step)
+        notes = list(result.notes)
+        for picture, path in zip(result.pictures, job.targets, strict=True):
+            notes += save(picture, path, force, skip_existing)
+        if job.deviation and result.deviation:
+            notes += save(result.deviation, job.deviation, force, skip_existing)
+        outputs = [str(path) for path in job.targets]
+        return {
+            "input": str(job.source),
+            "output": outputs if samples > 1 else outputs[0],
+            "uncertainty": None if job.deviation is None else str(job.deviation),
+            "notes": list(dict.fromkeys(notes)),
+        }
+
+    steps = 1 if mode is Mode.MEAN else samples * (factor.bit_length() - 1)
+    work_through(jobs, work, "upscaling", steps, as_json)
+
+
+def _check_upscale(factor: int, mode: Mode, samples: int, uncertainty: Path | None) -> None:
+    """Refuse what no model can do, before anything is loaded."""
+    if factor < 2 or factor & (factor - 1):
+        raise UsageError(f"--factor must be a power of two from 2 (2, 4, 8, ...), found {factor}")
+    if mode is Mode.MEAN and samples > 1:
+        raise UsageError(f"--mode mean gives one image; leave out --samples {samples}")
+    if uncertainty is not None and samples < 2:
+        raise UsageError("--uncertainty is measured between samples; give --samples 2 or more")
