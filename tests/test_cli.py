@@ -1,0 +1,420 @@
+"""The commands on real files, done right; and what every command shares."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli_tools import (
+    picture_file,
+    rich_picture,
+    save_models,
+    scalewise,
+    scalewise_process,
+    smooth,
+    stored,
+    tree,
+)
+
+from scalewise import __version__, store
+from scalewise.cli import console
+from scalewise.images import Picture, read_image, to_channels, write_image
+
+COMMANDS = ("demo", "denoise", "upscale", "synthesize", "train", "info", "models")
+MORE = ("import-reference", "evaluate denoise", "evaluate upscale", "evaluate synthesize")
+HEAVY = ("torch", "numpy", "PIL", "pydantic", "skimage", "rich")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def photos(models: Path) -> Path:
+    return models / "photos"
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *MORE])
+def test_help_describes_each_command(command: str) -> None:
+    told = scalewise(*command.split(), "--help")
+    assert told.code == 0
+    assert f"scalewise {command}" in " ".join(told.stdout.split()) or command == "models"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Which keeps it below a third of a second."""
+    calls = [["--help"], *([*command.split(), "-h"] for command in (*COMMANDS, *MORE))]
+    script = (
+        "import sys; from typer.testing import CliRunner; from scalewise.cli import app\n"
+        f"for call in {calls}: assert CliRunner().invoke(app, call).exit_code == 0\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_program_tells_its_version_and_commands() -> None:
+    assert scalewise_process("--version").stdout == f"scalewise {__version__}\n"
+    listed = scalewise_process("--help")
+    assert listed.code == 0
+    assert all(f"\n  {command} " in listed.stdout for command in (*COMMANDS, "evaluate"))
+
+
+# Denoise
+
+
+def test_program_denoises_a_file(photos: Path, tmp_path: Path) -> None:
+    noisy = picture_file(tmp_path / "noisy.png")
+    done = scalewise_process(
+        "denoise", "noisy.png", "clean.png", "--model", photos, "--json", cwd=tmp_path
+    )
+    assert done.code == 0, done.stderr
+    assert done.stderr == ""
+    (record,) = done.records
+    assert record.keys() == {"input", "output", "sigma", "seconds", "notes"}
+    assert (record["input"], record["output"]) == ("noisy.png", "clean.png")
+    assert stored(tmp_path / "clean.png").shape == stored(noisy).shape
+
+
+def test_denoise_is_the_priors_denoise(photos: Path, tmp_path: Path) -> None:
+    pixels = smooth(20, 28)
+    write_image(tmp_path / "noisy.tif", Picture(pixels, depth="float32"))
+    done = scalewise(
+        "denoise", tmp_path / "noisy.tif", tmp_path / "clean.tif", "--model", photos, "--sigma", 25
+    )
+    assert done.code == 0
+    assert "sigma 25.0" in done.stdout
+    with torch.no_grad():
+        expected = store.load(photos).denoise(pixels[None], 25 / 255)[0]
+    assert torch.equal(read_image(tmp_path / "clean.tif").pixels, expected)
+
+
+@pytest.mark.parametrize("model", ["photos", "gray"])
+def test_denoise_estimates_the_level_of_the_file(model: str, models: Path, tmp_path: Path) -> None:
+    """Also where a gray model sees the milder noise of the gray version."""
+    noise = torch.randn((3, 96, 96), generator=torch.Generator().manual_seed(0))
+    write_image(tmp_path / "noisy.tif", Picture(smooth(96, 96) + 0.1 * noise, depth="float32"))
+    files = tmp_path / "noisy.tif", tmp_path / "clean.tif"
+    done = scalewise("denoise", *files, "--model", models / model, "--json")
+    assert done.records[0]["sigma"] == pytest.approx(25.5, abs=2)
+
+
+def test_blind_model_tells_what_it_removed(models: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "noisy.tif", Picture(smooth(20, 28, 1), depth="float32"))
+    files = tmp_path / "noisy.tif", tmp_path / "clean.tif"
+    done = scalewise("denoise", *files, "--model", models / "blind", "--json")
+    removed = (read_image(files[0]).pixels - read_image(files[1]).pixels).square().mean().sqrt()
+    assert done.records[0]["sigma"] == pytest.approx(255 * removed.item(), rel=1e-3)
+
+
+def test_gray_model_is_told_the_noise_of_the_gray_image(models: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "noisy.tif", Picture(smooth(20, 28), depth="float32"))
+    files = tmp_path / "noisy.tif", tmp_path / "clean.tif"
+    done = scalewise("denoise", *files, "--model", models / "gray", "--sigma", 50, "--json")
+    assert done.records[0]["sigma"] == 50
+    level = 50 / 255 * (0.299**2 + 0.587**2 + 0.114**2) ** 0.5
+    gray, _ = to_channels(smooth(20, 28), 1)
+    with torch.no_grad():
+        expected = store.load(models / "gray").denoise(gray[None], level)[0]
+    torch.testing.assert_close(read_image(files[1]).pixels, expected)
+
+
+def test_denoise_keeps_depth_alpha_profile_and_exif(photos: Path, tmp_path: Path) -> None:
+    given = rich_picture()
+    for name in ("a.png", "a.tif"):
+        write_image(tmp_path / name, given)
+        out = tmp_path / f"out-{name}"
+        assert scalewise("denoise", tmp_path / name, out, "--model", photos).code == 0
+        there, back = read_image(tmp_path / name), read_image(out)
+        assert back.depth == "uint16"
+        assert back.alpha is not None
+        assert there.alpha is not None
+        assert torch.equal(back.alpha, there.alpha)
+        assert (back.icc, back.exif) == (there.icc, there.exif)
+        assert not torch.equal(back.pixels, there.pixels)
+
+
+def test_strength_blends(photos: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "noisy.tif", Picture(smooth(20, 28), depth="float32"))
+    results = {}
+    for strength in (0, 0.5, 1):
+        out = tmp_path / f"{strength}.tif"
+        arguments = ("--sigma", 25, "--strength", strength, "--model", photos)
+        assert scalewise("denoise", tmp_path / "noisy.tif", out, *arguments).code == 0
+        results[strength] = read_image(out).pixels
+    assert torch.equal(results[0], smooth(20, 28))
+    torch.testing.assert_close(results[0.5], (results[0] + results[1]) / 2)
+
+
+def test_gray_comes_back_gray_from_a_colour_model(photos: Path, tmp_path: Path) -> None:
+    gray = picture_file(tmp_path / "gray.png", channels=1)
+    done = scalewise("denoise", gray, tmp_path / "clean.png", "--model", photos, "--json")
+    assert done.records[0]["notes"] == ["gray image converted to RGB for the model"]
+    assert stored(tmp_path / "clean.png").shape == (20, 28)
+
+
+def test_colour_comes_back_gray_from_a_gray_model(models: Path, tmp_path: Path) -> None:
+    colour = picture_file(tmp_path / "colour.png")
+    done = scalewise("upscale", colour, tmp_path / "big.png", "--model", models / "gray")
+    assert done.code == 0
+    assert "note: RGB image converted to gray" in done.stdout
+    assert stored(tmp_path / "big.png").shape == (40, 56)
+
+
+def test_image_of_one_pixel(photos: Path, tmp_path: Path) -> None:
+    dot = picture_file(tmp_path / "dot.png", 1, 1)
+    done = scalewise("denoise", dot, tmp_path / "clean.png", "--model", photos, "--json")
+    assert done.code == 0
+    assert "no noise was found" in done.records[0]["notes"][0]
+    assert stored(tmp_path / "clean.png").shape == (1, 1, 3)
+    done = scalewise("upscale", dot, tmp_path / "big.png", "--model", photos, "--factor", 4)
+    assert done.code == 0
+    assert stored(tmp_path / "big.png").shape == (4, 4, 3)
+
+
+def test_intensities_on_another_scale_get_a_note(photos: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "raw.tif", Picture(255 * smooth(20, 20), depth="float32"))
+    done = scalewise("denoise", tmp_path / "raw.tif", tmp_path / "o.tif", "--model", photos)
+    assert "where 1 is white" in done.stdout
+
+
+# Folders
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in" / "deep" / "er").mkdir(parents=True)
+    picture_file(tmp_path / "in" / "a.png")
+    picture_file(tmp_path / "in" / "deep" / "b.JPG")
+    picture_file(tmp_path / "in" / "deep" / "er" / "c.tif", channels=1)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    return tmp_path / "in"
+
+
+def test_folder_keeps_tree_and_names(photos: Path, folder: Path) -> None:
+    out = folder.parent / "out"
+    done = scalewise("denoise", folder, out, "--model", photos, "--json")
+    assert done.code == 0
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files == {"a.png", "deep/b.JPG", "deep/er/c.tif"}
+    assert [record["output"] for record in done.records] == [
+        str(out / name) for name in ("a.png", "deep/b.JPG", "deep/er/c.tif")
+    ]
+
+
+def test_folder_gives_what_single_files_give(photos: Path, folder: Path) -> None:
+    options = ("--model", photos, "--seed", 3)
+    assert scalewise("upscale", folder, folder.parent / "out", *options).code == 0
+    single = folder.parent / "single.png"
+    assert scalewise("upscale", folder / "a.png", single, *options).code == 0
+    assert (folder.parent / "out" / "a.png").read_bytes() == single.read_bytes()
+
+
+def test_bad_file_is_reported_and_the_rest_go_on(photos: Path, folder: Path) -> None:
+    (folder / "bad.png").write_text("no image")
+    out = folder.parent / "out"
+    done = scalewise("denoise", folder, out, "--model", photos, "--json")
+    assert done.code == 1
+    assert "bad.png: is not a PNG" in done.stderr
+    assert done.sentence == "Error: 1 of 4 images failed; the others are written"
+    assert len([path for path in out.rglob("*") if path.is_file()]) == 3
+    (failed,) = (record for record in done.records if record["output"] is None)
+    assert failed["input"] == str(folder / "bad.png")
+    assert "is not a PNG" in failed["error"]
+
+
+def test_folder_with_existing_outputs(photos: Path, folder: Path) -> None:
+    out = folder.parent / "out"
+    out.mkdir()
+    (out / "a.png").write_text("mine")
+    options = ("--model", photos, "--json")
+    refused = scalewise("denoise", folder, out, *options)
+    assert refused.code == 1
+    assert refused.sentence.endswith(
+        "give --force to overwrite, or --skip-existing to leave them out"
+    )
+    assert tree(out) == {"a.png": b"mine"}
+    skipped = scalewise("denoise", folder, out, *options, "--skip-existing")
+    assert skipped.code == 0
+    assert len(skipped.records) == 2
+    assert (out / "a.png").read_text() == "mine"
+    forced = scalewise("denoise", folder, out, *options, "--force")
+    assert len(forced.records) == 3
+    assert stored(out / "a.png").shape == (20, 28, 3)
+    again = scalewise("denoise", folder, out, *options, "--skip-existing")
+    assert (again.code, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_output_folder_within_the_input_is_no_input(photos: Path, folder: Path) -> None:
+    for _ in range(2):
+        done = scalewise("denoise", folder, folder / "out", "--model", photos, "--force", "--json")
+        assert len(done.records) == 3
+
+
+def test_output_folder_above_the_input(photos: Path, folder: Path) -> None:
+    done = scalewise("denoise", folder / "deep", folder, "--model", photos, "--json")
+    assert done.code == 0
+    assert [Path(record["output"]).name for record in done.records] == ["b.JPG", "c.tif"]
+
+
+# Upscale
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("mode", ["sample", "mean"])
+def test_low_pass_of_the_output_is_the_input(
+    factor: int, mode: str, photos: Path, tmp_path: Path
+) -> None:
+    small = picture_file(tmp_path / "small.png")
+    out = tmp_path / "big.png"
+    options = ("--factor", factor, "--mode", mode, "--model", photos)
+    assert scalewise("upscale", small, out, *options).code == 0
+    large = stored(out).astype(float)
+    blocks = large.reshape(20, factor, 28, factor, 3)
+    assert large.std() > 0
+    assert 0 < large.min() < large.max() < 255
+    assert np.abs(blocks.mean((1, 3)) - stored(small)).max() <= 0.5
+    assert mode == "mean" or np.ptp(blocks, (1, 3)).min() > 0
+
+
+def test_samples_differ_repeat_and_measure_uncertainty(photos: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "small.tif", Picture(smooth(9, 7), depth="float32"))
+    options = ("--samples", 3, "--seed", 5, "--model", photos, "--json")
+    big, std = tmp_path / "big.tif", tmp_path / "std.tif"
+    done = scalewise("upscale", tmp_path / "small.tif", big, *options, "--uncertainty", std)
+    names = [str(tmp_path / f"big-{k}.tif") for k in (1, 2, 3)]
+    assert done.records[0]["output"] == names
+    assert done.records[0]["uncertainty"] == str(std)
+    assert not big.exists()
+    samples = torch.stack([read_image(name).pixels for name in names])
+    assert read_image(std).depth == "float32"
+    torch.testing.assert_close(read_image(std).pixels, samples.std(0))
+    assert samples.std(0).min() > 0
+
+    again, other = tmp_path / "again.tif", tmp_path / "other.tif"
+    for out, seed in ((again, 5), (other, 6)):
+        drawn = ("upscale", tmp_path / "small.tif", out, "--seed", seed, "--model", photos)
+        assert scalewise(*drawn).code == 0
+    torch.testing.assert_close(read_image(again).pixels, samples[0])
+    assert not torch.allclose(read_image(other).pixels, samples[0])
+
+
+def test_upscale_enlarges_alpha_and_keeps_the_rest(photos: Path, tmp_path: Path) -> None:
+    given = rich_picture(6, 8)
+    write_image(tmp_path / "a.png", given)
+    done = scalewise("upscale", tmp_path / "a.png", tmp_path / "b.png", "--model", photos)
+    assert done.code == 0
+    back = read_image(tmp_path / "b.png")
+    assert back.pixels.shape == (3, 12, 16)
+    assert back.alpha is not None
+    assert 0.1 < back.alpha.mean() < 0.9
+    assert (back.depth, back.icc) == ("uint16", given.icc)
+    assert back.exif == read_image(tmp_path / "a.png").exif
+
+
+def test_folder_of_samples_and_uncertainties(photos: Path, folder: Path) -> None:
+    out, std = folder.parent / "out", folder.parent / "std"
+    options = ("--samples", 2, "--uncertainty", std, "--model", photos)
+    assert scalewise("upscale", folder, out, *options).code == 0
+    assert (out / "deep" / "b-2.JPG").is_file()
+    assert (std / "deep" / "b.tif").is_file()
+    (out / "a-1.png").unlink()
+    kept = (out / "a-2.png").stat().st_mtime_ns
+    done = scalewise("upscale", folder, out, *options, "--skip-existing", "--json")
+    assert len(done.records) == 1
+    assert (out / "a-1.png").is_file()
+    assert (out / "a-2.png").stat().st_mtime_ns == kept
+
+
+# Synthesize
+
+
+def test_synthesize_a_sheet(models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    done = scalewise("synthesize", out, "--model", models / "faces", "-n", 5, "--json")
+    assert done.code == 0
+    assert done.records[0]["output"] == str(out)
+    height, width, channels = stored(out).shape
+    assert channels == 3
+    assert height >= 2 * 32
+    assert width >= 3 * 32
+
+
+def test_synthesize_single_images(models: Path, tmp_path: Path) -> None:
+    options = ("--model", models / "faces", "--seed", 4)
+    done = scalewise("synthesize", tmp_path / "two", *options, "-n", 2, "--json")
+    assert [Path(record["output"]).name for record in done.records] == ["0001.png", "0002.png"]
+    assert [record["sample"] for record in done.records] == [0, 1]
+    scalewise("synthesize", tmp_path / "three", *options, "-n", 3)
+    first, second, third = (stored(tmp_path / "three" / f"000{k}.png") for k in (1, 2, 3))
+    assert np.array_equal(first, stored(tmp_path / "two" / "0001.png"))
+    assert np.array_equal(second, stored(tmp_path / "two" / "0002.png"))
+    assert not np.array_equal(second, third)
+
+
+def test_synthesize_another_size(models: Path, tmp_path: Path) -> None:
+    options = ("--model", models / "gray", "-n", 1, "--size", "30x50")
+    assert scalewise("synthesize", tmp_path / "one", *options).code == 0
+    assert stored(tmp_path / "one" / "0001.png").shape == (30, 50)
+
+
+# Models
+
+
+def test_info_tells_declared_and_probed_fields(photos: Path) -> None:
+    told = scalewise("info", photos)
+    assert told.code == 0
+    for words in ("Tiny photos.", "sRGB", "low-pass image", "details of level 3", "5x5", "global"):
+        assert words in told.stdout
+    facts = scalewise("info", photos, "--json").records[0]
+    assert facts["levels"] == 3
+    assert [network["probed"] for network in facts["networks"]] == [None, 5, 5, 5]
+
+
+def test_models_lists_the_packaged_ones(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scalewise.store.names.PACKAGED", models)
+    told = scalewise("models")
+    assert told.code == 0
+    assert "Tiny photos." in told.stdout
+    names = [record["name"] for record in scalewise("models", "--json").records]
+    assert names == ["blind", "faces", "gray", "photos"]
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_goes_to_a_terminal_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(console, "PATIENCE", 0)
+    with console.Bar("denoising", 3) as bar:
+        bar._timer.join()
+        bar.step()
+        with bar.aside():
+            print("a result")  # noqa: T201
+    assert "denoising" in terminal.getvalue()
+    assert capsys.readouterr().out == "a result\n"
+
+
+def test_no_progress_where_stderr_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", written := io.StringIO())
+    monkeypatch.setattr(console, "PATIENCE", 0)
+    with console.Bar("denoising", 3) as bar:
+        bar.step()
+    assert written.getvalue() == ""

@@ -1,0 +1,288 @@
+"""Bad input: one sentence on stderr, exit code 1 or 2, nothing written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import tifffile
+import torch
+from cli_tools import bomb, picture_file, save_models, scalewise, scalewise_process, tree
+
+from scalewise.cli import pictures
+from scalewise.errors import UsageError
+from scalewise.networks import BiasFreeDenoiser
+from scalewise.prior import MultiScalePrior
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with good and bad files."""
+    monkeypatch.chdir(tmp_path)
+    picture_file(tmp_path / "good.png")
+    picture_file(tmp_path / "there.png")
+    picture_file(tmp_path / "whole.jpg", 64, 64)
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "words.png").write_text("no image")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "folder").mkdir()
+    picture_file(tmp_path / "folder" / "a.png")
+    bomb(tmp_path / "bomb.png")
+    for name, value in (("nan", np.nan), ("inf", np.inf)):
+        pixels = np.full((9, 9), 0.5, np.float32)
+        pixels[4, 4] = value
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
+    return tmp_path
+
+
+def refused(place: Path, code: int, words: str, *arguments: object) -> None:
+    """Check that a call fails with a sentence, and leaves everything as it was."""
+    before = tree(place)
+    done = scalewise(*arguments)
+    assert done.code == code, done.stderr
+    assert words in done.sentence
+    assert done.sentence.startswith("Error: ")
+    assert done.stdout == ""
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize("command", ["denoise", "upscale"])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("absent.png", "absent.png: expected an image or a folder, found nothing"),
+        ("empty", "empty: holds no image"),
+        ("words.png", "words.png: is not a PNG, TIFF, JPEG or WebP image"),
+        ("cut.jpg", "cut.jpg: damaged or cut short"),
+        ("bomb.png", "bomb.png: its header announces 60000 x 60000 pixels"),
+        ("nan.tif", "nan.tif: holds NaN or infinite values"),
+        ("inf.tif", "inf.tif: holds NaN or infinite values"),
+    ],
+)
+def test_bad_images(command: str, source: str, words: str, models: Path, place: Path) -> None:
+    out = "out" if source == "empty" else "out.png"
+    refused(place, 1, words, command, source, out, "--model", models / "photos")
+
+
+@pytest.mark.parametrize("command", ["denoise", "upscale"])
+@pytest.mark.parametrize(
+    ("code", "words", "source", "target"),
+    [
+        (1, "there.png exists; give --force to overwrite it", "good.png", "there.png"),
+        (1, "good.png/out.png: folder good.png does not exist", "good.png", "good.png/out.png"),
+        (1, "folder nowhere does not exist; create it first", "good.png", "nowhere/out.png"),
+        (2, "empty: is a folder, but good.png is an image", "good.png", "empty"),
+        (2, "good.png: is input and output", "good.png", "good.png"),
+        (2, "is input and output", "folder", "folder"),
+        (2, "is input and output", "good.png", "empty/../good.png"),
+        (2, "out.gif: unknown image suffix '.gif'", "good.png", "out.gif"),
+        (2, "out.png: names an image, but folder is a folder", "folder", "out.png"),
+        (2, "words: is a file; give the name of a folder", "folder", "words"),
+        (1, "does not exist; create it first", "folder", "no/where"),
+        (2, "'-' is not an image", "-", "out.png"),
+        (2, "'-' is not an image", "good.png", "-"),
+    ],
+)
+def test_bad_outputs(
+    command: str, code: int, words: str, source: str, target: str, models: Path, place: Path
+) -> None:
+    (place / "words").write_text("a file")
+    refused(place, code, words, command, source, target, "--model", models / "photos")
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("'--sigma': Input should be greater than or equal to 0", ("denoise", "--sigma", "-5")),
+        ("'--sigma'", ("denoise", "--sigma", "nan")),
+        ("inf is not a finite number", ("denoise", "--sigma", "inf")),
+        ("'--sigma'", ("denoise", "--sigma", "much")),
+        ("'--strength'", ("denoise", "--strength", "1.5")),
+        ("--factor must be a power of two from 2", ("upscale", "--factor", "3")),
+        ("--factor must be a power of two from 2", ("upscale", "--factor", "0")),
+        (
+            "--factor 16 is beyond this model, which enlarges by 2 or 4 or 8",
+            ("upscale", "--factor", "16"),
+        ),
+        ("'--samples'", ("upscale", "--samples", "0")),
+        ("give --samples 2 or more", ("upscale", "--uncertainty", "std.tif")),
+        (
+            "std.png: the uncertainty is written as floats",
+            ("upscale", "--samples", "2", "--uncertainty", "std.png"),
+        ),
+        ("leave out --samples 2", ("upscale", "--samples", "2", "--mode", "mean")),
+        ("'--mode'", ("upscale", "--mode", "dream")),
+        ("'--seed'", ("upscale", "--seed", "-1")),
+        ("seed must be an integer from 0 to 2^63 - 1", ("upscale", "--seed", str(2**63))),
+        (
+            "device must be auto, cpu, cuda or mps, found 'abacus'",
+            ("denoise", "--device", "abacus"),
+        ),
+        ("two outputs have this name", ("upscale", "--samples", "2", "--uncertainty", "out-1.tif")),
+    ],
+)
+def test_wrong_usage(words: str, arguments: tuple[str, ...], models: Path, place: Path) -> None:
+    command, *options = arguments
+    out = "out.tif" if "out-1.tif" in options else "out.png"
+    refused(place, 2, words, command, "good.png", out, "--model", models / "photos", *options)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (1, "there.png exists; give --force", ("there.png",)),
+        (2, "out.gif: unknown image suffix", ("out.gif",)),
+        (1, "does not exist; create it first", ("no/where",)),
+        (1, "made/0001.png exists", ("made",)),
+        (2, "--size must be height x width", ("out", "--size", "large")),
+        (2, "--size must be height x width", ("out", "--size", "0x5")),
+        (2, "'--number' / '-n'", ("out", "-n", "0")),
+        (2, "'-' is not an image", ("-",)),
+        (2, "words: is a file", ("words", "-n", "1")),
+    ],
+)
+def test_bad_synthesis(
+    code: int, words: str, arguments: tuple[str, ...], models: Path, place: Path
+) -> None:
+    (place / "made").mkdir()
+    picture_file(place / "made" / "0001.png")
+    (place / "words").write_text("a file")
+    refused(place, code, words, "synthesize", *arguments, "--model", models / "faces")
+
+
+# Models
+
+
+def cut_tensor(folder: Path) -> None:
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    del weights["details.0.enter.weight"]
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+
+
+def reshape_tensor(folder: Path) -> None:
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    weights["details.0.enter.weight"] = torch.zeros(3, 3)
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+
+
+def truncate(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def make_newer(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format_version": 99}))
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (cut_tensor, "lacks tensor 'details.0.enter.weight'"),
+        (reshape_tensor, "tensor 'details.0.enter.weight' should have shape"),
+        (truncate, "damaged or truncated"),
+        (make_newer, "made by a newer Scalewise"),
+        (remove_weights, "model.safetensors is missing"),
+    ],
+)
+def test_bad_models(spoil: Callable[[Path], None], words: str, models: Path, place: Path) -> None:
+    shutil.copytree(models / "photos", place / "spoilt")
+    spoil(place / "spoilt")
+    refused(place, 1, words, "denoise", "good.png", "out.png", "--model", "spoilt")
+    refused(place, 1, words, "info", "spoilt")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("denoise", "good.png", "out.png", "--model"), ("synthesize", "o", "-m"), ("info",)],
+)
+def test_unknown_model(arguments: tuple[str, ...], place: Path) -> None:
+    refused(place, 2, "no model is called 'nobody'", *arguments, "nobody")
+
+
+def test_shallow_model_enlarges_less(models: Path, place: Path) -> None:
+    options = ("--model", models / "blind", "--factor", 4)
+    words = "--factor 4 is beyond this model, which enlarges by 2"
+    refused(place, 2, words, "upscale", "good.png", "out.png", *options)
+
+
+def test_model_without_levels_enlarges_nothing() -> None:
+    prior = MultiScalePrior(BiasFreeDenoiser(1, [3, 3], 4, (8, 8)))
+    with pytest.raises(UsageError, match="enlarges by nothing: it has no levels"):
+        pictures.check_factor(prior, 2)
+
+
+# Trouble on the way
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "out.png"),
+            "out.png: Permission denied",
+        ),
+        (ZeroDivisionError("by\nzero"), "this is a bug in Scalewise (ZeroDivisionError: by zero)"),
+    ],
+)
+def test_unexpected_errors(
+    error: Exception, words: str, models: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(pictures, "denoised", fail)
+    call = ("denoise", "good.png", "out.png", "--model", models / "photos")
+    refused(place, 1, words, *call)
+    monkeypatch.setenv("SCALEWISE_DEBUG", "1")
+    assert "Traceback" in scalewise(*call).stderr
+
+
+def test_interrupt(models: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pictures, "denoised", interrupt)
+    done = scalewise("denoise", "good.png", "out.png", "--model", models / "photos")
+    assert (done.code, done.stderr) == (130, "Stopped.\n")
+    assert not (place / "out.png").exists()
+
+
+def test_single_failure_with_json(models: Path, place: Path) -> None:
+    done = scalewise("denoise", "cut.jpg", "out.png", "--model", models / "photos", "--json")
+    assert done.code == 1
+    assert done.records[0]["output"] is None
+    assert "damaged" in done.records[0]["error"]
+    assert "damaged" in done.sentence
+
+
+def test_program_refuses_in_one_sentence(place: Path) -> None:
+    """And at once: a missing file is told without loading PyTorch."""
+    done = scalewise_process("denoise", "absent.png", "out.png", cwd=place)
+    assert done.code == 1
+    assert done.stderr == (
+        "Error: absent.png: expected an image or a folder, found nothing of this name\n"
+    )
+    done = scalewise_process("denoise", cwd=place)
+    assert done.code == 2
+    assert "Missing argument" in done.sentence

@@ -1,0 +1,180 @@
+"""`scalewise evaluate` and `scalewise import-reference`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_tools import picture_file, save_models, scalewise, smooth, tree
+
+from scalewise.cli.evaluate import repeat_option
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    (folder / "deep").mkdir(parents=True)
+    picture_file(folder / "a.png", 24, 32)
+    picture_file(folder / "deep" / "b.tif", 17, 24, channels=1)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("--sigma 15 25 images", "--sigma 15 --sigma 25 images"),
+        ("images --sigma 15 25 50 --seed 3", "images --sigma 15 --sigma 25 --sigma 50 --seed 3"),
+        ("--sigma=15 25 images", "--sigma=15 --sigma 25 images"),
+        ("--sigma 15 --sigma 25 images 7", "--sigma 15 --sigma 25 images 7"),
+        ("--seed 3 4", "--seed 3 4"),
+        ("--sigma -5 25", "--sigma -5 --sigma 25"),
+    ],
+)
+def test_several_values_after_one_option(given: str, read: str) -> None:
+    assert repeat_option(given.split(), "--sigma") == read.split()
+
+
+def test_evaluate_denoise(models: Path, images: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.json"
+    options = ("--sigma", 15, 50, "--model", models / "photos", "--json", scores)
+    done = scalewise("evaluate", "denoise", images, *options)
+    assert done.code == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[2:]] == ["15.00", "50.00"]
+    written = json.loads(scores.read_text())
+    assert [(r["image"], r["sigma"]) for r in written["records"]] == [
+        ("a.png", 15),
+        ("a.png", 50),
+        ("deep/b.tif", 15),
+        ("deep/b.tif", 50),
+    ]
+    assert [mean["count"] for mean in written["means"]] == [2, 2]
+    assert written["seed"] == 0
+
+    again = scalewise("evaluate", "denoise", images, *options)
+    assert again.code == 1
+    assert "scores.json exists; give --force" in again.sentence
+    assert scalewise("evaluate", "denoise", images, *options, "--force").code == 0
+
+
+def test_evaluate_denoise_told_the_level(models: Path, images: Path, tmp_path: Path) -> None:
+    scores = tmp_path / "scores.json"
+    options = ("--sigma", 25, "--told", "--model", models / "photos", "--json", scores)
+    assert scalewise("evaluate", "denoise", images / "a.png", *options).code == 0
+    (record,) = json.loads(scores.read_text())["records"]
+    assert record["sigma_estimated"] is None
+
+
+def test_evaluate_goes_on_after_a_bad_image(models: Path, images: Path, tmp_path: Path) -> None:
+    (images / "bad.png").write_text("no image")
+    options = ("--samples", 2, "--model", models / "photos", "--json", tmp_path / "scores.json")
+    done = scalewise("evaluate", "upscale", images, *options)
+    assert done.code == 1
+    assert "bad.png: is not a PNG" in done.stderr
+    assert "could not be read: 1 of the images" in done.sentence
+    assert "least squares" in done.stdout
+    (mean,) = json.loads((tmp_path / "scores.json").read_text())["means"]
+    assert (mean["factor"], mean["count"]) == (2, 2)
+    assert mean["consistency"] < 1e-5
+
+
+def test_evaluate_reads_arrays(models: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", (smooth(16, 16).numpy() * 255).astype(np.uint8)[None])
+    options = ("--sigma", 25, "--model", models / "photos")
+    done = scalewise("evaluate", "denoise", tmp_path / "images.npy", *options)
+    assert done.code == 0, done.stderr
+
+
+def test_evaluate_synthesize(models: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("training", "validation"):
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (6, 32, 32, 3), np.uint8))
+    options = ("--model", models / "faces", "-n", 3, "--json", tmp_path / "scores.json")
+    sets = (tmp_path / "validation.npy", "--training", tmp_path / "training.npy")
+    done = scalewise("evaluate", "synthesize", *sets, *options)
+    assert done.code == 0, done.stderr
+    assert "nearest training image" in done.stdout
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["distances"].keys() == {"level 1", "level 2", "low"}
+    alone = scalewise("evaluate", "synthesize", sets[0], *options[:4])
+    assert alone.code == 0
+    assert "nearest" not in alone.stdout
+
+
+@pytest.mark.parametrize("command", ["denoise", "upscale", "synthesize"])
+@pytest.mark.parametrize(
+    ("code", "words", "arguments"),
+    [
+        (1, "absent: expected images, found nothing of this name", ("absent",)),
+        (1, "empty: holds no image", ("empty",)),
+        (1, "bad.png: is not a PNG", ("bad.png",)),
+        (2, "'-' is not an image", ("-",)),
+        (2, "no model is called 'nobody'", ("images", "--model", "nobody")),
+        (
+            1,
+            "no/a.json: expected the name of a file in a folder",
+            ("images", "--json", "no/a.json"),
+        ),
+        (1, "images: expected the name of a file in a folder", ("images", "--json", "images")),
+    ],
+)
+def test_bad_input(
+    command: str,
+    code: int,
+    words: str,
+    arguments: tuple[str, ...],
+    models: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.png").write_text("no image")
+    before = tree(tmp_path)
+    if "--model" not in arguments:
+        arguments += ("--model", str(models / "photos"))
+    done = scalewise("evaluate", command, *arguments)
+    assert done.code == code
+    assert words in done.sentence
+    assert tree(tmp_path) == before
+
+
+def test_evaluate_negative_sigma(models: Path, images: Path) -> None:
+    done = scalewise("evaluate", "denoise", images, "--sigma", 15, -5)
+    assert done.code == 2
+    assert "'--sigma'" in done.sentence
+
+
+def test_import_reference_refuses_other_folders(images: Path, tmp_path: Path) -> None:
+    done = scalewise("import-reference", images, "--out", tmp_path / "models")
+    assert done.code == 1
+    assert "not the published checkpoints" in done.sentence
+    assert not (tmp_path / "models").exists()
+    done = scalewise("import-reference", tmp_path / "absent", "--out", tmp_path / "models")
+    assert done.code == 1
+    assert "no such folder" in done.sentence
+
+
+@pytest.mark.slow
+def test_import_reference(shared: Path, images: Path, tmp_path: Path) -> None:
+    """The published networks become models that denoise."""
+    checkpoints = shared / "reference" / "checkpoints"
+    done = scalewise("import-reference", checkpoints, "--out", tmp_path / "models", "--json")
+    assert done.code == 0, done.stderr
+    names = {Path(record["model"]).name for record in done.records}
+    assert "faces160-rf9" in names
+    assert all((tmp_path / "models" / name / "config.json").is_file() for name in names)
+    again = scalewise("import-reference", checkpoints, "--out", tmp_path / "models")
+    assert again.code == 1
+    assert "--force" in again.sentence
+    model = tmp_path / "models" / "faces160-rf9"
+    done = scalewise("denoise", images / "a.png", tmp_path / "clean.png", "--model", model)
+    assert done.code == 0
+    assert "RGB image converted to gray" in done.stdout
