@@ -44,7 +44,7 @@ def local(channels: int = 1, field: int = 9, depth: int = 6, width: int = 6) -> 
     return randomised(LocalConditional(channels, field, width, blocks=depth - 2))
 
 
-def unet(channels: int = 1, field: None = None, depth: int = 2, width: int = 8) -> Network:
+def unet(channels: int = 1, field: None = None, depth: int = 2, width: int = 16) -> Network:
     return randomised(UNet(channels, (8, 8), width, (1, 2)[:depth], blocks=1))
 
 
@@ -238,9 +238,10 @@ class TestShapes:
             torch.testing.assert_close(outputs_of(network, inputs, sigma), expected)
 
     @pytest.mark.parametrize("make", ALL, ids=names)
-    def test_every_image_is_denoised_on_its_own(self, make: Make) -> None:
+    @pytest.mark.parametrize("size", [(9, 6), (1, 1)], ids=str)
+    def test_every_image_is_denoised_on_its_own(self, make: Make, size: tuple[int, int]) -> None:
         network = make(channels=2).double()
-        inputs = inputs_of(network, (9, 6), count=4)
+        inputs = inputs_of(network, size, count=4)
         levels = torch.tensor([0.0, 0.01, 0.3, 5.0])
         together = outputs_of(network, inputs, levels)
         for index in range(4):
