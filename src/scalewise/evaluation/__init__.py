@@ -1,0 +1,37 @@
+"""Measuring a prior: denoising, super-resolution, synthesis, and pictures of all three."""
+
+from scalewise.evaluation.denoising import SIGMAS, add_noise, compare, evaluate_denoise
+from scalewise.evaluation.distances import (
+    level_distances,
+    nearest_distances,
+    radial_power_spectrum,
+    sliced_wasserstein,
+)
+from scalewise.evaluation.figures import grid, sheet
+from scalewise.evaluation.metrics import psnr, ssim
+from scalewise.evaluation.records import Record, Watch, crop_to_multiple, means
+from scalewise.evaluation.synthesis import evaluate_synthesize, measure_samples
+from scalewise.evaluation.upscaling import evaluate_upscale, interpolate
+
+__all__ = [
+    "SIGMAS",
+    "Record",
+    "Watch",
+    "add_noise",
+    "compare",
+    "crop_to_multiple",
+    "evaluate_denoise",
+    "evaluate_synthesize",
+    "evaluate_upscale",
+    "grid",
+    "interpolate",
+    "level_distances",
+    "means",
+    "measure_samples",
+    "nearest_distances",
+    "psnr",
+    "radial_power_spectrum",
+    "sheet",
+    "sliced_wasserstein",
+    "ssim",
+]

@@ -1,0 +1,108 @@
+"""Denoising measured: PSNR and SSIM at known noise levels, the prior blind to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from scalewise.evaluation.metrics import psnr, ssim
+from scalewise.evaluation.records import Record, Watch
+from scalewise.images import to_channels
+from scalewise.noise import GaussianField, estimate_sigma
+from scalewise.prior import MultiScalePrior
+from scalewise.score import residual_sigma
+
+SIGMAS = (15.0, 25.0, 50.0, 100.0)
+"""Noise levels of the denoising literature, in 8-bit units."""
+
+
+def add_noise(clean: Tensor, sigma: float, seed: int, index: int) -> Tensor:
+    """Add white Gaussian noise that depends on the seed and the number of the image alone.
+
+    Args:
+        clean: one image, shape (C, H, W).
+        sigma: noise standard deviation, in the units of `clean`.
+        seed: see `GaussianField`.
+        index: number of the image.
+
+    Returns:
+        The noisy image, same shape, not clipped.
+    """
+    height, width = clean.shape[-2:]
+    field = GaussianField(seed, (index,), 0, clean.shape[0], (height, width))
+    return clean + sigma * field(0)[0]
+
+
+def evaluate_denoise(
+    prior: MultiScalePrior,
+    images: Mapping[str, Tensor],
+    sigmas: Sequence[float] = SIGMAS,
+    seed: int = 0,
+    blind: bool = True,
+    watch: Watch | None = None,
+) -> list[Record]:
+    """Denoise images at several noise levels and compare with the clean ones.
+
+    Where the prior has other channels than an image, the noisy image is converted, and the
+    denoised one converted back. Estimates are clipped to [0, 1] before they are compared.
+
+    Args:
+        prior: what denoises.
+        images: clean images in [0, 1] by name, each (C, H, W) of any size.
+        sigmas: noise levels in 8-bit units.
+        seed: noise of image `i` is a function of (seed, i).
+        blind: do not tell the prior the noise level.
+        watch: called with every record.
+
+    Returns:
+        One record per image and level: `image`, `sigma`, `psnr_noisy` (of the unclipped noisy
+        image), `psnr`, `ssim`, `sigma_estimated` (8-bit units; None unless blind) and `seconds`.
+        `records.means(records, "sigma")` averages them.
+    """
+    records = []
+    for index, (name, clean) in enumerate(images.items()):
+        for sigma in sigmas:
+            noisy = add_noise(clean, sigma / 255, seed, index)
+            start = time.perf_counter()
+            denoised, estimated = _denoise(prior, noisy, None if blind else sigma / 255)
+            seconds = time.perf_counter() - start
+            record = {
+                "image": name,
+                "sigma": sigma,
+                "psnr_noisy": psnr(clean[None], noisy[None]).item(),
+                **compare(clean, denoised),
+                "sigma_estimated": None if estimated is None else 255 * estimated,
+                "seconds": seconds,
+            }
+            records.append(record)
+            if watch:
+                watch(record)
+    return records
+
+
+def compare(clean: Tensor, estimate: Tensor) -> Record:
+    """PSNR and SSIM of one estimate (C, H, W), clipped to [0, 1]."""
+    pair = clean[None], estimate[None]
+    return {"psnr": psnr(*pair, clip=True).item(), "ssim": ssim(*pair, clip=True).item()}
+
+
+@torch.no_grad()
+def _denoise(
+    prior: MultiScalePrior, noisy: Tensor, sigma: float | None
+) -> tuple[Tensor, float | None]:
+    """Denoise one image (C, H, W), and tell the level that was estimated, if none is given.
+
+    It is estimated before gray is repeated to RGB, which makes the noise of the channels equal.
+    """
+    level = sigma
+    if sigma is None and prior.told_sigma:
+        level = estimate_sigma(noisy[None]).item()
+    given = to_channels(noisy, prior.channels)[0]
+    denoised = prior.denoise(given[None], level).cpu()
+    estimated = None if sigma is not None else level
+    if sigma is None and level is None:
+        estimated = residual_sigma(given[None], denoised).item()
+    return to_channels(denoised[0], noisy.shape[0])[0], estimated
