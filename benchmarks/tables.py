@@ -1,0 +1,160 @@
+"""Tables of the docs, made from the JSON files of the benchmarks.
+
+    python -m benchmarks.tables           # rewrite the tables of README.md and docs/*.md
+    python -m benchmarks.tables --check   # only tell whether they are up to date
+
+A table stands between `<!-- table:NAME -->` and `<!-- /table:NAME -->`, each on a line of its own;
+NAME is one of `TABLES`. What lies between is replaced. A table whose JSON file is not there stays
+as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS, ROOT, read_json
+
+Rows = Sequence[Sequence[str]]
+MARK = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- /table:\2 -->)", re.DOTALL)
+ESTIMATES = {
+    "bicubic": "bicubic",
+    "lanczos": "Lanczos",
+    "sample": "one sample",
+    "mean": "mean of samples",
+    "least_squares": "least squares",
+}
+
+
+def markdown(head: Sequence[str], rows: Rows) -> str:
+    """Write a table, its first column to the left and the others to the right."""
+    bar = [":--"] + ["--:"] * (len(head) - 1)
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, bar, *rows))
+
+
+def denoising(content: dict[str, Any]) -> str:
+    """PSNR of each method, by set and noise level."""
+    methods = ["non-local means", "BM3D", "scalewise"]
+    found: dict[tuple[str, float], dict[str, Any]] = {}
+    for record in content["means"]:
+        found.setdefault((record["set"], record["sigma"]), {})[record["method"]] = record
+    rows = []
+    for kind, sigma in sorted(found, key=lambda key: (_first(found, key[0]), key[1])):
+        cell = found[kind, sigma]
+        noisy = cell.get("scalewise", {}).get("psnr_noisy")
+        values = [cell.get(method, {}).get("psnr") for method in methods]
+        rows.append([f"{kind}, σ = {sigma:g}", _number(noisy), *_best(values)])
+    return markdown(["PSNR in dB", "noisy", "non-local means", "BM3D", "Scalewise, blind"], rows)
+
+
+def upscaling(content: dict[str, Any], measure: str = "psnr", digits: int = 2) -> str:
+    """PSNR or SSIM of each estimate, by set and factor."""
+    rows = []
+    for record in content["means"]:
+        values = [record.get(f"{measure}_{name}") for name in ESTIMATES]
+        rows.append([f"{record['set']}, ×{record['factor']}", *_best(values, digits)])
+    unit = "PSNR in dB" if measure == "psnr" else "SSIM"
+    return markdown([unit, *ESTIMATES.values()], rows)
+
+
+def upscaling_ssim(content: dict[str, Any]) -> str:
+    """SSIM of each estimate, by set and factor."""
+    return upscaling(content, "ssim", 3)
+
+
+def synthesis(content: dict[str, Any]) -> str:
+    """Distances between samples and validation images, beside the floor."""
+    rows = []
+    for level, distance in content["distances"].items():
+        floor = content["floor"][level]
+        spread = "" if floor["std"] is None else f" ± {floor['std']:.3f}"
+        name = "low-pass image" if level == "low" else f"details, {level}"
+        rows.append([name, f"{distance:.3f}", f"{floor['mean']:.3f}{spread}"])
+    head = ["sliced Wasserstein distance", "samples, validation", "training, validation"]
+    return markdown(head, rows)
+
+
+def nearest(content: dict[str, Any]) -> str:
+    """Distances to the nearest training image, of samples and of validation images."""
+    rows = []
+    for kind, label in (("image", "whole image"), ("low", "low-pass image")):
+        for name, what in (("samples", "samples"), ("reference", "validation images")):
+            values = content["nearest"][kind][name]
+            shown = [f"{values[q]:.2f}" for q in ("0%", "5%", "50%", "95%")]
+            rows.append([f"{label}, {what}", *shown])
+    return markdown(["distance to the nearest", "least", "5 %", "median", "95 %"], rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "denoising": ("denoising.json", denoising),
+    "upscaling": ("upscaling.json", upscaling),
+    "upscaling-ssim": ("upscaling.json", upscaling_ssim),
+    "synthesis": ("synthesis.json", synthesis),
+    "nearest": ("synthesis.json", nearest),
+}
+
+
+def fill(text: str, results: Path = RESULTS) -> str:
+    """Replace the tables of a Markdown text.
+
+    Raises:
+        KeyError: a marker names no table.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        file, make = TABLES[match[2]]
+        content = read_json(results / file)
+        return f"{match[1]}{make(content)}{match[3]}" if content else match[0]
+
+    return MARK.sub(table, text)
+
+
+def update(files: Iterable[Path], results: Path = RESULTS, check: bool = False) -> list[Path]:
+    """Rewrite the tables of files, or only tell which would change."""
+    changed = []
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        filled = fill(text, results)
+        if filled != text:
+            changed.append(file)
+            if not check:
+                file.write_text(filled, encoding="utf-8")
+    return changed
+
+
+def _first(found: dict[tuple[str, float], Any], kind: str) -> int:
+    return [key[0] for key in found].index(kind)
+
+
+def _best(values: Sequence[float | None], digits: int = 2) -> list[str]:
+    """Numbers as words, the largest in bold."""
+    words = [_number(value, digits) for value in values]
+    top = max((word for word in words if word != "–"), key=float, default=None)
+    return [f"**{word}**" if word == top else word for word in words]
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("files", type=Path, nargs="*", help="README.md and docs/*.md by default")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args(arguments)
+    files = options.files or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    changed = update(files, options.results, options.check)
+    for file in changed:
+        print(f"{file}: {'out of date' if options.check else 'rewritten'}")
+    if options.check and changed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
