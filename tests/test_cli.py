@@ -335,6 +335,20 @@ def test_folder_of_samples_and_uncertainties(photos: Path, folder: Path) -> None
     assert (out / "a-2.png").stat().st_mtime_ns == kept
 
 
+def test_upscale_by_the_published_sampler(models: Path, tmp_path: Path) -> None:
+    small = smooth(8, 10, 1)
+    write_image(tmp_path / "a.png", Picture(small))
+    options = ("--model", models / "gray", "--seed", 3)
+    for name in ("few-steps", "paper"):
+        out = tmp_path / f"{name}.png"
+        assert scalewise("upscale", tmp_path / "a.png", out, *options, "--sampler", name).code == 0
+    few, paper = (stored(tmp_path / f"{name}.png") for name in ("few-steps", "paper"))
+    assert not np.array_equal(few, paper)
+    wrong = scalewise("upscale", tmp_path / "a.png", tmp_path / "b.png", "--sampler", "abacus")
+    assert wrong.code == 2
+    assert "abacus" in wrong.stderr
+
+
 # Synthesize
 
 

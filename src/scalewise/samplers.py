@@ -189,3 +189,7 @@ def paper_ascent(network: Network) -> StepRule:
     start, end = network.sigma_range
     beta = 0.5 if network.conditional else 0.01
     return StochasticAscent(start, end, h=0.01, beta=beta, blind=not network.told_sigma)
+
+
+SAMPLERS: dict[str, Sampler] = {"few-steps": few_steps, "paper": paper_ascent}
+"""Samplers by the names that the command line gives them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,22 @@ Model = Annotated[
     typer.Option("--model", "-m", help="Packaged name, model folder, or hub id owner/name."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Makes chance repeatable: same seed, same result.")]
+
+
+class SamplerName(StrEnum):
+    """Names in `scalewise.samplers.SAMPLERS`."""
+
+    FEW_STEPS = "few-steps"
+    PAPER = "paper"
+
+
+Sampler = Annotated[
+    SamplerName,
+    typer.Option(
+        help="few-steps: a second-order solver; paper: the published stochastic ascent, in "
+        "thousands of steps."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")]
 SkipExisting = Annotated[

@@ -15,6 +15,7 @@ from scalewise.errors import UsageError
 from scalewise.images import Picture, to_channels, write_image
 from scalewise.noise import estimate_sigma
 from scalewise.prior import MultiScalePrior
+from scalewise.samplers import Sampler, few_steps
 from scalewise.score import residual_sigma
 
 GRAY_GAIN = math.hypot(0.299, 0.587, 0.114)
@@ -74,6 +75,7 @@ def upscaled(
     factor: int,
     samples: int | None,
     seed: int = 0,
+    sampler: Sampler = few_steps,
     watch: Callable[[int, Tensor], None] | None = None,
 ) -> Result:
     """Super-resolve a picture.
@@ -84,13 +86,14 @@ def upscaled(
         factor: enlargement of each side.
         samples: how many to draw; None for the least-squares estimate.
         seed: of the samples.
+        sampler: how to draw them.
         watch: called as each scale of each sample is finished.
     """
     small, notes = _fitted(picture, prior)
     if samples is None:
         large = prior.upscale_mean(small[None], factor)[None]
     else:
-        large = prior.upscale(small[None], factor, samples, seed, watch=watch)
+        large = prior.upscale(small[None], factor, samples, seed, sampler, watch)
     alpha = None if picture.alpha is None else _bicubic(picture.alpha, factor)
     results = [_like(picture, image, alpha) for image in large[:, 0].cpu()]
     deviation = None

@@ -110,6 +110,7 @@ def upscale(
             show_default=False,
         ),
     ] = None,
+    sampler: options.Sampler = options.SamplerName.FEW_STEPS,
     seed: options.Seed = 0,
     model: options.Model = "photos",
     device: options.Device = "auto",
@@ -137,13 +138,15 @@ def upscale(
     from scalewise import store
     from scalewise.cli.pictures import check_factor, save, upscaled
     from scalewise.images import read_image
+    from scalewise.samplers import SAMPLERS
 
     prior = store.load(model, device)
+    rule = SAMPLERS[sampler.value]
     check_factor(prior, factor)
 
     def work(job: Job, bar: Bar) -> Record:
         count = None if mode is Mode.MEAN else samples
-        result = upscaled(prior, read_image(job.source), factor, count, seed, bar.step)
+        result = upscaled(prior, read_image(job.source), factor, count, seed, rule, bar.step)
         notes = list(result.notes)
         for picture, path in zip(result.pictures, job.targets, strict=True):
             notes += save(picture, path, force, skip_existing)

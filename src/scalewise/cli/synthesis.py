@@ -79,6 +79,7 @@ def synthesize(
             show_default=False,
         ),
     ] = None,
+    sampler: options.Sampler = options.SamplerName.FEW_STEPS,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     force: options.Force = False,
@@ -96,12 +97,14 @@ def synthesize(
     files = _files(output, count, force)
     from scalewise import store
     from scalewise.cli.console import Bar, show
+    from scalewise.samplers import SAMPLERS
 
     prior = store.load(model, device)
     start = time.perf_counter()
     steps = -(-count // BATCH) * (prior.levels + 1)
     with Bar("synthesizing", steps) as bar:
-        images = prior.sample(count, seed, sides, batch=BATCH, watch=bar.step).cpu()
+        rule = SAMPLERS[sampler.value]
+        images = prior.sample(count, seed, sides, rule, BATCH, bar.step).cpu()
     facts: Record = {"input": None, "model": model, "seed": seed}
     notes = _write(images, files, force)
     facts["seconds"] = round(time.perf_counter() - start, 3)

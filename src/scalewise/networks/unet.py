@@ -165,7 +165,9 @@ class SelfAttention(nn.Module):
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+    """Normalise at most eight groups of at least two channels, so that 1x1 images have a spread."""
+    groups = math.gcd(8, channels)
+    return nn.GroupNorm(groups if groups < channels else max(1, channels // 2), channels)
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:

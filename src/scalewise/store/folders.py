@@ -89,7 +89,8 @@ def load(name: str | Path, device: str = "auto") -> MultiScalePrior:
     weights = _read_weights(folder / WEIGHTS, prior.state_dict())
     prior.load_state_dict(weights, assign=True)
     prior.requires_grad_(False)  # gradients still flow to images that ask for them
-    return prior.to(device=place, memory_format=torch.channels_last).eval()
+    prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return prior.to(place).eval()
 
 
 def read_config(folder: str | Path) -> ModelConfig:
