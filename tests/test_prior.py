@@ -341,6 +341,12 @@ class TestSample:
         correlation = torch.corrcoef(samples.flatten(1).T) - torch.eye(64)
         assert float(correlation.abs().max()) < 5 / 400**0.5
 
+    def test_starts_around_the_mean_image(self) -> None:
+        mean = torch.linspace(0, 1, 64, dtype=torch.float64).view(1, *SIZE)
+        prior = gaussian_prior(GRAY, 0, mean=mean)
+        sample = prior.sample(1, sampler=lambda network: Multistep(1e-6, 1e-6, 1))
+        close(sample[0], mean, 1e-5)
+
     def test_size_is_that_of_training_or_as_asked(self) -> None:
         prior = learned()
         assert prior.size == (16, 24)
