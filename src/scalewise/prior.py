@@ -8,7 +8,6 @@ coarsest to the finest.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -155,11 +154,11 @@ class MultiScalePrior(nn.Module):
         """
         low = self._checked(small, "small")
         level = self._levels_of(factor)
-        if not all(network.told_sigma for network in self._conditionals()[:level]):
+        networks = self._conditionals()[:level]
+        if not all(network.told_sigma for network in networks):
             return self.upscale(small, factor, samples=16).mean(0)
-        for network in reversed(self._conditionals()[:level]):
-            nothing = torch.zeros_like(low).repeat(1, 3, 1, 1)
-            low = merge(low, network(nothing, low, math.inf).details, self.wavelet)
+        for network in reversed(networks):
+            low = merge(low, cast(Tensor, network.centre(low)), self.wavelet)
         return low
 
     @torch.no_grad()
@@ -213,7 +212,7 @@ class MultiScalePrior(nn.Module):
             network = self._conditionals()[j - 1]
             height, width = low.shape[-2:]
             noise = self._noise(keys, j, 3 * self.channels, (height, width), seed)
-            details = draw(_given(network, low), noise, sampler(network))
+            details = draw(_given(network, low), noise, sampler(network), network.centre(low))
             low = merge(low, details, self.wavelet)
             if watch:
                 watch(j - 1, low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -92,6 +93,18 @@ class ConditionalDenoiser(Network):
             the network can and `noisy_low` is given.
         """
         raise NotImplementedError
+
+    def centre(self, low: Tensor) -> Tensor | float:
+        """What sampling starts around: `E[details | low]`, where the network can tell it, or zero.
+
+        A network that is told the noise level gives the mean when told that it is infinite.
+
+        Args:
+            low: the clean low-pass image, shape (N, C, h, w).
+        """
+        if not self.told_sigma:
+            return 0.0
+        return self(torch.zeros_like(low).repeat(1, 3, 1, 1), low, math.inf).details
 
 
 def precondition(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor]:

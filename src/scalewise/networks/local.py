@@ -244,7 +244,7 @@ class LocalConditional(ConditionalDenoiser):
     @property
     def sigma_range(self) -> tuple[float, float]:
         """From noise that hides the details to noise that nobody sees."""
-        return 20 * self.sigma_data, 0.02 * self.sigma_data
+        return 30 * self.sigma_data, 0.05 * self.sigma_data
 
     def _modulations(self, sigma: Tensor, denoising: bool) -> list[tuple[Tensor, Tensor]]:
         """Scale and shift, (N, width, 1, 1) each, of every block."""
