@@ -122,8 +122,8 @@ class TestGaussianField:
         for field, (step, values) in golden.items():
             assert field(step).flatten().tolist() == pytest.approx(values, abs=1e-6)
 
-    @pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
-    def test_a_seed_out_of_range_is_refused(self, seed: int) -> None:
+    @pytest.mark.parametrize("seed", [-1, 2**63, 2**64, 1.5])
+    def test_a_seed_out_of_range_is_refused(self, seed: Any) -> None:
         with pytest.raises(UsageError, match=rf"seed must be .* 0 to 2\^63 - 1, found {seed}"):
             changed(seed=seed)(0)
 

@@ -464,6 +464,14 @@ class TestUpscale:
 class TestInputs:
     """What is refused, with the argument's name, and what is found out about a prior."""
 
+    @pytest.mark.parametrize("count", [0, -1])
+    def test_nothing_is_drawn_by_halves(self, count: int) -> None:
+        prior = gaussian_prior(GRAY, 2)
+        with pytest.raises(UsageError, match=f"^count must be 1 or more, found {count}"):
+            prior.sample(count)
+        with pytest.raises(UsageError, match=f"^samples must be 1 or more, found {count}"):
+            prior.upscale(torch.rand(1, 1, 4, 4), samples=count)
+
     @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 8, 8), (8, 8), (1, 1, 0, 8), (0, 1, 8, 8)])
     @pytest.mark.parametrize(
         ("method", "name"), [("denoise", "noisy"), ("upscale", "small"), ("upscale_mean", "small")]

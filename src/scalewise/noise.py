@@ -45,8 +45,8 @@ class GaussianField:
 
     def __call__(self, step: int) -> Tensor:
         """Return the field of one step, shape (len(samples), C, H, W), float32 on the CPU."""
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed must be an integer from 0 to 2^63 - 1, found {self.seed}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed must be an integer from 0 to 2^63 - 1, found {self.seed!r}")
         fields = [self._field(sample, step) for sample in self.samples]
         return torch.from_numpy(np.stack(fields))
 
@@ -112,13 +112,15 @@ def estimate_sigma(noisy: Tensor) -> Tensor:
 
 
 def _sigma_of_one(image: Tensor) -> Tensor:
-    """Chen's estimate for one image (C, H, W), in patches of about 80 values."""
+    """Chen's estimate for one image (C, H, W), in patches of up to about 80 values."""
     channels, height, width = image.shape
     if channels == 3 and bool((image == image[:1]).all()):
         image, channels = image[:1], 1
-    patch = min(max(2, round(math.sqrt(80 / channels))), max(1, min(height, width) // 3))
+    patch = round(math.sqrt(80 / channels))
+    while (height - patch + 1) * (width - patch + 1) < 16 * channels * patch**2:
+        patch -= 1  # enough patches to know their covariance
     values = channels * patch**2
-    if values < 8 or (height - patch + 1) * (width - patch + 1) <= 2 * values:
+    if patch < 2 or values < 8:
         return _sigma_of_small(image)
     eigenvalues = torch.linalg.eigvalsh(_patch_covariance(image.cpu(), patch)).clamp(min=0)
     totals = eigenvalues.cumsum(0)

@@ -134,6 +134,7 @@ class MultiScalePrior(nn.Module):
         """
         small = self._checked(small, "small")
         level = self._levels_of(factor)
+        _check_count(samples, "samples")
         batches = [
             self._refine(small, level, (sample,) * len(small), seed, sampler, watch)
             for sample in range(samples)
@@ -184,6 +185,7 @@ class MultiScalePrior(nn.Module):
         Returns:
             Shape (count, C, H, W); not clipped.
         """
+        _check_count(count, "count")
         size = size or self.size
         if size is None:
             raise UsageError("size is needed: this model does not say which it learnt")
@@ -247,6 +249,11 @@ class MultiScalePrior(nn.Module):
                 f"({known}), found {factor}"
             )
         return level
+
+
+def _check_count(count: int, name: str) -> None:
+    if count < 1:
+        raise UsageError(f"{name} must be 1 or more, found {count}")
 
 
 def _given(network: ConditionalDenoiser, low: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

@@ -46,8 +46,9 @@ def evaluate_denoise(
 ) -> list[Record]:
     """Denoise images at several noise levels and compare with the clean ones.
 
-    Where the prior has other channels than an image, the noisy image is converted, and the
-    denoised one converted back. Estimates are clipped to [0, 1] before they are compared.
+    For a prior of RGB images, a noisy gray image is repeated in three channels, and its estimate
+    converted back; for a gray prior, RGB images are converted before noise is added. Estimates
+    are clipped to [0, 1] before they are compared.
 
     Args:
         prior: what denoises.
@@ -63,7 +64,8 @@ def evaluate_denoise(
         `records.means(records, "sigma")` averages them.
     """
     records = []
-    for index, (name, clean) in enumerate(images.items()):
+    for index, (name, image) in enumerate(images.items()):
+        clean = to_channels(image, min(image.shape[0], prior.channels))[0]
         for sigma in sigmas:
             noisy = add_noise(clean, sigma / 255, seed, index)
             start = time.perf_counter()

@@ -71,8 +71,9 @@ def level_distances(
         samples, details = split(samples, wavelet)
         reference, aim = split(reference, wavelet)
         scale = aim.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-12)
-        bags = [_patches(d / scale, patch, patches_per_image, seed) for d in (details, aim)]
-        distances[f"level {level}"] = sliced_wasserstein(*bags, projections, seed)
+        found = _patches(details / scale, patch, patches_per_image, seed)
+        wanted = _patches(aim / scale, patch, patches_per_image, seed)
+        distances[f"level {level}"] = sliced_wasserstein(found, wanted, projections, seed)
     distance = sliced_wasserstein(samples, reference, projections, seed)
     distances["low"] = distance / max(reference.std().item(), 1e-12)
     return distances

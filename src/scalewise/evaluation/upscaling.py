@@ -50,9 +50,10 @@ def evaluate_upscale(
 ) -> list[Record]:
     """Take the low-pass image of each image, enlarge it again, and compare.
 
-    Images are cut so that `2 ** levels` of the prior divides their sides, and converted to its
-    channels and back where they have others. Estimates are clipped to [0, 1] before they are
-    compared.
+    Images are cut so that `2 ** levels` of the prior divides their sides. For a prior of RGB
+    images, a small gray image is repeated in three channels and the large one converted back;
+    for a gray prior, RGB images are converted first. Estimates are clipped to [0, 1] before they
+    are compared.
 
     Args:
         prior: what draws the details.
@@ -73,7 +74,8 @@ def evaluate_upscale(
     """
     records = []
     for name, image in images.items():
-        clean = crop_to_multiple(image, 1 << prior.levels)
+        clean = to_channels(image, min(image.shape[0], prior.channels))[0]
+        clean = crop_to_multiple(clean, 1 << prior.levels)
         if 0 in clean.shape:
             raise UsageError(
                 f"image {name!r} is too small: the model needs sides from {1 << prior.levels} "
