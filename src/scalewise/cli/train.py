@@ -123,10 +123,21 @@ def train(
         prior = run.run()
         record = reporter.finish(prior, run.summary())
     _leave()
-    if json_output and rank == 0:
-        import json
+    if rank == 0:
+        typer.echo(_told(record, json_output))
 
-        typer.echo(json.dumps(record))
+
+def _told(record: dict[str, Any], as_json: bool) -> str:
+    """What was trained, as JSON or in a sentence."""
+    import json
+
+    if as_json:
+        return json.dumps(record)
+    (what, scores), *_ = record["scores"].items()
+    gains = ", ".join(
+        f"{sigma}: {psnr['noisy']:.1f} to {psnr['denoised']:.1f}" for sigma, psnr in scores.items()
+    )
+    return f"{record['model']} is trained. {what[0].upper()}{what[1:]}: {gains}."
 
 
 def _recipe(name: str | None, given: dict[str, Any], state: Path | None) -> Recipe:
