@@ -1,0 +1,91 @@
+"""The README's own commands and code, run as they stand."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from scalewise.cli import app
+from scalewise.store import packaged
+
+pytestmark = pytest.mark.skipif(
+    not {"photos", "faces"} <= set(packaged()), reason="the packaged weights are not here"
+)
+
+
+def blocks(root: Path, title: str, language: str) -> str:
+    """The code blocks of a section of the README."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    section = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return "".join(re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL))
+
+
+def commands(root: Path, title: str) -> list[list[str]]:
+    """The arguments of each `scalewise` command of a section."""
+    lines = [shlex.split(line, comments=True) for line in blocks(root, title, "bash").splitlines()]
+    return [words[1:] for words in lines if words and words[0] == "scalewise"]
+
+
+def picture(path: Path, height: int, width: int) -> None:
+    rng = np.random.default_rng(height)
+    image = np.kron(rng.integers(60, 200, (height // 8, width // 8, 3)), np.ones((8, 8, 1)))
+    Image.fromarray((image + rng.normal(0, 10, image.shape)).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the README speaks of."""
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "noisy.png", 48, 40)
+    picture(tmp_path / "small.png", 16, 24)
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / "images" / name, 72, 80)
+    return tmp_path
+
+
+def call(words: list[str]) -> Any:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, (words, result.output)
+    return result
+
+
+def test_command_line(root: Path, workplace: Path) -> None:
+    lines = commands(root, "On the command line")
+    assert {words[0] for words in lines} >= {"denoise", "upscale", "synthesize", "evaluate"}
+    for words in lines:
+        for output in ("clean.png", "big.png", "scores.json"):
+            (workplace / output).unlink(missing_ok=True)
+        call([word if word != "16" else "2" for word in words])
+    assert (workplace / "faces.png").is_file()
+    assert (workplace / "std.tif").is_file()
+
+
+def test_python(root: Path) -> None:
+    names: dict[str, Any] = {"noisy": torch.rand(1, 3, 24, 24), "small": torch.rand(1, 3, 6, 8)}
+    exec(blocks(root, "In Python", "python").replace("sample(16", "sample(2"), names)
+    assert names["clean"].shape == names["score"].shape == (1, 3, 24, 24)
+    assert names["big"].shape == (8, 1, 3, 24, 32)
+    assert names["new"].shape == (2, 3, 96, 96)
+
+
+@pytest.mark.slow
+def test_training(root: Path, workplace: Path) -> None:
+    lines = commands(root, "Training your own")
+    assert [words[0] for words in lines] == ["train", "train", "denoise"]
+    for words in lines:
+        call([word if word != "30" else "0.02" for word in words])
+    assert (workplace / "clean.png").is_file()
+
+
+def test_importing_the_published_networks(root: Path, workplace: Path, shared: Path) -> None:
+    (workplace / "checkpoints").symlink_to(shared / "reference" / "checkpoints")
+    for words in commands(root, "The paper's networks"):
+        call(words)
+    assert (workplace / "clean.png").is_file()
