@@ -1,0 +1,378 @@
+"""Measures against known values and other programs; evaluations and benchmarks on tiny priors."""
+
+import importlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from scalewise import evaluation
+from scalewise.errors import UsageError
+from scalewise.images import Picture, read_image, write_image
+from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser, LocalConditional, UNet
+from scalewise.prior import MultiScalePrior
+from scalewise.wavelets import low_pass
+
+
+def smooth(*shape: int, seed: int = 0) -> Tensor:
+    """Smooth random images in [0, 1], of shape (N, C, H, W) or (C, H, W)."""
+    small = torch.rand(1, *shape[:-2], 6, 6, generator=_rng(seed)).flatten(0, -4)
+    size = (shape[-2], shape[-1])
+    return torch.nn.functional.interpolate(small, size, mode="bilinear").view(shape)
+
+
+def _rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def prior() -> MultiScalePrior:
+    """Two levels, RGB, told sigma, untrained."""
+    torch.manual_seed(0)
+    low = UNet(3, (8, 8), width=8, multiples=(1, 2), blocks=1)
+    details = [LocalConditional(3, 5, width=8, blocks=1) for _ in range(2)]
+    for network in details:
+        torch.nn.init.normal_(network.leave.weight, std=0.05)
+    return MultiScalePrior(low, details).eval()
+
+
+@pytest.fixture(scope="module")
+def blind_prior() -> MultiScalePrior:
+    """One level, gray, blind, untrained."""
+    torch.manual_seed(0)
+    low = BiasFreeDenoiser(1, [3, 3, 1], width=8, size=(16, 16))
+    return MultiScalePrior(low, [BiasFreeConditional(1, [3, 3, 1], width=8)]).eval()
+
+
+class TestMetrics:
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_psnr_and_ssim_are_those_of_scikit_image(self, channels: int) -> None:
+        clean = smooth(2, channels, 37, 50)
+        estimate = clean + 0.1 * torch.randn(clean.shape, generator=_rng(1))
+        found = evaluation.psnr(clean, estimate), evaluation.ssim(clean, estimate)
+        for i, (a, b) in enumerate(zip(clean.numpy(), estimate.numpy(), strict=True)):
+            a, b = a.astype(np.float64), b.astype(np.float64)
+            expected = structural_similarity(
+                a, b, data_range=1, channel_axis=0, gaussian_weights=True,
+                sigma=1.5, use_sample_covariance=False,
+            )  # fmt: skip
+            assert found[0][i].item() == pytest.approx(
+                peak_signal_noise_ratio(a, b, data_range=1), abs=1e-6
+            )
+            assert found[1][i].item() == pytest.approx(expected, abs=1e-6)
+
+    def test_known_values(self) -> None:
+        clean = torch.full((1, 1, 16, 16), 0.5)
+        assert evaluation.psnr(clean, clean + 0.1).item() == pytest.approx(20, abs=1e-4)
+        assert evaluation.ssim(clean, clean).item() == pytest.approx(1)
+        assert math.isinf(evaluation.psnr(clean, clean).item())
+
+    def test_clipping_counts_what_a_file_would_hold(self) -> None:
+        white = torch.ones(1, 1, 12, 12)
+        assert math.isinf(evaluation.psnr(white, white + 1, clip=True).item())
+        assert evaluation.psnr(white, white + 1).item() == pytest.approx(0)
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 9), (4, 30)])
+    def test_ssim_of_images_smaller_than_its_window(self, size: tuple[int, int]) -> None:
+        image = torch.rand(2, 3, *size, generator=_rng(0))
+        assert torch.allclose(evaluation.ssim(image, image), torch.ones(2, dtype=torch.float64))
+
+
+class TestDistances:
+    def test_shifted_gaussians(self) -> None:
+        a = torch.randn(300, 5, generator=_rng(0))
+        shift = torch.tensor([1.0, -2.0, 0.0, 0.5, 3.0])
+        found = evaluation.sliced_wasserstein(a, a + shift, projections=4000)
+        assert found == pytest.approx(shift.norm().item() / math.sqrt(5), rel=0.03)
+
+    def test_scaled_gaussians_of_different_counts(self) -> None:
+        # in one dimension W2 between N(0, 1) and N(0, 9) is 2
+        a = torch.randn(20_000, 1, generator=_rng(0))
+        b = 3 * torch.randn(13_000, 1, generator=_rng(1))
+        assert evaluation.sliced_wasserstein(a, b, 4) == pytest.approx(2, abs=0.05)
+
+    def test_different_counts_are_coupled_exactly(self) -> None:
+        a, b = torch.tensor([[0.0], [3.0]]), torch.tensor([[0.0], [1.0], [3.0]])
+        # masses 1/3, 1/6, 1/6, 1/3 at gaps 0, 1, 2, 0
+        expected = math.sqrt(1 / 6 + 4 / 6)
+        assert evaluation.sliced_wasserstein(a, b, 3) == pytest.approx(expected, rel=1e-6)
+        doubled = a.repeat(2, 1)
+        assert evaluation.sliced_wasserstein(a, doubled) == pytest.approx(0, abs=1e-6)
+
+    def test_level_distances_find_the_level_that_differs(self) -> None:
+        images = torch.rand(24, 3, 32, 32, generator=_rng(0))
+        same = evaluation.level_distances(images, images, 2)
+        assert list(same) == ["level 1", "level 2", "low"]
+        assert max(same.values()) < 1e-6
+        bright = evaluation.level_distances(images + 0.2, images, 2)
+        assert bright["low"] > 0.1
+        assert bright["level 1"] < 1e-4
+        blurred = low_pass(images, 1).repeat_interleave(2, -1).repeat_interleave(2, -2)
+        flat = evaluation.level_distances(blurred, images, 2)
+        # details that are all zero lie one standard deviation from white ones
+        assert flat["level 1"] == pytest.approx(1, abs=0.1)
+        assert flat["level 2"] < 1e-4
+
+    def test_spectrum_of_white_noise_is_its_variance(self) -> None:
+        noise = 0.3 * torch.randn(200, 2, 32, 48, generator=_rng(0))
+        frequency, power = evaluation.radial_power_spectrum(noise)
+        assert frequency[-1] == 0.5
+        assert torch.allclose(power, torch.full_like(power, 0.09), rtol=0.1)
+
+    def test_spectrum_of_a_wave_peaks_at_its_frequency(self) -> None:
+        wave = torch.cos(2 * math.pi * torch.arange(64) / 8).expand(1, 1, 64, 64)
+        frequency, power = evaluation.radial_power_spectrum(wave)
+        assert frequency[power.argmax()] == 1 / 8
+
+    def test_nearest_distances(self) -> None:
+        training = torch.rand(30, 3, 6, 6, generator=_rng(0))
+        queries = torch.cat([training[4:5], training[7:8] + 0.01])
+        found = evaluation.nearest_distances(queries, training, chunk=1)
+        assert found[0] == 0
+        assert found[1].item() == pytest.approx(0.01 * math.sqrt(108), rel=1e-4)
+        others = evaluation.nearest_distances(training, training, exclude_self=True, chunk=7)
+        pairs = torch.cdist(training.flatten(1), training.flatten(1)).fill_diagonal_(math.inf)
+        assert torch.allclose(others, pairs.min(1).values, atol=1e-4)
+
+
+class TestFigures:
+    def test_grid_places_images_in_rows(self) -> None:
+        images = torch.rand(5, 3, 4, 6, generator=_rng(0))
+        sheet = evaluation.grid(images, gap=2)
+        assert sheet.shape == (3, 2 * 6 + 2, 3 * 8 + 2)
+        assert torch.equal(sheet[:, 8:12, 10:16], images[4])
+        assert sheet[:, 8:12, 18:24].min() == 1
+        assert evaluation.grid(images, columns=5).shape == (3, 8, 42)
+
+    def test_sheet_brings_cells_to_one_height(self) -> None:
+        large, small = torch.zeros(3, 40, 60), torch.rand(1, 10, 15, generator=_rng(0))
+        plain = evaluation.sheet([[large, small], [small]], gap=4)
+        assert plain.shape == (3, 4 + 2 * 44, 4 + 2 * 64)
+        enlarged = small.repeat_interleave(4, 1).repeat_interleave(4, 2).expand(3, -1, -1)
+        assert torch.allclose(plain[:, 4:44, 68:128], enlarged, atol=0.5 / 255 + 1e-6)
+        half = evaluation.sheet([[large]], height=20, gap=4)
+        assert half.shape == (3, 28, 38)
+
+    def test_words_take_their_room(self) -> None:
+        rows = [[smooth(1, 32, 32)] * 2] * 2
+        words = [["σ = 25", "a caption wider than the image"]] * 2
+        plain = evaluation.sheet(rows)
+        full = evaluation.sheet(rows, ["one", "two"], ["first row", "second"], words)
+        assert full.shape[1] == plain.shape[1] + 3 * 20
+        assert full.shape[2] > plain.shape[2] + 100
+        assert full.min() >= 0
+        assert full.max() <= 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (([],), "at least one row"),
+            (([[torch.zeros(1, 2, 2)]], ["a", "b"]), "no more titles"),
+            (([[torch.zeros(1, 2, 2)]], (), ["a", "b"]), "found 2 for 1 rows"),
+            (([[torch.zeros(1, 2, 2)]], (), (), [["a", "b"]]), "one per image"),
+        ],
+    )
+    def test_words_without_images_are_refused(self, arguments: Any, message: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            evaluation.sheet(*arguments)
+
+
+class TestEvaluations:
+    def test_means_by_name(self) -> None:
+        records = [
+            {"sigma": 25, "image": "a", "psnr": 20.0, "spread": None},
+            {"sigma": 25, "image": "b", "psnr": 30.0, "spread": 1.0},
+            {"sigma": 50, "image": "a", "psnr": 10.0, "spread": None},
+        ]
+        assert evaluation.means(records, "sigma") == [
+            {"sigma": 25, "count": 2, "psnr": 25.0, "spread": 1.0},
+            {"sigma": 50, "count": 1, "psnr": 10.0},
+        ]
+
+    def test_denoise_any_size_and_channels(self, prior: MultiScalePrior) -> None:
+        images = {"colour": smooth(3, 45, 50), "gray": smooth(1, 48, 48)}
+        seen: list[evaluation.Record] = []
+        found = evaluation.evaluate_denoise(prior, images, [15, 50], seed=3, watch=seen.append)
+        assert found == seen
+        assert [(r["image"], r["sigma"]) for r in found] == [
+            ("colour", 15), ("colour", 50), ("gray", 15), ("gray", 50),
+        ]  # fmt: skip
+        assert json.loads(json.dumps(found)) == found
+        for record in found:
+            expected = -20 * math.log10(record["sigma"] / 255)
+            assert record["psnr_noisy"] == pytest.approx(expected, abs=0.5)
+            assert record["sigma_estimated"] == pytest.approx(record["sigma"], rel=0.25)
+
+    def test_noise_is_a_function_of_seed_and_number(self, prior: MultiScalePrior) -> None:
+        image = smooth(3, 16, 16)
+        two = evaluation.evaluate_denoise(prior, {"a": image, "b": image}, [25])
+        again = evaluation.evaluate_denoise(prior, {"x": image}, [50, 25])
+        assert two[0]["psnr"] == again[1]["psnr"]
+        assert two[0]["psnr"] != two[1]["psnr"]
+
+    def test_told_and_blind(self, prior: MultiScalePrior, blind_prior: MultiScalePrior) -> None:
+        image = {"a": smooth(3, 40, 40)}
+        told = evaluation.evaluate_denoise(prior, image, [25], blind=False)
+        assert told[0]["sigma_estimated"] is None
+        residual = evaluation.evaluate_denoise(blind_prior, image, [25])
+        assert residual[0]["sigma_estimated"] > 0
+
+    @pytest.mark.parametrize("factor", [2, 4])
+    def test_upscale(self, prior: MultiScalePrior, factor: int) -> None:
+        images = {"colour": smooth(3, 18, 21), "gray": smooth(1, 16, 16)}
+        seen: list[evaluation.Record] = []
+        found = evaluation.evaluate_upscale(prior, images, factor, samples=3, watch=seen.append)
+        assert found == seen == json.loads(json.dumps(found))
+        for record in found:
+            assert record["consistency"] < 1e-6
+            assert record["spread"] > 0
+            promised = record["spread"] * math.sqrt(4 / 3)
+            assert record["calibration"] == pytest.approx(promised / record["rms_error"])
+            for name in ("bicubic", "lanczos", "least_squares", "mean", "sample"):
+                assert 0 < record[f"psnr_{name}"] < 60
+                assert -1 < record[f"ssim_{name}"] < 1
+
+    def test_upscale_by_one_sample_has_no_spread(self, blind_prior: MultiScalePrior) -> None:
+        image = {"a": smooth(1, 16, 16)}
+        found = evaluation.evaluate_upscale(blind_prior, image, 2, samples=1)
+        assert found[0]["spread"] is None
+
+    def test_images_too_small_to_upscale(self, prior: MultiScalePrior) -> None:
+        with pytest.raises(UsageError, match=r"'dot' is too small.*4 pixels, found \(1, 1\)"):
+            evaluation.evaluate_upscale(prior, {"dot": torch.zeros(3, 1, 1)}, 2)
+
+    def test_interpolation_keeps_constants_and_knows_its_names(self) -> None:
+        flat = torch.full((2, 5, 7), 0.3)
+        for method in ("bicubic", "lanczos"):
+            large = evaluation.interpolate(flat, 4, method)
+            assert torch.allclose(large, torch.full((2, 20, 28), 0.3), atol=1e-6)
+        with pytest.raises(UsageError, match="found 'cubic'"):
+            evaluation.interpolate(flat, 2, "cubic")
+
+    def test_synthesize(self, prior: MultiScalePrior) -> None:
+        images = smooth(48, 3, 32, 32)
+        found = evaluation.evaluate_synthesize(prior, images[:12], images[12:], count=12)
+        assert json.loads(json.dumps(found)) == found
+        assert found["counts"] == {"samples": 12, "reference": 12, "training": 36}
+        assert list(found["distances"]) == list(found["floor"]) == ["level 1", "level 2", "low"]
+        assert found["distances"]["level 1"] > found["floor"]["level 1"]["mean"]
+        assert found["floor"]["low"]["std"] > 0
+        nearest = found["nearest"]["image"]["samples"]
+        assert nearest["0%"] <= nearest["50%"] <= nearest["100%"]
+        assert set(found["brightness"]) == {"samples", "reference", "training"}
+        assert len(found["spectrum"]["frequency"]) == len(found["spectrum"]["samples"]) == 16
+
+    def test_samples_that_are_training_images_are_found_out(self) -> None:
+        images = smooth(20, 1, 16, 16)
+        found = evaluation.measure_samples(images[5:10], images[:5], images[5:], levels=1)
+        assert found["nearest"]["image"]["samples"]["100%"] == 0
+        assert found["nearest"]["image"]["reference"]["0%"] > 0
+        alone = evaluation.measure_samples(images[5:10], images[:5], None, levels=1)
+        assert "floor" not in alone
+
+
+class TestBenchmarks:
+    @pytest.fixture(autouse=True)
+    def _importable(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(str(root))
+
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> Path:
+        """A folder of two small photos."""
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        for i in range(2):
+            write_image(folder / f"{i}.png", Picture(smooth(3, 24, 28, seed=i)))
+        return folder
+
+    def test_denoising_goes_on_where_it_was(
+        self,
+        photos: Path,
+        tmp_path: Path,
+        prior: MultiScalePrior,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        module = importlib.import_module("benchmarks.denoising")
+        calls: list[float] = []
+
+        def baseline(noisy: np.ndarray, sigma: float) -> np.ndarray:
+            calls.append(sigma)
+            return noisy
+
+        monkeypatch.setattr(module, "BASELINES", {"BM3D": ("pillow", baseline)})
+        monkeypatch.setattr(module, "load_prior", lambda model, device: prior)
+        file = tmp_path / "out.json"
+        arguments = ["--photos", str(photos), "--set12", str(photos), "--json", str(file)]
+        module.main([*arguments, "--sigma", "25", "--images", "1"])
+        assert calls == [25 / 255] * 3
+        module.main([*arguments, "--sigma", "25", "--model", "tiny"])
+        assert len(calls) == 6
+        content = json.loads(file.read_text())
+        assert len(content["records"]) == 12
+        assert {r["count"] for r in content["means"]} == {2}
+        assert set(content["runs"]) == {"BM3D", "scalewise"}
+        assert content["runs"]["BM3D"]["machine"]["cores"] >= 1
+        module.main([*arguments, "--sigma", "25", "--seed", "1"])
+        assert len(calls) == 12
+
+    def test_non_local_means_denoises(self) -> None:
+        module = importlib.import_module("benchmarks.denoising")
+        for clean in (smooth(3, 32, 32), smooth(1, 32, 32)):
+            found = module.run_baseline("non-local means", clean, 25.0, 0, 0)
+            assert found["psnr"] > 22
+
+    def test_bm3d_denoises(self) -> None:
+        pytest.importorskip("bm3d", reason="needs the extra 'benchmark'")
+        module = importlib.import_module("benchmarks.denoising")
+        assert module.run_baseline("BM3D", smooth(1, 32, 32), 25.0, 0, 0)["psnr"] > 22
+
+    def test_upscaling_synthesis_and_tables(
+        self,
+        photos: Path,
+        tmp_path: Path,
+        prior: MultiScalePrior,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        upscaling = importlib.import_module("benchmarks.upscaling")
+        monkeypatch.setattr(upscaling, "load_prior", lambda model, device: prior)
+        sets = ["--photos", str(photos), "--set5", str(photos)]
+        upscaling.main([*sets, "--samples", "2", "--json", str(tmp_path / "upscaling.json")])
+        for name, first in (("train", 0), ("validation", 24)):
+            faces = smooth(24, 3, 32, 32, seed=first).movedim(1, -1).mul(255).byte()
+            np.savez(tmp_path / f"faces_{name}.npz", images=faces.numpy())
+        synthesis = importlib.import_module("benchmarks.synthesis")
+        monkeypatch.setattr(synthesis, "load_prior", lambda model, device: prior)
+        sheet = tmp_path / "pictures" / "sheet.png"
+        places = ["--faces", str(tmp_path), "--sheet", str(sheet), "--count", "4", "--shown", "4"]
+        synthesis.main([*places, "--json", str(tmp_path / "synthesis.json")])
+        assert read_image(sheet).pixels.shape == (3, 70, 70)
+
+        tables = importlib.import_module("benchmarks.tables")
+        page = tmp_path / "page.md"
+        marks = [f"<!-- table:{name} -->\nold\n<!-- /table:{name} -->\n" for name in tables.TABLES]
+        page.write_text("".join(marks), encoding="utf-8")
+        assert tables.update([page], tmp_path, check=True) == [page]
+        assert tables.update([page], tmp_path) == [page]
+        assert tables.update([page], tmp_path) == []
+        text = page.read_text(encoding="utf-8")
+        assert text.count("old") == 1  # there is no denoising.json
+        assert "| photos, ×2 |" in text
+        assert "| details, level 1 |" in text
+        assert "| whole image, samples |" in text
+
+    def test_table_of_denoising_marks_the_best(self) -> None:
+        tables = importlib.import_module("benchmarks.tables")
+        head = {"set": "photos", "sigma": 25.0}
+        averages = [
+            {**head, "method": "BM3D", "psnr": 27.9},
+            {**head, "method": "scalewise", "psnr": 28.04, "psnr_noisy": 20.17},
+        ]
+        assert "| photos, σ = 25 | 20.17 | – | 27.90 | **28.04** |" in tables.denoising(
+            {"means": averages}
+        )
