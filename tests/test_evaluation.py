@@ -368,7 +368,7 @@ class TestBenchmarks:
 
     def test_table_of_denoising_marks_the_best(self) -> None:
         tables = importlib.import_module("benchmarks.tables")
-        head = {"set": "photos", "sigma": 25.0}
+        head = {"set": "photos", "sigma": 25.0, "count": 20}
         averages = [
             {**head, "method": "BM3D", "psnr": 27.9},
             {**head, "method": "scalewise", "psnr": 28.04, "psnr_noisy": 20.17},
