@@ -37,7 +37,7 @@ def markdown(head: Sequence[str], rows: Rows) -> str:
 
 
 def denoising(content: dict[str, Any]) -> str:
-    """PSNR of each method, by set and noise level."""
+    """PSNR of each method, by set and noise level; of those that ran on all images."""
     methods = ["non-local means", "BM3D", "scalewise"]
     found: dict[tuple[str, float], dict[str, Any]] = {}
     for record in content["means"]:
@@ -46,7 +46,9 @@ def denoising(content: dict[str, Any]) -> str:
     for kind, sigma in sorted(found, key=lambda key: (_first(found, key[0]), key[1])):
         cell = found[kind, sigma]
         noisy = cell.get("scalewise", {}).get("psnr_noisy")
-        values = [cell.get(method, {}).get("psnr") for method in methods]
+        most = max(record["count"] for record in cell.values())
+        complete = {name: record for name, record in cell.items() if record["count"] == most}
+        values = [complete.get(method, {}).get("psnr") for method in methods]
         rows.append([f"{kind}, σ = {sigma:g}", _number(noisy), *_best(values)])
     return markdown(["PSNR in dB", "noisy", "non-local means", "BM3D", "Scalewise, blind"], rows)
 
