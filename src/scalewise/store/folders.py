@@ -73,7 +73,9 @@ def save(
 
 
 def load(name: str | Path, device: str = "auto") -> MultiScalePrior:
-    """Load a prior, in evaluation mode and float32.
+    """Load a prior: in evaluation mode, float32, its weights frozen and laid out channels-last.
+
+    Gradients flow to images that ask for them; to train the weights on, `requires_grad_()` them.
 
     Args:
         name: a model folder, the name of a packaged model, or a hub id `owner/name`.
@@ -88,7 +90,7 @@ def load(name: str | Path, device: str = "auto") -> MultiScalePrior:
     prior = build(read_config(folder), str(folder / CONFIG))
     weights = _read_weights(folder / WEIGHTS, prior.state_dict())
     prior.load_state_dict(weights, assign=True)
-    prior.requires_grad_(False)  # gradients still flow to images that ask for them
+    prior.requires_grad_(False)
     prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return prior.to(place).eval()
 
