@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import scalewise
+from scalewise.benchmark import machine
+from scalewise.benchmark.machine import rounded
 from scalewise.images import find_images, read_image, to_channels
 from scalewise.prior import MultiScalePrior
 
@@ -49,17 +47,7 @@ def load_prior(model: str, device: str) -> MultiScalePrior:
 
 def facts(device: str = "cpu") -> dict[str, Any]:
     """Tell the machine, the versions and the commit, without the name of the machine."""
-    versions = {"python": platform.python_version(), "scalewise": scalewise.__version__}
-    versions.update({name: _version(name) for name in PACKAGES})
-    machine = {
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-    }
-    if device.startswith("cuda"):
-        machine["gpu"] = torch.cuda.get_device_name(device)
-    return {"machine": machine, "versions": versions, "commit": _commit()}
+    return machine.facts(torch.device(device), PACKAGES)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -82,50 +70,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(part, path)
 
 
-def rounded(value: Any, digits: int = 6) -> Any:
-    """Round every float of nested dictionaries and lists to significant digits."""
-    if isinstance(value, float):
-        return float(f"{value:.{digits}g}")
-    if isinstance(value, Mapping):
-        return {key: rounded(item, digits) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [rounded(item, digits) for item in value]
-    return value
-
-
 def _lines(value: Any) -> str:
     if isinstance(value, list):
         return "[\n" + ",\n".join(f" {json.dumps(item)}" for item in value) + "\n]"
     return json.dumps(value, indent=1)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    """Model of the processor."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """Commit of the working tree, with "+" where tracked files of the package have changed."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "src")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if changed else "")
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

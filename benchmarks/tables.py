@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_json
+from scalewise.benchmark import HEAD, rows
+from scalewise.benchmark.suite import PARTS
 
 Rows = Sequence[Sequence[str]]
 MARK = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- /table:\2 -->)", re.DOTALL)
@@ -91,12 +93,20 @@ def nearest(content: dict[str, Any]) -> str:
     return markdown(["distance to the nearest", "least", "5 %", "median", "95 %"], rows)
 
 
+def speed(content: dict[str, Any]) -> str:
+    """What every run of the speed benchmark measures, beside its baselines."""
+    main = {key: content[key] for key in ("precision", "limits", *PARTS) if key in content}
+    shown = [[row[0].replace("  ", "– ", 1), *row[1:]] for row in rows(main)]
+    return markdown([f"on {_machine(content)}", *HEAD[1:]], shown)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "denoising": ("denoising.json", denoising),
     "upscaling": ("upscaling.json", upscaling),
     "upscaling-ssim": ("upscaling.json", upscaling_ssim),
     "synthesis": ("synthesis.json", synthesis),
     "nearest": ("synthesis.json", nearest),
+    "speed": ("speed.json", speed),
 }
 
 
@@ -126,6 +136,11 @@ def update(files: Iterable[Path], results: Path = RESULTS, check: bool = False) 
             if not check:
                 file.write_text(filled, encoding="utf-8")
     return changed
+
+
+def _machine(content: dict[str, Any]) -> str:
+    machine = content["machine"]
+    return str(machine.get("gpu") or f"{machine['torch_threads']} cores, {machine['cpu']}")
 
 
 def _first(found: dict[tuple[str, float], Any], kind: str) -> int:

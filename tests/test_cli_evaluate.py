@@ -107,7 +107,33 @@ def test_evaluate_synthesize(models: Path, tmp_path: Path) -> None:
     assert "nearest" not in alone.stdout
 
 
-@pytest.mark.parametrize("command", ["denoise", "upscale", "synthesize"])
+def test_evaluate_likelihood(models: Path, images: Path, tmp_path: Path) -> None:
+    bits = tmp_path / "bits.json"
+    options = ("--model", models / "photos", "--sigma", 2, "--json", bits)
+    done = scalewise("evaluate", "likelihood", images, *options)
+    assert done.code == 0, done.stderr
+    head, _, *rows = done.stdout.splitlines()
+    assert head.split("  ")[0] == "part"
+    assert [row.split("  ")[0] for row in rows] == [
+        "level 1",
+        "level 2",
+        "level 3",
+        "low",
+        "total",
+    ]
+    written = json.loads(bits.read_text())
+    assert [record["image"] for record in written["records"]] == ["a.png", "deep/b.tif"]
+    parts = [mean["bits"] for mean in written["means"]]
+    assert sum(parts[:-1]) == pytest.approx(parts[-1])
+    assert (written["sigma"], written["seed"]) == (2, 0)
+    again = scalewise("evaluate", "likelihood", images, *options)
+    assert "bits.json exists; give --force" in again.sentence
+    done = scalewise("evaluate", "likelihood", images, *options[:2], "--sigma", 0)
+    assert done.code == 2
+    assert "'--sigma'" in done.sentence
+
+
+@pytest.mark.parametrize("command", ["denoise", "upscale", "synthesize", "likelihood"])
 @pytest.mark.parametrize(
     ("code", "words", "arguments"),
     [

@@ -150,3 +150,24 @@ def test_bad_input_is_one_sentence(
     assert sentence in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert not out.exists()
+
+
+def test_a_run_starts_from_a_model(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert call(photos, "--out", first, *tiny).exit_code == 0
+    given = ["--start", first, "--steps", "1", "--seed", "5"]
+    result = call(photos, "--out", second, *given)
+    assert result.exit_code == 0, result.output
+    before, after = scalewise.load(first), scalewise.load(second)
+    config = json.loads((second / "config.json").read_text())
+    assert config["training"]["recipe"]["start"] == str(first)
+    assert after.levels == before.levels
+    weights = after.state_dict()
+    for name, old in before.state_dict().items():  # one step of warm-up moved it a little
+        assert torch.allclose(old, weights[name], atol=1e-3), name
+    result = call(photos, "--out", tmp_path / "third", *given, "--width", "8")
+    assert result.exit_code == 2
+    assert "networks are those of the model" in result.output
+    result = call(photos, "--out", tmp_path / "third", *given, "--levels", "2")
+    assert result.exit_code == 2
+    assert "must be the same" in result.output

@@ -283,10 +283,10 @@ class TestDefaults:
         ("make", "steps", "beta", "blind"),
         [
             (lambda: UNet(1, (8, 8), 8, (1,), 1), 40, 0.01, False),
-            (lambda: LocalConditional(1, 9, 8), 12, 0.5, False),
+            (lambda: LocalConditional(1, 9, 8), 10, 0.5, False),
             (lambda: BiasFreeDenoiser(1, [3, 3], 4), 40, 0.01, True),
-            (lambda: BiasFreeConditional(1, [3, 3], 4), 12, 0.5, True),
-            (lambda: gaussian_prior(SPECTRUM, 1).details[0], 12, 0.5, False),
+            (lambda: BiasFreeConditional(1, [3, 3], 4), 10, 0.5, True),
+            (lambda: gaussian_prior(SPECTRUM, 1).details[0], 10, 0.5, False),
         ],
     )
     def test_follow_the_kind_of_network(
@@ -295,4 +295,6 @@ class TestDefaults:
         network = make()
         start, end = network.sigma_range
         assert few_steps(network) == Multistep(start, end, steps)
-        assert paper_ascent(network) == StochasticAscent(start, end, 0.01, beta, blind=blind)
+        growing = network.conditional or not blind
+        rule = StochasticAscent(start, end, 0.01, beta, blind=blind, growing=growing)
+        assert paper_ascent(network) == rule

@@ -145,10 +145,11 @@ class StochasticAscent:
     Attributes:
         start: first noise level.
         end: noise level at which to stop.
-        h: first step size; step `t` has `h t / (1 + h (t - 1))`.
+        h: first step size; step `t` has `h t / (1 + h (t - 1))`, or `h` if it does not grow.
         beta: 1 adds no noise; the smaller, the more stochastic.
         limit: number of steps at which to stop at the latest.
         blind: whether the level is read off the residual; otherwise it follows the rule.
+        growing: whether the step size grows towards 1.
     """
 
     start: float
@@ -157,6 +158,7 @@ class StochasticAscent:
     beta: float = 0.5
     limit: int = 20_000
     blind: bool = True
+    growing: bool = True
 
     def finished(self, step: int, sigma: Tensor) -> Tensor:
         """An image ends when its own noise level has come down to `end`."""
@@ -166,7 +168,7 @@ class StochasticAscent:
         self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
     ) -> tuple[Tensor, Tensor, Any]:
         """Go up the score by `h_t` and put back noise."""
-        h = self.h * (step + 1) / (1 + self.h * step)
+        h = self.h * (step + 1) / (1 + self.h * step) if self.growing else self.h
         level = residual_sigma(noisy, clean) if self.blind else sigma
         kept = (1 - self.beta * h) ** 2
         gamma = per_image(level * math.sqrt(kept - (1 - h) ** 2), noisy)
@@ -179,16 +181,23 @@ Sampler = Callable[[Network], StepRule]
 
 
 def few_steps(network: Network) -> StepRule:
-    """The default: 40 second-order steps for images, 12 for details given a low-pass image."""
+    """The default: 40 second-order steps for images, 10 for details given a low-pass image."""
     start, end = network.sigma_range
-    return Multistep(start, end, steps=12 if network.conditional else 40)
+    return Multistep(start, end, steps=10 if network.conditional else 40)
 
 
 def paper_ascent(network: Network) -> StepRule:
-    """The paper's stochastic ascent, with its `h` and `beta` for low-pass images and details."""
+    """The paper's stochastic ascent, with its `h` and `beta` for low-pass images and details.
+
+    As published, a blind low-pass network is followed in thousands of steps of one size. Told its
+    level, which then falls by the rule alone, the step size must grow.
+    """
     start, end = network.sigma_range
     beta = 0.5 if network.conditional else 0.01
-    return StochasticAscent(start, end, h=0.01, beta=beta, blind=not network.told_sigma)
+    told = network.told_sigma
+    return StochasticAscent(
+        start, end, h=0.01, beta=beta, blind=not told, growing=told or network.conditional
+    )
 
 
 SAMPLERS: dict[str, Sampler] = {"few-steps": few_steps, "paper": paper_ascent}

@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
+from scalewise.cli.benchmark import benchmark
 from scalewise.cli.evaluate import evaluate
 from scalewise.cli.models import import_reference, info, models
 from scalewise.cli.program import Program, add
+from scalewise.cli.reproduce import reproduce
 from scalewise.cli.restore import denoise, upscale
 from scalewise.cli.synthesis import demo, synthesize
 from scalewise.cli.train import train
@@ -33,6 +35,8 @@ add(app, upscale)
 add(app, synthesize)
 add(app, train)
 app.add_typer(evaluate)
+add(app, reproduce)
+add(app, benchmark)
 add(app, info)
 add(app, models)
 add(app, import_reference)

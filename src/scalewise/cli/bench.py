@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from scalewise.cli.console import Bar, Record, table
-from scalewise.cli.paths import check_absent, refuse_dash, write_json
+from scalewise.cli.paths import check_json, refuse_dash, write_json
 from scalewise.cli.program import report
 from scalewise.errors import ScalewiseError
 
@@ -47,10 +47,11 @@ class Bench:
         means: list[Record],
         columns: dict[str, str],
         settings: Record,
+        digits: int = 2,
     ) -> None:
         """Print the means, write all, and fail if an image could not be read."""
-        names = columns.values()
-        typer.echo(table(list(columns), [[mean.get(name) for name in names] for mean in means]))
+        rows = [[mean.get(name) for name in columns.values()] for mean in means]
+        typer.echo(table(list(columns), rows, digits))
         if self.json_file is not None:
             facts = {"model": self.model, **settings, "means": means, "records": records}
             write_json(self.json_file, facts)
@@ -66,12 +67,7 @@ def check_inputs(images: Path, training: Path | None, json_file: Path | None, fo
     for source in (images, training):
         if source is not None and not source.exists():
             raise ScalewiseError(f"{source}: expected images, found nothing of this name")
-    if json_file is not None:
-        if not json_file.parent.is_dir() or json_file.is_dir():
-            raise ScalewiseError(
-                f"{json_file}: expected the name of a file in a folder that exists"
-            )
-        check_absent(() if force else (json_file,))
+    check_json(json_file, force)
 
 
 def clean_images(source: Path) -> tuple[dict[str, Tensor], int]:

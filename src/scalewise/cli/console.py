@@ -158,9 +158,9 @@ def show(record: Record, as_json: bool) -> None:
         typer.echo(f"  note: {note}")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a table as plain text: the first column to the left, numbers to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], digits: int = 2) -> str:
+    """Lay out a table as plain text: words to the left, numbers of so many digits to the right."""
+    cells = [[_cell(value, digits) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
     right = [
         bool(rows) and all(isinstance(row[place], int | float | None) for row in rows)
@@ -177,7 +177,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, cells)])
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, digits: int) -> str:
     if value is None:
         return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)

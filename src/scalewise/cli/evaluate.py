@@ -1,4 +1,4 @@
-"""`scalewise evaluate denoise`, `upscale` and `synthesize`."""
+"""`scalewise evaluate denoise`, `upscale`, `synthesize` and `likelihood`."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def denoise(
     model: options.Model = "photos",
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    exact: options.Exact = False,
     json_file: options.JsonFile = None,
     force: options.Force = False,
 ) -> None:
@@ -107,6 +108,7 @@ def upscale(
     model: options.Model = "photos",
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    exact: options.Exact = False,
     json_file: options.JsonFile = None,
     force: options.Force = False,
 ) -> None:
@@ -161,6 +163,7 @@ def synthesize(
     model: options.Model = "faces",
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    exact: options.Exact = False,
     json_file: options.JsonFile = None,
     force: options.Force = False,
 ) -> None:
@@ -200,6 +203,52 @@ def synthesize(
         write_json(json_file, {"model": model, "seed": seed, **record})
 
 
+def likelihood(
+    images: options.Images,
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-3,
+            callback=options.finite,
+            help="Noise that smooths the coefficients, in 8-bit units.  [default: 0.242]",
+            show_default=False,
+        ),
+    ] = None,
+    model: options.Model = "photos",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    json_file: options.JsonFile = None,
+    force: options.Force = False,
+) -> None:
+    """Tell how many bits per dimension images take under a model, scale by scale.
+
+    Less is better. The parts add up to the total; `per coefficient` are the bits of each of a
+    part's own numbers. From denoising errors over all noise levels down to that of --sigma.
+
+    Example:
+      scalewise evaluate likelihood validation.npz --model faces --json bits.json
+    """
+    from scalewise.cli.bench import Bench
+
+    bench = Bench(images, model, device, json_file, force)
+    from scalewise.evaluation import evaluate_likelihood, mean_bits
+    from scalewise.likelihood import SIGMA_MIN
+
+    sigma_min = SIGMA_MIN if sigma is None else sigma / 255
+    with bench.bar("measuring", 1) as bar:
+        records = evaluate_likelihood(bench.prior, bench.images, seed, sigma_min, bar.step)
+    columns = {
+        "part": "part",
+        "images": "count",
+        "bits per dimension": "bits",
+        "standard error": "standard_error",
+        "per coefficient": "per_coefficient",
+    }
+    settings = {"seed": seed, "sigma": 255 * sigma_min}
+    bench.finish(records, mean_bits(records), columns, settings, digits=4)
+
+
 add(evaluate, denoise, cls=ManySigmas)
 add(evaluate, upscale)
 add(evaluate, synthesize)
+add(evaluate, likelihood)

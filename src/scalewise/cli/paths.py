@@ -122,6 +122,17 @@ def check_absent(paths: Iterable[Path], hint: str = "give --force to overwrite")
         raise ScalewiseError(f"{there[0]}{more}; {hint}")
 
 
+def check_json(path: Path | None, force: bool) -> None:
+    """Check that a JSON file, if one is wanted, can be written."""
+    if path is None:
+        return
+    if not path.parent.is_dir() or path.is_dir():
+        raise ScalewiseError(f"{path}: expected the name of a file in a folder that exists")
+    if not os.access(path.parent, os.W_OK):
+        raise ScalewiseError(f"{path}: cannot be written there; choose a writable folder")
+    check_absent(() if force else (path,))
+
+
 def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> list[Job]:
     """Every image of a folder, but none of the output folder where that lies within."""
     from scalewise.images import find_images

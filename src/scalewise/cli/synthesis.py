@@ -82,6 +82,7 @@ def synthesize(
     sampler: options.Sampler = options.SamplerName.FEW_STEPS,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    exact: options.Exact = False,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from scalewise.data import ImageSet
+    from scalewise.prior import MultiScalePrior
     from scalewise.training import Recipe
 
 
@@ -31,6 +32,12 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(help="A packaged recipe (photos, faces) or a JSON file; options override it."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Go on from the networks of this model: fine-tune it to IMAGES."
+        ),
     ] = None,
     minutes: Annotated[
         float | None,
@@ -82,6 +89,8 @@ def train(
       scalewise train photos/ --out my-model --minutes 60
 
       scalewise train photos/ --out my-model --resume
+
+      scalewise train microscope/ --out mine --start photos --minutes 30
     """
     from scalewise.cli.reporter import Reporter
     from scalewise.errors import UsageError
@@ -108,13 +117,17 @@ def train(
         "crop": crop,
         "learning_rate": learning_rate,
         "seed": seed,
+        "start": start,
     }
     chosen = _recipe(recipe, given, state if resume else None)
-    training, held_out = _images(images, validation, channels)
+    chosen, first = _start(chosen, given)
+    training, held_out = _images(
+        images, validation, first.channels if first and channels is None else channels
+    )
     place, rank = _device(device)
     facts = {"license": license, "description": description, "data_license": data_license}
     reporter = Reporter(out, facts, half=half, held_out=held_out, quiet=rank > 0)
-    run = TrainingRun(chosen, training, held_out, state, place, reporter)
+    run = TrainingRun(chosen, training, held_out, state, place, reporter, first)
     if resume:
         run.resume()
     elif begun:
@@ -162,6 +175,25 @@ def _recipe(name: str | None, given: dict[str, Any], state: Path | None) -> Reci
         message = first["msg"].removeprefix("Value error, ")
         found = f"{where}: {message}, found {first['input']!r:.60}" if where else message
         raise UsageError(found) from error
+
+
+def _start(recipe: Recipe, given: dict[str, Any]) -> tuple[Recipe, MultiScalePrior | None]:
+    """The model that a recipe starts from, and the recipe with its levels and wavelet."""
+    from scalewise.errors import UsageError
+    from scalewise.store import load
+
+    if recipe.start is None:
+        return recipe, None
+    fixed = [key for key in ("receptive_field", "form", "width") if given[key] is not None]
+    if fixed:
+        raise UsageError(
+            f"{', '.join(fixed)} cannot be chosen with start: the networks are those of the model "
+            f"{recipe.start}; leave one or the other out"
+        )
+    first = load(recipe.start, "cpu")
+    scales = {"levels": first.levels, "wavelet": first.wavelet}
+    free = {key: value for key, value in scales.items() if given[key] is None}
+    return recipe.model_copy(update=free), first
 
 
 def _named_recipe(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Measuring a prior: denoising, super-resolution, synthesis, and pictures of all three."""
+"""Measuring a prior: denoising, super-resolution, synthesis, likelihood, and pictures."""
 
 from scalewise.evaluation.denoising import SIGMAS, add_noise, compare, evaluate_denoise
 from scalewise.evaluation.distances import (
@@ -8,6 +8,7 @@ from scalewise.evaluation.distances import (
     sliced_wasserstein,
 )
 from scalewise.evaluation.figures import grid, sheet
+from scalewise.evaluation.likelihood import evaluate_likelihood, mean_bits
 from scalewise.evaluation.metrics import psnr, ssim
 from scalewise.evaluation.records import Record, Watch, crop_to_multiple, means
 from scalewise.evaluation.synthesis import evaluate_synthesize, measure_samples
@@ -21,11 +22,13 @@ __all__ = [
     "compare",
     "crop_to_multiple",
     "evaluate_denoise",
+    "evaluate_likelihood",
     "evaluate_synthesize",
     "evaluate_upscale",
     "grid",
     "interpolate",
     "level_distances",
+    "mean_bits",
     "means",
     "measure_samples",
     "nearest_distances",

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalewise.errors import UsageError
+from scalewise.networks import fast
 from scalewise.networks.base import (
     Bands,
     ConditionalDenoiser,
@@ -71,10 +72,13 @@ class BiasFreeNorm(nn.Module):
         """Normalise (N, channels, H, W)."""
         if not self.training:
             return features * self.scale
-        sd = (features.var(dim=(0, 2, 3), unbiased=False) + self.epsilon).sqrt()
+        whole = torch.float32 if features.dtype in (torch.float16, torch.bfloat16) else None
+        mean = features.mean(dim=(0, 2, 3), dtype=whole)  # sums of half precision lose digits
+        square = features.square().mean(dim=(0, 2, 3), dtype=whole)  # var() takes several passes
+        sd = ((square - mean.square()).clamp(min=0) + self.epsilon).sqrt()
         with torch.no_grad():
             self.running_sd.lerp_(sd, self.momentum)
-        return features * (self.gain / sd)[:, None, None]
+        return features * (self.gain / sd).to(features.dtype)[:, None, None]
 
     @property
     def scale(self) -> Tensor:
@@ -108,15 +112,24 @@ class BiasFreeCNN(nn.Sequential):
         """
         if self.training:
             return cast(Tensor, super().forward(features))  # type: ignore[no-untyped-call]
-        layers = [*self, None]
-        for layer, following in pairwise(layers):
-            if isinstance(layer, nn.Conv2d):
-                folded = isinstance(following, BiasFreeNorm)
-                weight = layer.weight * following.scale[:, None] if folded else layer.weight
-                features = F.conv2d(features, weight, padding=layer.padding)
-            elif isinstance(layer, nn.ReLU):
-                features = torch.relu(features)
+        layers = self._folded()
+        if fast.suits(features, *(layer.weight for layer in layers)):
+            width, outputs = len(layers[0].weight), len(layers[-1].weight)
+            return fast.run(lambda _: layers, features, width, outputs)
+        for layer in layers:
+            features = F.conv2d(features, layer.weight, padding=layer.margin)
+            features = torch.relu(features) if layer.rectified else features
         return features
+
+    def _folded(self) -> list[fast.Layer]:
+        """The convolutions, with the normalisations that follow them in their weights."""
+        layers = []
+        for layer, following in pairwise([*self, None]):
+            if isinstance(layer, nn.Conv2d):
+                normed = isinstance(following, BiasFreeNorm)
+                weight = layer.weight * following.scale[:, None] if normed else layer.weight
+                layers.append(fast.Layer(weight, rectified=normed))
+        return layers
 
 
 class BiasFreeDenoiser(Denoiser):
@@ -233,11 +246,8 @@ class LocalConditional(ConditionalDenoiser):
         sigma = per_image(self.need(sigma), noisy)
         skip, out, inside = precondition(sigma, self.sigma_data)
         missing = torch.zeros_like(low) if noisy_low is None else inside * (noisy_low - low)
-        features = self.enter(torch.cat([inside * noisy, missing, 4 * low - 2], dim=1))
-        modulations = self._modulations(sigma.expand(len(noisy), 1, 1, 1), noisy_low is not None)
-        for block, (scale, shift) in zip(self.blocks, modulations, strict=True):
-            features = block(features, scale, shift)
-        bands = out * self.leave(features)
+        seen = torch.cat([inside * noisy, missing, 4 * low - 2], dim=1)
+        bands = out * self._trunk(seen, self._told(sigma, noisy_low is not None))
         details = skip * noisy + bands[:, : noisy.shape[1]]
         return Bands(details, low if noisy_low is None else low + bands[:, noisy.shape[1] :])
 
@@ -246,12 +256,34 @@ class LocalConditional(ConditionalDenoiser):
         """From noise that hides the details to noise that nobody sees."""
         return 30 * self.sigma_data, 0.05 * self.sigma_data
 
-    def _modulations(self, sigma: Tensor, denoising: bool) -> list[tuple[Tensor, Tensor]]:
-        """Scale and shift, (N, width, 1, 1) each, of every block."""
+    def _told(self, sigma: Tensor, denoising: bool) -> Tensor:
+        """What the blocks are told of the noise level and the use: (N or 1, 2 * width * blocks)."""
         use = torch.full_like(sigma.view(-1, 1), float(denoising))
-        told = self.modulate(torch.cat([noise_features(sigma, self.sigma_data), use], dim=1))
-        pairs = told[:, :, None, None].chunk(2 * len(self.blocks), dim=1)
-        return list(zip(pairs[0::2], pairs[1::2], strict=True))
+        return self.modulate(torch.cat([noise_features(sigma, self.sigma_data), use], dim=1))
+
+    def _trunk(self, features: Tensor, told: Tensor) -> Tensor:
+        """Map (N, 5C, h, w) to (N, 4C, h, w)."""
+        if fast.suits(features, told, *self.parameters()):
+            width, outputs = self.enter.out_channels, self.leave.out_channels
+            return fast.run(lambda part: self._stages(told, part), features, width, outputs)
+        features = self.enter(features)
+        for block, (scale, shift) in self._modulated(told):
+            features = block(features, scale, shift)
+        return self.leave(features)
+
+    def _modulated(self, told: Tensor) -> list[tuple[ModulatedBlock, tuple[Tensor, Tensor]]]:
+        """Every block, with its scale and shift, (N or 1, width, 1, 1) each."""
+        blocks = cast(list[ModulatedBlock], list(self.blocks))
+        values = told[:, :, None, None].chunk(2 * len(blocks), dim=1)
+        return list(zip(blocks, zip(values[0::2], values[1::2], strict=True), strict=True))
+
+    def _stages(self, told: Tensor, part: slice) -> list[fast.Stage]:
+        """The fast form, for a part of the images."""
+        told = told[part] if len(told) > 1 else told
+        told = told[:1] if bool((told == told[:1]).all()) else told
+        inner = [block.stage(scale, shift) for block, (scale, shift) in self._modulated(told)]
+        enter = fast.Layer(self.enter.weight, self.enter.bias)
+        return [enter, *inner, fast.Layer(self.leave.weight, self.leave.bias)]
 
 
 class ModulatedBlock(nn.Module):
@@ -269,10 +301,16 @@ class ModulatedBlock(nn.Module):
         hidden = torch.relu(self.spatial(features) * (1 + scale) + shift)
         return features + self.pointwise(hidden)
 
+    def stage(self, scale: Tensor, shift: Tensor) -> fast.Residual:
+        """The fast form, told (N, width, 1, 1) each, or (1, width, 1, 1) for all images."""
+        first = fast.modulated(self.spatial, 1 + scale, shift)
+        return fast.Residual(first, fast.Layer(self.pointwise.weight, self.pointwise.bias))
+
 
 def _convolution(inputs: int, outputs: int, kernel: int, bias: bool = True) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    if not layer.weight.is_meta:  # drawing nothing there imports PyTorch's compiler, for seconds
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer

@@ -1,0 +1,83 @@
+"""Put a trained model into the package, with what the benchmarks measured on its card.
+
+    python -m benchmarks.package photos --model my-photos     # weights of a run, and its scores
+    python -m benchmarks.package photos                       # the scores alone, measured anew
+
+Weights are stored in 16 bits. Description and licences are those of the model that is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS, ROOT, read_json
+from scalewise.store import load, read_config, save
+
+WEIGHTS = ROOT / "src" / "scalewise" / "weights"
+
+
+def scores(name: str, results: Path = RESULTS) -> dict[str, Any]:
+    """What the card of a packaged model tells, from the results that are of this model."""
+    found: dict[str, Any] = {}
+    denoising, upscaling = (
+        read_json(results / "denoising.json"),
+        read_json(results / "upscaling.json"),
+    )
+    if any(record.get("model") == name for record in denoising.get("records", ())):
+        table: dict[str, Any] = {}
+        for mean in denoising["means"]:
+            if mean["method"] == "scalewise":
+                kind = table.setdefault(f"{mean['set']} ({mean['count']} images)", {})
+                kind[f"sigma {mean['sigma']:g}"] = round(mean["psnr"], 2)
+        found["denoising blind, PSNR in dB"] = table
+    if upscaling.get("model") == name:
+        found["super-resolution, least squares, PSNR in dB"] = {
+            f"{mean['set']} ({mean['count']} images), x{mean['factor']}": {
+                "least squares": round(mean["psnr_least_squares"], 2),
+                "bicubic": round(mean["psnr_bicubic"], 2),
+            }
+            for mean in upscaling["means"]
+        }
+    synthesis = read_json(results / "synthesis.json")
+    if synthesis.get("model") == name:
+        found["sliced Wasserstein distance to validation images"] = {
+            level: {
+                "samples": round(distance, 3),
+                "floor": round(synthesis["floor"][level]["mean"], 3),
+            }
+            for level, distance in synthesis["distances"].items()
+        }
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("name", help="name of the packaged model")
+    parser.add_argument("--model", help="folder of the run; the packaged model by default")
+    options = parser.parse_args(arguments)
+    folder = WEIGHTS / options.name
+    source = Path(options.model) if options.model else folder
+    before, now = read_config(folder), read_config(source)
+    training: dict[str, Any] = dict(now.training)
+    kept: dict[str, Any] = dict(before.training)
+    training["data"] = {**training["data"], "license": kept["data"]["license"]}
+    training["data"]["name"] = kept["data"]["name"]
+    save(
+        load(str(source), "cpu"),
+        folder,
+        name=options.name,
+        description=before.description,
+        training=training,
+        scores=scores(options.name),
+        license=before.license,
+        dtype="float16",
+        force=True,
+    )
+    print(f"{folder.relative_to(ROOT)}: {len(scores(options.name))} kinds of scores")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Quality of samples against the number of network calls, for every solver.
+
+    python -m benchmarks.sampling --model MODELS/faces320-rf13
+
+Samples of the paper's procedure, drawn with thousands of calls, are the measure: half of them are
+the reference, and the distance of the other half from it is what no solver can be asked to beat.
+The low-pass image is compared with theirs; details are drawn given their low-pass images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.common import RESULTS, facts, load_prior, write_json
+from scalewise.evaluation import radial_power_spectrum, sliced_wasserstein
+from scalewise.evaluation.distances import level_distances
+from scalewise.networks import Network
+from scalewise.prior import MultiScalePrior
+from scalewise.samplers import Multistep, Sampler, StepRule, StochasticAscent, paper_ascent
+from scalewise.wavelets import split
+
+LOW_CALLS = (5, 10, 20, 40, 80, 160)
+DETAIL_CALLS = (3, 4, 6, 8, 10, 12, 20, 40)
+FIRST_SEED = 100
+"""Our samples are not those of the procedure's noise."""
+
+
+@dataclass(frozen=True)
+class Euler(Multistep):
+    """First-order steps on the same schedule: DDIM (Song et al. 2021), for comparison."""
+
+    def move(self, *arguments: Any) -> Any:
+        """Step towards the denoised state of this level alone."""
+        step, noisy, clean, sigma, _, noise = arguments
+        return super().move(step, noisy, clean, sigma, None, noise)
+
+
+def solvers(network: Network, calls: int) -> dict[str, StepRule]:
+    """Rules of about so many calls each, by the name in the results."""
+    start, end = network.sigma_range
+    return {
+        "second order": Multistep(start, end, calls),
+        "first order": Euler(start, end, calls),
+        "stochastic ascent": _ascent(network, calls),
+    }
+
+
+def _ascent(network: Network, calls: int) -> StepRule:
+    """The paper's ascent, of growing steps, made to end at `calls`: more stochastic, more calls."""
+    rule = paper_ascent(network)
+    assert isinstance(rule, StochasticAscent)
+    return replace(rule, h=min(1.0, 2.0 / calls), beta=min(1.0, 6.0 / calls), growing=True)
+
+
+def always(rule: StepRule) -> Sampler:
+    """The sampler that has one rule for every network."""
+    return lambda network: rule
+
+
+def published(prior: MultiScalePrior, count: int, batch: int, cache: Path) -> list[Tensor]:
+    """All scales of the procedure's samples, `x_J` first; what was drawn before is read."""
+    cache.mkdir(parents=True, exist_ok=True)
+    scales: list[list[Tensor]] = []
+    for first in range(0, count, batch):
+        part = cache / f"published-{first}-{batch}.pt"
+        if not part.exists():
+            torch.save(_all_scales(prior, batch, first), part.with_suffix(".part"))
+            part.with_suffix(".part").rename(part)
+            print(f"the paper's procedure: {first + batch} of {count} images", flush=True)
+        scales.append(torch.load(part, weights_only=True))
+    return [torch.cat(scale)[:count] for scale in zip(*scales, strict=True)]
+
+
+def _all_scales(prior: MultiScalePrior, count: int, seed: int) -> list[Tensor]:
+    """Samples by the paper's ascent as they grow, `x_J` first."""
+    scales: list[Tensor] = []
+    prior.sample(count, seed, sampler=paper_ascent, watch=lambda _, x: scales.append(x.clone()))
+    return scales
+
+
+def counted(prior: MultiScalePrior, draw: Callable[[], Any]) -> tuple[Any, int]:
+    """Run `draw` and count the calls of the networks."""
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    hooks = [n.register_forward_hook(count) for n in (prior.low, *prior.conditionals)]
+    try:
+        return draw(), calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def low_curve(
+    prior: MultiScalePrior, aim: Tensor, floor: Tensor, batch: int
+) -> list[dict[str, Any]]:
+    """Distances of low-pass samples from the procedure's, by solver and calls."""
+    rows: list[dict[str, Any]] = [
+        {"solver": "the paper's procedure", "calls": None, **_low_distance(floor, aim)}
+    ]
+    top = MultiScalePrior(prior.low, [], prior.wavelet)
+    size = (aim.shape[-2], aim.shape[-1])
+    for calls in LOW_CALLS:
+        for name, rule in solvers(prior.low, calls).items():
+            draw = partial(top.sample, len(aim), FIRST_SEED, size, always(rule), batch)
+            low, found = counted(top, draw)
+            rows.append({"solver": name, "calls": found / -(-len(aim) // batch)})
+            rows[-1] |= _low_distance(low, aim)
+            print(rows[-1], flush=True)
+    return rows
+
+
+def details_curve(
+    prior: MultiScalePrior, level: int, low: Tensor, aim: Tensor, floor: Tensor
+) -> list[dict[str, Any]]:
+    """Distances of the details of a level, drawn given the procedure's low-pass images."""
+    rows: list[dict[str, Any]] = [{"solver": "the paper's procedure", "calls": None}]
+    rows[0] |= _details_distance(floor, aim, prior.wavelet)
+    network = prior.conditionals[level - 1]
+    one = MultiScalePrior(prior.low, [network], prior.wavelet)
+    for calls in DETAIL_CALLS:
+        for name, rule in solvers(network, calls).items():
+            images, found = counted(one, partial(one.upscale, low, 2, 1, FIRST_SEED, always(rule)))
+            rows.append({"solver": name, "calls": found, "level": level})
+            rows[-1] |= _details_distance(images[0], aim, prior.wavelet)
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _low_distance(low: Tensor, aim: Tensor) -> dict[str, float]:
+    """Distances of the images less their means, of the means, and of the spectra."""
+    level, wanted = (x.mean(dim=(1, 2, 3), keepdim=True) for x in (low, aim))
+    spread = (aim - wanted).std().item()
+    return {
+        "distance": sliced_wasserstein(low - level, aim - wanted) / spread,
+        "brightness": (level.mean() - wanted.mean()).item(),
+        "spectrum_db": _spectrum_gap(low, aim),
+    }
+
+
+def _details_distance(images: Tensor, aim: Tensor, wavelet: str) -> dict[str, float]:
+    energy = split(images, wavelet)[1].square().mean() / split(aim, wavelet)[1].square().mean()
+    return {
+        "distance": level_distances(images, aim, 1, wavelet, patches_per_image=512)["level 1"],
+        "spectrum_db": _spectrum_gap(images, aim),
+        "energy": energy.sqrt().item(),
+    }
+
+
+def _spectrum_gap(images: Tensor, aim: Tensor) -> float:
+    """Mean absolute difference of radial power spectra, in decibels."""
+    (_, power), (_, wanted) = radial_power_spectrum(images), radial_power_spectrum(aim)
+    return (10 * (power / wanted).log10()).abs().mean().item()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", required=True, help="folder of the imported networks")
+    parser.add_argument("--images", type=int, default=16, help="of the paper's procedure")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--cache", type=Path, default=Path("sampling-cache"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, default=RESULTS / "sampling.json")
+    options = parser.parse_args(arguments)
+    prior = load_prior(options.model, options.device)
+    scales = published(prior, options.images, options.batch, options.cache)
+    half = options.images // 2
+    content: dict[str, Any] = {"benchmark": "sampling", "model": Path(options.model).name}
+    content |= facts(options.device) | {"images": options.images}
+    content["low"] = low_curve(prior, scales[0][:half], scales[0][half:], options.batch)
+    content["details"] = []
+    for place in range(prior.levels):
+        level, low, images = prior.levels - place, scales[place], scales[place + 1]
+        content["details"] += details_curve(prior, level, low[:half], images[:half], images[half:])
+        write_json(options.json, content)
+
+
+if __name__ == "__main__":
+    main()

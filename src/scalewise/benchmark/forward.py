@@ -1,0 +1,130 @@
+"""One forward pass of a network of details, beside the published one of the same weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from scalewise.benchmark import published
+from scalewise.benchmark.machine import Setting
+from scalewise.benchmark.timing import Work
+from scalewise.errors import ScalewiseError
+
+TOLERANCE = 1e-4
+"""Greatest difference from the published output, over its largest value, in float32."""
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Times of one pass over the bands of one gray image.
+
+    Attributes:
+        receptive_field: of the network.
+        side: of the bands.
+        ratio_to_published: how many times faster ours is.
+        share_of_convolution_rate: operations per second, over those of one dense convolution.
+        seconds: of ours.
+        seconds_published: of the published one.
+        spread: of ours, from quartile to quartile, over the median.
+        gflops: rate of ours, multiplications and additions of the convolutions.
+        convolution_gflops: rate of the dense convolution, measured in turns with it.
+        error: greatest difference of the outputs, over the largest value.
+        seconds_replayed: of ours as a CUDA graph, without the cost of launching; None on a CPU.
+    """
+
+    receptive_field: int
+    side: int
+    ratio_to_published: float
+    share_of_convolution_rate: float
+    seconds: float
+    seconds_published: float
+    spread: float
+    gflops: float
+    convolution_gflops: float
+    error: float
+    seconds_replayed: float | None
+
+
+def ready(network: Net, device: torch.device) -> Net:
+    """Bring a network or prior of ours into the state in which `store.load` gives it."""
+    network.eval().requires_grad_(False).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+@torch.no_grad()
+def measure_forward(
+    setting: Setting,
+    receptive_field: int = 13,
+    side: int = 512,
+    width: int = published.WIDTH,
+    depth: int = published.DEPTH,
+) -> Forward:
+    """Time a pass over bands of `side` x `side`, ours and the published one in turns.
+
+    Raises:
+        ScalewiseError: the two do not give the same details.
+    """
+    network = published.details_network(1, receptive_field, width, depth)
+    plain = published.published_form(network).to(setting.device)
+    ours = ready(network, setting.device)
+    generator = torch.Generator().manual_seed(0)
+    bands = torch.randn(1, 4, side, side, generator=generator).to(setting.device)
+    low, noisy = bands[:, :1].contiguous(), bands[:, 1:].contiguous()
+
+    def fast() -> Tensor:
+        with setting.autocast():
+            return ours(noisy, low).details
+
+    exact = noisy - plain(torch.cat([low, noisy], dim=1))
+    error = ((fast() - exact).abs().max() / exact.abs().max()).item()
+    if setting.dtype == torch.float32 and not error <= TOLERANCE:
+        raise ScalewiseError(
+            f"the fast network differs from the published one by {error:.1e} of the largest value, "
+            f"expected at most {TOLERANCE:g}; its speed means nothing"
+        )
+    dense, dense_flops = setting.dense()
+    dense()
+    works: dict[str, Work] = {
+        "dense": dense,
+        "ours": fast,
+        "published": lambda: noisy - plain(torch.cat([low, noisy], dim=1)),
+    }
+    if setting.device.type == "cuda":
+        works["replayed"] = replayed(fast)
+    times = setting.clock.compare(works, warm=False)
+    rate = published.flops_per_position(network) * side * side / times["ours"].seconds
+    limit = dense_flops / times["dense"].seconds
+    return Forward(
+        receptive_field,
+        side,
+        times["published"].seconds / times["ours"].seconds,
+        rate / limit,
+        times["ours"].seconds,
+        times["published"].seconds,
+        times["ours"].spread,
+        rate / 1e9,
+        limit / 1e9,
+        error,
+        times["replayed"].seconds if "replayed" in times else None,
+    )
+
+
+def replayed(work: Work) -> Work:
+    """Record the kernels of a work as a CUDA graph, and return its replay."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay

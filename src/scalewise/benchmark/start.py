@@ -1,0 +1,125 @@
+"""Commands from a cold process, and the packaged priors at their daily work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import scalewise
+from scalewise import store
+from scalewise.benchmark.machine import Setting
+from scalewise.errors import ScalewiseError
+from scalewise.images import Picture, write_image
+
+SIGMA = 25 / 255
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds of whole commands, each in a new process.
+
+    Attributes:
+        side: height and width of the photo.
+        help: `scalewise --help`.
+        denoise: `scalewise denoise` of the photo plus noise.
+        import_torch: `import torch` alone.
+    """
+
+    side: int
+    help: float
+    denoise: float
+    import_torch: float
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """Seconds of the packaged priors within a process.
+
+    Attributes:
+        denoise: of one noisy photo, blind, with `photos`.
+        side: height and width of the photo.
+        sample: of one face, drawn in a batch with `faces`.
+        batch: images drawn at a time.
+    """
+
+    denoise: float
+    side: int
+    sample: float
+    batch: int
+
+
+def photo(side: int = 512) -> Tensor:
+    """Give a colour photo that scikit-image ships, shape (3, side, side), side up to 512."""
+    import skimage.data
+
+    return torch.from_numpy(skimage.data.astronaut()).movedim(-1, 0)[:, :side, :side] / 255
+
+
+def noisy_photo(side: int = 512) -> Tensor:
+    """Give the photo plus noise of `SIGMA`."""
+    clean = photo(side)
+    return clean + SIGMA * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+
+
+def measure_start(setting: Setting, side: int = 512, model: str = "photos") -> Start:
+    """Time commands from cold, in turns.
+
+    Raises:
+        ScalewiseError: a command failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "noisy.png", Path(folder) / "clean.png"
+        write_image(source, Picture(noisy_photo(side).clamp(0, 1)))
+        command = [sys.executable, "-m", "scalewise"]
+        denoise = ["denoise", str(source), str(target), "--model", model, "--force"]
+        denoise += ["--device", str(setting.device)]
+        times = setting.clock.compare(
+            {
+                "help": partial(_run, [*command, "--help"]),
+                "denoise": partial(_run, [*command, *denoise]),
+                "import_torch": partial(_run, [sys.executable, "-c", "import torch"]),
+            }
+        )
+    return Start(side, **{name: timing.seconds for name, timing in times.items()})
+
+
+@torch.no_grad()
+def measure_packaged(
+    setting: Setting,
+    side: int = 512,
+    batch: int = BATCH,
+    models: tuple[str, str] = ("photos", "faces"),
+) -> Packaged:
+    """Time denoising of a photo and drawing of faces, in turns."""
+    photos, faces = (store.load(model, str(setting.device)) for model in models)
+    noisy = noisy_photo(side)[None].to(setting.device)
+
+    def denoise() -> None:
+        with setting.autocast():
+            photos.denoise(noisy)
+
+    def sample() -> None:
+        with setting.autocast():
+            faces.sample(batch, batch=batch)
+
+    times = setting.clock.compare({"denoise": denoise, "sample": sample})
+    return Packaged(times["denoise"].seconds, side, times["sample"].seconds / batch, batch)
+
+
+def _run(command: list[str]) -> None:
+    """Run a command with this package, whether installed or not."""
+    places = [str(Path(scalewise.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ScalewiseError(f"{' '.join(command[1:4])} failed while it was timed: {last}")

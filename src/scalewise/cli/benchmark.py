@@ -1,0 +1,44 @@
+"""`scalewise benchmark`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scalewise.cli import options
+
+
+def benchmark(
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="The main figures, in two minutes; else all, in half an hour."
+        ),
+    ] = False,
+    device: options.Device = "auto",
+    json_file: options.JsonFile = None,
+    force: options.Force = False,
+) -> None:
+    """Measure how fast this machine denoises, samples and trains.
+
+    Times are compared with the published networks as written, and rates with what the machine
+    reaches at best; a ratio above 1 means that Scalewise is faster. On a GPU the quality of every
+    precision is checked first. Other work on the machine spoils the figures.
+
+    Example:
+      scalewise benchmark --quick --json speed.json
+    """
+    from scalewise.cli.paths import check_json, refuse_dash, write_json
+
+    refuse_dash(json_file)
+    check_json(json_file, force)
+    from scalewise.benchmark import FULL, HEAD, QUICK, part_names, rows, run
+    from scalewise.cli.console import Bar, table
+
+    scope = QUICK if quick else FULL
+    with Bar("measuring", len(part_names(scope))) as bar:
+        content = run(scope, device, watch=bar.step)
+    typer.echo(table(HEAD, rows(content)))
+    if json_file is not None:
+        write_json(json_file, content)

@@ -1,0 +1,186 @@
+"""The fast form of local convolutional networks on a CPU: the values of the plain form, in cache.
+
+Layer after layer, the features of a large image leave the cache before the next layer reads them.
+Here a strip of rows goes through all layers while it is in cache. A layer of side 3 keeps the last
+two rows that it was given until those below them come, so no row is computed twice, and only the
+image's own borders are padded. Wide images are cut into columns, with a margin of the receptive
+field's radius. Beside input and output, the features of a few strips are all that is held.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
+
+EXACT = "SCALEWISE_EXACT"
+"""Environment variable: with anything but 0 in it, networks keep to the plain form."""
+
+FEATURES = 1 << 20
+"""Numbers of a layer's output for one strip: 4 MiB, two of which stay in cache."""
+
+COLUMNS = 1024
+"""Greatest width of a strip, less its margins."""
+
+Strip = tuple[Tensor, bool]
+"""Rows of features, (N, C, rows, W), channels last, and whether they end the image."""
+
+
+class Layer(NamedTuple):
+    """A convolution and what follows it.
+
+    Attributes:
+        weight: shape (outputs, inputs, side, side), side odd.
+        bias: shape (outputs,).
+        scale: factors of the channels, shape (N, outputs, 1, 1), where they differ by image.
+        shift: added after that; the same shape.
+        rectified: whether negative values become zero.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+    rectified: bool = False
+
+    @property
+    def margin(self) -> int:
+        """Pixels that it looks beyond each output, in every direction."""
+        return self.weight.shape[-1] // 2
+
+    def __call__(self, features: Tensor, padding: tuple[int, int]) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, ...), with rows and columns of zeros around."""
+        features = F.conv2d(features, self.weight, self.bias, padding=padding)
+        if self.scale is not None and self.shift is not None:
+            features.mul_(self.scale).add_(self.shift)
+        return features.relu_() if self.rectified else features
+
+
+class Residual(NamedTuple):
+    """Two layers, the second of side 1, whose output is added to what the first is given."""
+
+    first: Layer
+    second: Layer
+
+    @property
+    def margin(self) -> int:
+        """Pixels that it looks beyond each output, in every direction."""
+        return self.first.margin
+
+    def __call__(self, features: Tensor, padding: tuple[int, int]) -> Tensor:
+        """Map (N, width, H, W) to (N, width, ...)."""
+        correction = self.second(self.first(features, padding), (0, 0))
+        lost = self.margin - padding[0]
+        return correction.add_(features[:, :, lost : features.shape[2] - lost])
+
+
+Stage = Layer | Residual
+
+
+def modulated(convolution: nn.Conv2d, scale: Tensor, shift: Tensor) -> Layer:
+    """Scale, shift and rectify what a convolution gives; folded into it if alike for all images.
+
+    Args:
+        convolution: its padding keeps the size.
+        scale: shape (N, outputs, 1, 1), or (1, outputs, 1, 1) for all.
+        shift: the same shape.
+    """
+    weight, bias = convolution.weight, convolution.bias
+    if len(scale) > 1 or bias is None:
+        return Layer(weight, bias, scale, shift, rectified=True)
+    folded = torch.addcmul(shift.flatten(), bias, scale.flatten())
+    return Layer(weight * scale.view(-1, 1, 1, 1), folded, rectified=True)
+
+
+def suits(*tensors: Tensor) -> bool:
+    """Tell whether the fast form may be used: float32 on the CPU, and nothing differentiated.
+
+    Args:
+        tensors: inputs and weights.
+    """
+    if os.environ.get(EXACT, "0") not in ("", "0") or torch.compiler.is_compiling():
+        return False
+    if torch.is_autocast_enabled("cpu") or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    if any(t.dtype != torch.float32 or t.device.type != "cpu" or not len(t) for t in tensors):
+        return False
+    if any(unpack_dual(t).tangent is not None for t in tensors):
+        return False
+    return not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+
+
+def run(
+    stages_of: Callable[[slice], Sequence[Stage]], images: Tensor, width: int, channels: int
+) -> Tensor:
+    """Pass images through a network, a few small ones or a part of a large one at a time.
+
+    Args:
+        stages_of: the stages of the network, for a slice of the images.
+        images: shape (N, inputs, H, W).
+        width: channels between the stages.
+        channels: channels of the last stage's output.
+
+    Returns:
+        Shape (N, channels, H, W).
+    """
+    pixels = max(1, FEATURES // width)
+    together = max(1, pixels // images[0, 0].numel())
+    outputs = images.new_empty(len(images), channels, *images.shape[-2:])
+    for part in _parts(len(images), together):
+        stages = stages_of(part)
+        for rows, columns, result in _results(stages, images[part], pixels):
+            outputs[part, :, rows, columns] = result
+    return outputs
+
+
+def _results(
+    stages: Sequence[Stage], images: Tensor, pixels: int
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows, columns and values of the output, strip by strip."""
+    margin = sum(stage.margin for stage in stages)
+    for columns in _parts(images.shape[-1], COLUMNS):
+        left = max(0, columns.start - margin)
+        strips = _cut(images[..., left : columns.stop + margin], pixels)
+        for stage in stages:
+            strips = _pass(stage, strips)
+        top = 0
+        for result, _ in strips:
+            rows = slice(top, top + result.shape[2])
+            yield rows, columns, result[..., columns.start - left : columns.stop - left]
+            top = rows.stop
+
+
+def _cut(images: Tensor, pixels: int) -> Iterator[Strip]:
+    """Cut images into strips of rows, from top to bottom."""
+    count, _, height, width = images.shape
+    for rows in _parts(height, max(1, pixels // (count * width))):
+        strip = images[:, :, rows].contiguous(memory_format=torch.channels_last)
+        yield strip, rows.stop == height
+
+
+def _pass(stage: Stage, strips: Iterator[Strip]) -> Iterator[Strip]:
+    """Pass strips through a stage. What comes out lags behind by its margin, but for the last."""
+    margin, above = stage.margin, None
+    for strip, last in strips:
+        if margin == 0 or (above is None and last):
+            yield stage(strip, (margin, margin)), last
+            continue
+        border = torch.zeros_like(strip[:, :, :1]).expand(-1, -1, margin, -1)
+        parts = [border if above is None else above, strip, *([border] if last else [])]
+        rows = torch.cat(parts, dim=2)
+        above = rows[:, :, -2 * margin :].clone(memory_format=torch.channels_last)
+        if rows.shape[2] > 2 * margin:
+            yield stage(rows, (0, margin)), last
+
+
+def _parts(length: int, most: int) -> list[slice]:
+    """Cut a length into parts of nearly one size, none above `most`."""
+    count = -(-length // most)
+    edges = [length * place // count for place in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]

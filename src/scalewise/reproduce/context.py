@@ -1,0 +1,229 @@
+"""What experiments are given: data, networks, the published models, and how much to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scalewise import store
+from scalewise.data import ImageSet, load_image_set
+from scalewise.errors import ScalewiseError, UsageError
+from scalewise.images import to_channels
+from scalewise.interop import import_reference
+from scalewise.prior import MultiScalePrior
+from scalewise.reproduce.networks import Budget, Networks
+
+LEVELS = 2
+"""Wavelet levels of the faces: 96 pixels to 24."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is computed.
+
+    Attributes:
+        budget: of one network; the same for every network that is compared.
+        fields: receptive fields that are compared.
+        width: channels of the local networks.
+        depth: convolutions of the published form.
+        low_width: channels of the finest scale of the U-Net.
+        sigmas: noise levels in 8-bit units.
+        images: validation images that are denoised and upscaled.
+        samples: images drawn from scratch.
+        halves: numbers of training images of each of two priors on disjoint images.
+        fields_drawn: realisations of Gaussian fields.
+        largest: side in pixels of the largest image of the cost experiment.
+        ascent: low-pass samples drawn by the paper's ascent, in thousands of steps; 0 for none.
+        packaged: also measure the packaged prior of faces.
+        quick: too little is learnt for verdicts to say anything.
+    """
+
+    budget: Budget
+    fields: tuple[int, ...] = (5, 9, 13, 23, 43)
+    width: int = 32
+    depth: int = 21
+    low_width: int = 24
+    sigmas: tuple[float, ...] = (3, 10, 30, 60, 100, 200, 300, 600)
+    images: int = 32
+    samples: int = 64
+    halves: tuple[int, ...] = (32, 256, 1108)
+    fields_drawn: int = 256
+    largest: int = 1280
+    ascent: int = 8
+    packaged: bool = True
+    quick: bool = False
+
+
+FULL = Scale(Budget(minutes=2.0))
+QUICK = Scale(
+    Budget(minutes=0.06),
+    width=16,
+    low_width=16,
+    sigmas=(10, 50, 200),
+    images=4,
+    samples=8,
+    halves=(32, 256),
+    fields_drawn=64,
+    largest=320,
+    ascent=0,
+    packaged=False,
+    quick=True,
+)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Training and validation images of one size, in gray and as they are.
+
+    Attributes:
+        training: gray, to train on.
+        validation: gray, to choose by.
+        colour: training and validation images as they came, or None where they came gray.
+    """
+
+    training: ImageSet
+    validation: ImageSet
+    colour: tuple[ImageSet, ImageSet] | None = None
+
+    def held_out(self, count: int) -> Tensor:
+        """The first validation images, shape (count, 1, H, W)."""
+        return self.validation.whole(range(min(count, len(self.validation))))
+
+
+def load_faces(folder: Path) -> Images:
+    """Read `faces_train.npz` and `faces_validation.npz`.
+
+    Raises:
+        ScalewiseError: a file is missing, or the images are not all square, of one size, and
+            large enough for the levels.
+    """
+    files = [folder / f"faces_{part}.npz" for part in ("train", "validation")]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ScalewiseError(
+            f"{folder}: {' and '.join(missing)} not found; --faces is a folder that holds "
+            "faces_train.npz and faces_validation.npz"
+        )
+    training, validation = (load_image_set(file) for file in files)
+    return check_images(training, validation)
+
+
+def check_images(training: ImageSet, validation: ImageSet) -> Images:
+    """Make gray sets of training and validation images, or say why they will not do.
+
+    Raises:
+        ScalewiseError: mixed sizes, sides that the levels do not divide, or images too small.
+    """
+    sizes = {training.size, validation.size}
+    if len(sizes) > 1 or None in sizes:
+        raise ScalewiseError(
+            f"images of {training.name!r} and {validation.name!r} must all have one size, found "
+            f"{training.size or 'mixed sizes'} and {validation.size or 'mixed sizes'}; "
+            "crop or resize them"
+        )
+    height, width = training.size or (0, 0)
+    if height != width or height % (1 << LEVELS) or height < 8 << LEVELS:
+        raise ScalewiseError(
+            f"images of {training.name!r} are {height}x{width}; the report needs square images "
+            f"whose side is a multiple of {1 << LEVELS}, at least {8 << LEVELS}: {LEVELS} wavelet "
+            "levels are taken off them"
+        )
+    gray = [replace(part, images=_gray(part.images)) for part in (training, validation)]
+    colour = (training, validation) if training.channels == validation.channels == 3 else None
+    return Images(gray[0], gray[1], colour)
+
+
+def _gray(images: list[Tensor]) -> list[Tensor]:
+    return list(to_channels(torch.stack(images), 1)[0])
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that an experiment is given.
+
+    Attributes:
+        scale: how much to compute.
+        seed: of everything drawn.
+        folder: the report's folder, for networks.
+        device: where to compute.
+        say: hears of progress.
+        images: faces, or None.
+        reference: folder of the published checkpoints, or None.
+        textures: folder of textures, or None.
+    """
+
+    scale: Scale
+    seed: int
+    folder: Path
+    device: torch.device
+    say: Callable[[str], None]
+    images: Images | None = None
+    reference: Path | None = None
+    textures: Path | None = None
+
+    @property
+    def faces(self) -> Images:
+        """The faces.
+
+        Raises:
+            UsageError: none were given.
+        """
+        if self.images is None:
+            raise UsageError("this experiment needs faces; give their folder with --faces")
+        return self.images
+
+    @cached_property
+    def networks(self) -> Networks:
+        """The shared networks of gray faces, trained when first asked for."""
+        return self.trained_on(self.faces.training, self.faces.validation)
+
+    def trained_on(
+        self,
+        training: ImageSet,
+        validation: ImageSet,
+        tag: str = "",
+        share: float = 1.0,
+        wavelet: str = "haar",
+        chance: int = 0,
+    ) -> Networks:
+        """Networks trained on other images.
+
+        Args:
+            training: gray images to train on.
+            validation: gray images to validate on.
+            tag: begins their names.
+            share: of the budget.
+            wavelet: between the scales.
+            chance: added to the seed, for networks that start from other weights.
+        """
+        return Networks(
+            self.folder / "networks",
+            training,
+            validation,
+            self.scale,
+            self.seed + chance,
+            self.device,
+            self.say,
+            tag,
+            share,
+            wavelet,
+        )
+
+    def published(self, name: str) -> MultiScalePrior | None:
+        """A published model by the name of its folder, or None if there are none."""
+        if self.reference is None:
+            return None
+        models = self.folder / "reference"
+        if not models.is_dir():
+            self.say("reading the published networks")
+            part = self.folder / ".reference.part"
+            import_reference(self.reference, part, force=True)
+            part.rename(models)
+        if not (models / name).is_dir():
+            return None
+        return store.load(models / name, self.device.type)

@@ -1,0 +1,178 @@
+"""Cost against resolution: a flat network that sees the whole image, and local conditionals."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+
+from scalewise.networks import BiasFreeDenoiser, LocalConditional, Network, UNet
+from scalewise.networks.base import parameters_of
+from scalewise.reproduce.context import Context
+from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, judge, told
+from scalewise.reproduce.figures import curves
+
+BASE, WIDTH, FIELD = 40, 64, 13
+"""Side of the low-pass image; channels and receptive field of the published networks."""
+STEPS, STEPS_LOW = 12, 40
+"""Network calls per sample: of a level of details, and of an image or low-pass image."""
+CONSTANT, GROWS = 1.25, 1.8
+"""How much operations per pixel may grow per doubling to be constant, and must to be linear."""
+LONGEST = 2e11
+"""Operations of the largest call that is timed; larger ones are computed from the pace."""
+
+
+def operations(network: Network, side: int) -> int:
+    """Multiplications and additions of one call on a side x side image of its scale.
+
+    Counts convolutions and matrices; 2 per weight and place.
+    """
+    total = 0
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        total += 2 * output[0].numel() * layer.weight[0].numel()  # type: ignore[index]
+
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    probe = side if network.receptive_field is None else 8
+    try:
+        network.train()
+        with torch.no_grad():
+            _call(network, probe)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        network.eval()
+    return total * side**2 // probe**2
+
+
+def _call(network: Network, side: int) -> float:
+    """Seconds of one call."""
+    image = torch.rand(1, 1, side, side)
+    began = time.perf_counter()
+    with torch.no_grad():
+        if isinstance(network, LocalConditional):
+            network(image.repeat(1, 3, 1, 1), image, 0.1)
+        else:
+            network(image, 0.1)
+    return time.perf_counter() - began
+
+
+class Family:
+    """What it takes to draw an image of a size: networks, their sides, and calls."""
+
+    def __init__(self, parts: list[tuple[Network, int, int]]) -> None:
+        self.parts = parts
+
+    def measure(self, side: int) -> dict[str, float | int | str | None]:
+        """Parameters, operations per pixel and sample, and seconds per sample."""
+        seconds, timed = 0.0, True
+        for network, own, calls in self.parts:
+            weight = operations(network, own)
+            if weight <= LONGEST:
+                seconds += calls * _seconds(network, own)
+            else:
+                timed = False
+                smaller = max(16, int(own * (LONGEST / weight) ** 0.5 / 2))
+                seconds += calls * _seconds(network, smaller) * (own / smaller) ** 2
+        per_call = sum(operations(n, own) for n, own, _ in self.parts)
+        return {
+            "parameters": sum(parameters_of(n) for n, _, _ in self.parts),
+            "operations per pixel and call": per_call / side**2,
+            "operations per sample": sum(c * operations(n, own) for n, own, c in self.parts),
+            "seconds per sample": seconds,
+            "timed": "yes" if timed else "from the pace on a part of the image",
+        }
+
+
+def _seconds(network: Network, side: int, repeats: int = 3) -> float:
+    """Median seconds of a call, after one to warm up."""
+    _call(network, side)
+    return sorted(_call(network, side) for _ in range(repeats))[repeats // 2]
+
+
+def flat(side: int) -> Family:
+    """One network of 3x3 convolutions whose receptive field covers the image."""
+    depth = side // 2
+    return Family([(BiasFreeDenoiser(1, [3] * depth, WIDTH).eval(), side, STEPS_LOW)])
+
+
+def multi_scale(side: int) -> Family:
+    """A U-Net on 40x40 pixels, and a local network for every doubling."""
+    parts: list[tuple[Network, int, int]] = [(UNet(1, (BASE, BASE), 48).eval(), BASE, STEPS_LOW)]
+    now = BASE
+    while now < side:
+        parts.append((LocalConditional(1, FIELD, WIDTH, 4).eval(), now, STEPS))
+        now *= 2
+    return Family(parts)
+
+
+def run(context: Context) -> Result:
+    """Cost from 40 pixels to the largest size, of both families."""
+    sides = [s for s in (40, 80, 160, 320, 640, 1280) if s <= context.scale.largest]
+    found: dict[str, dict[int, dict[str, float | int | str | None]]] = {}
+    for name, make in {"flat global": flat, "multi-scale": multi_scale}.items():
+        for side in sides:
+            context.say(f"cost of {name}, {side} pixels")
+            found.setdefault(name, {})[side] = make(side).measure(side)
+    growth = {
+        name: _last_ratio([float(by[s]["operations per pixel and call"] or 0) for s in sides])
+        for name, by in found.items()
+    }
+    parts = {
+        f"operations per pixel of multi-scale at most {CONSTANT:g}-fold per doubling": (
+            growth["multi-scale"] <= CONSTANT
+        ),
+        f"those of flat global at least {GROWS:g}-fold": growth["flat global"] >= GROWS,
+    }
+    columns = list(found["multi-scale"][sides[0]])
+    rows: list[list[Cell]] = [
+        [name, side, *(by[side][column] for column in columns)]
+        for name, by in found.items()
+        for side in sides
+    ]
+    panels = {
+        column: {
+            name: (sides, [float(by[s][column] or 0) for s in sides]) for name, by in found.items()
+        }
+        for column in ("operations per pixel and call", "seconds per sample")
+    }
+    last = sides[-1]
+    ratio = float(found["flat global"][last]["seconds per sample"] or 0) / float(
+        found["multi-scale"][last]["seconds per sample"] or 1
+    )
+    caption = "Cost by side of the image."
+    return Result(
+        judge(parts),
+        f"At the last doubling, to {last} pixels, operations per pixel grow "
+        f"{growth['flat global']:.2f}-fold (flat global) and "
+        f"{growth['multi-scale']:.2f}-fold (multi-scale); a sample of "
+        f"{last} pixels costs {ratio:.0f} times as many seconds flat ({told(parts)}).",
+        [Table("Cost of one gray sample", ["family", "side", *columns], rows)],
+        [curves("cost", caption, panels, "side (pixels)", "", "xy")],
+        {name: {str(s): v for s, v in by.items()} for name, by in found.items()},
+        [
+            f"Flat: 3x3 convolutions of {WIDTH} channels in a row, as many as it takes to see the "
+            f"whole image, {STEPS_LOW} calls. Multi-scale: a U-Net on {BASE}x{BASE} pixels, "
+            f"{STEPS_LOW} calls, and {FIELD}x{FIELD} conditional networks of {WIDTH} channels, "
+            f"{STEPS} calls each. Untrained weights; medians of 3 calls on this machine, one image "
+            "at a time, with other work possibly beside.",
+        ],
+    )
+
+
+def _last_ratio(values: list[float]) -> float:
+    return values[-1] / values[-2] if len(values) > 1 else 1.0
+
+
+EXPERIMENT = Experiment(
+    "cost",
+    "Cost against resolution",
+    "With local conditionals the cost per pixel does not depend on resolution; a flat network "
+    "that sees the whole image grows with it (section 1).",
+    f"At the last doubling of the side, operations per pixel and call grow at most "
+    f"{CONSTANT:g}-fold for multi-scale and at least {GROWS:g}-fold for the flat global network.",
+    run,
+)

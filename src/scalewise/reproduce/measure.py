@@ -1,0 +1,76 @@
+"""Measures that several experiments take."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from scalewise.evaluation import psnr
+from scalewise.images import to_channels
+from scalewise.noise import GaussianField
+from scalewise.prior import MultiScalePrior
+from scalewise.wavelets import GAIN, low_pass, merge
+
+BATCH = 16
+"""Images per call of a network."""
+
+
+def white(images: Tensor, seed: int, level: int = 0) -> Tensor:
+    """Standard noise for images (N, C, H, W); that of image `i` depends on (seed, i) alone."""
+    count, channels, height, width = images.shape
+    field = GaussianField(seed, tuple(range(count)), level, channels, (height, width))
+    return field(0).to(images)
+
+
+@torch.no_grad()
+def denoised(prior: MultiScalePrior, noisy: Tensor, sigma: float) -> Tensor:
+    """Denoised images, in batches; `sigma` in [0, 1] units, told to networks that want it."""
+    return torch.cat([prior.denoise(part, sigma) for part in noisy.split(BATCH)])
+
+
+@torch.no_grad()
+def denoising_psnr(
+    prior: MultiScalePrior, images: Tensor, sigmas: tuple[float, ...], seed: int
+) -> list[float]:
+    """Mean PSNR in dB of denoised images, by noise level in 8-bit units."""
+    noise = white(images, seed)
+    return [
+        float(psnr(images, denoised(prior, images + s / 255 * noise, s / 255)).mean())
+        for s in sigmas
+    ]
+
+
+@torch.no_grad()
+def low_pass_only_psnr(
+    prior: MultiScalePrior, images: Tensor, sigmas: tuple[float, ...], seed: int
+) -> list[float]:
+    """The same, when the low-pass image is denoised and all details are set to zero."""
+    noise, found = white(images, seed), []
+    for s in sigmas:
+        estimate = low_pass(images + s / 255 * noise, prior.levels, prior.wavelet)
+        estimate = prior.low(estimate, s / 255 * GAIN**prior.levels)
+        for _ in range(prior.levels):
+            estimate = merge(estimate, torch.zeros_like(estimate).repeat(1, 3, 1, 1), prior.wavelet)
+        found.append(float(psnr(images, estimate).mean()))
+    return found
+
+
+def mean(values: list[float]) -> float:
+    """Arithmetic mean."""
+    return sum(values) / len(values)
+
+
+def quantile(values: Tensor, at: float) -> float:
+    """One quantile of values (N,)."""
+    return float(values.double().quantile(at))
+
+
+def public_face(side: int = 96) -> Tensor:
+    """The head of the astronaut that scikit-image ships, gray, shape (1, 1, side, side)."""
+    from skimage import data
+    from skimage.transform import resize
+
+    crop = data.astronaut()[0:208, 120:328]
+    small = resize(crop, (side, side), anti_aliasing=True).astype("float32")
+    colour = torch.from_numpy(small).movedim(-1, 0)[None].clamp(0, 1)
+    return to_channels(colour, 1)[0]
