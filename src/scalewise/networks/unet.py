@@ -28,6 +28,7 @@ class UNet(Denoiser):
         multiples: one entry per scale, finest first; each scale halves the image.
         blocks: residual blocks per scale on the way down (one more on the way up).
         sigma_data: root mean square of the centred images.
+        dropout: share of hidden features left out in training, lest few images be learnt by heart.
     """
 
     receptive_field = None
@@ -42,6 +43,7 @@ class UNet(Denoiser):
         multiples: tuple[int, ...] = (1, 2, 2),
         blocks: int = 2,
         sigma_data: float = 0.25,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(
             channels=channels,
@@ -50,6 +52,7 @@ class UNet(Denoiser):
             multiples=list(multiples),
             blocks=blocks,
             sigma_data=sigma_data,
+            dropout=dropout,
         )
         self.channels, self.size, self.sigma_data = channels, tuple(size), sigma_data
         self.register_buffer("mean", torch.full((channels, *size), 0.5))
@@ -63,18 +66,18 @@ class UNet(Denoiser):
         skips, now = [width], width
         for scale, wide in enumerate(widths):
             for _ in range(blocks):
-                self.down.append(ResidualBlock(now, wide, embedding))
+                self.down.append(ResidualBlock(now, wide, embedding, dropout))
                 now = wide
                 skips.append(now)
             if scale + 1 < len(widths):
                 self.down.append(nn.AvgPool2d(2))
                 skips.append(now)
-        self.middle = ResidualBlock(now, now, embedding)
+        self.middle = ResidualBlock(now, now, embedding, dropout)
         self.attention = SelfAttention(now)
-        self.middle_out = ResidualBlock(now, now, embedding)
+        self.middle_out = ResidualBlock(now, now, embedding, dropout)
         for scale, wide in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
-                self.up.append(ResidualBlock(now + skips.pop(), wide, embedding))
+                self.up.append(ResidualBlock(now + skips.pop(), wide, embedding, dropout))
                 now = wide
             if scale > 0:
                 self.up.append(nn.Upsample(scale_factor=2, mode="nearest"))
@@ -134,8 +137,9 @@ class UNet(Denoiser):
 class ResidualBlock(nn.Module):
     """Two convolutions with group normalisation, scaled and shifted by the noise level."""
 
-    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
+    def __init__(self, inputs: int, outputs: int, embedding: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.norm1, self.conv1 = _norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
         self.modulate = nn.Linear(embedding, 2 * outputs)
         self.norm2, self.conv2 = _norm(outputs), _zero(nn.Conv2d(outputs, outputs, 3, padding=1))
@@ -145,7 +149,8 @@ class ResidualBlock(nn.Module):
         """Map (N, inputs, H, W) and the embedded noise level to (N, outputs, H, W)."""
         scale, shift = self.modulate(level)[:, :, None, None].chunk(2, dim=1)
         inner = self.conv1(F.silu(self.norm1(features)))
-        inner = self.conv2(F.silu(self.norm2(inner) * (1 + scale) + shift))
+        inner = F.silu(self.norm2(inner) * (1 + scale) + shift)
+        inner = self.conv2(F.dropout(inner, self.dropout, self.training))
         return self.skip(features) + inner
 
 
@@ -159,8 +164,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return `features` plus what the attention adds; same shape."""
-        query, key, value = self.qkv(self.norm(features)).flatten(2).transpose(1, 2).chunk(3, dim=2)
-        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        sequence = self.qkv(self.norm(features)).flatten(2).transpose(1, 2)
+        query, key, value = sequence[:, None].chunk(3, dim=-1)  # one head: fused only with its axis
+        mixed = F.scaled_dot_product_attention(query, key, value)[:, 0].transpose(1, 2)
         return features + self.out(mixed.reshape_as(features))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,19 @@ class LevelTrainer:
         self.device, self.rank, self.level = device, rank, objective.level
         self.low = objective.level > recipe.levels
         self.network = objective.network
+        self.precision = recipe.precision_on(device)
+        if self.precision == "bfloat16":  # faster then, and slower in float32 (benchmarks/LOG.md)
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: Any = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average.state_dict())
         self.state = LevelState()
         self.rate = recipe.low_learning_rate if self.low else recipe.learning_rate
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), self.rate, (0.9, 0.99), weight_decay=recipe.weight_decay
+            self.network.parameters(),
+            self.rate,
+            (0.9, 0.99),
+            weight_decay=recipe.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
         )
         self.loss: nn.Module = objective
         if torch.distributed.is_initialized():
@@ -86,20 +94,30 @@ class LevelTrainer:
     def run(self, segment: Segment, after_step: Callable[[float], None]) -> None:
         """Train from the present step to the end of a segment; `after_step` is told the loss."""
         self.network.train()
-        while self.state.step < segment.last:
-            step = self.state.step
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.rate * segment.rate(step, self.recipe.warmup)
-            generator = self._generator(step)
-            count = self.recipe.low_batch if self.low else self.recipe.batch
-            batch = draw_batch(self.images, self.recipe, self.level, count, generator)
-            loss = self._descend(batch.to(self.device, non_blocking=True), generator)
-            self.state.step += 1
-            self._update_average()
-            after_step(loss)
+        with ThreadPoolExecutor(max_workers=1) as loader:
+            drawn = loader.submit(self._draw, self.state.step)
+            while self.state.step < segment.last:
+                step = self.state.step
+                batch, generator = drawn.result()
+                if step + 1 < segment.last:
+                    drawn = loader.submit(self._draw, step + 1)
+                for group in self.optimiser.param_groups:
+                    group["lr"] = self.rate * segment.rate(step, self.recipe.warmup)
+                loss = self._descend(batch.to(self.device, non_blocking=True), generator)
+                self.state.step += 1
+                self._update_average()
+                after_step(loss)
+
+    def _draw(self, step: int) -> tuple[Tensor, torch.Generator]:
+        """The batch of a step, drawn while the one before is trained on, and its chance."""
+        generator = self._generator(step)
+        count = self.recipe.low_batch if self.low else self.recipe.batch
+        batch = draw_batch(self.images, self.recipe, self.level, count, generator)
+        return batch.pin_memory() if self.device.type == "cuda" else batch, generator
 
     def _descend(self, batch: Tensor, generator: torch.Generator) -> float:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        torch.manual_seed(generator.initial_seed())  # what dropout leaves out, by step alone
+        with self.autocast():
             loss = self.loss(batch, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -107,14 +125,18 @@ class LevelTrainer:
         self.optimiser.step()
         return float(loss.detach())
 
+    def autocast(self) -> torch.autocast:
+        """The precision of convolutions in training; weights and sums stay in float32."""
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+
     @torch.no_grad()
     def _update_average(self) -> None:
         """Power-law running average of the weights (Karras et al. 2024, equation 127)."""
         weight = min(1.0, (self.recipe.average + 1) / self.state.step)
-        for mean, now in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            mean.lerp_(now, weight)
+        means, now = self.average.state_dict().values(), self.network.state_dict().values()
+        torch._foreach_lerp_(list(means), list(now), weight)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

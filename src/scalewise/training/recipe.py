@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from scalewise.networks import (
@@ -34,6 +35,7 @@ class Recipe(BaseModel):
         low_width: channels of the finest scale of the U-Net.
         low_multiples: channels of its scales, in multiples of `low_width`.
         low_blocks: residual blocks per scale of the U-Net.
+        low_dropout: share of the U-Net's hidden features left out in training.
         batch: crops per step for the details.
         crop: side of the crops, in coefficients of a level's bands.
         low_batch: low-pass images per step.
@@ -59,7 +61,11 @@ class Recipe(BaseModel):
         favour: how many times more of the time some levels get than by their speed of learning;
             `levels + 1` is the low-pass image.
         steps: steps of every level, in place of a time budget.
+        precision: of convolutions in training: "float32", "bfloat16" (weights and sums stay in
+            float32), or "auto", bfloat16 where the processor computes with it.
         seed: of everything drawn.
+        start: model whose networks the run starts with, in place of new ones; their sizes then
+            count, not the recipe's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,6 +80,7 @@ class Recipe(BaseModel):
     low_width: Annotated[int, Field(ge=8)] = 32
     low_multiples: tuple[int, ...] = (1, 2, 2)
     low_blocks: Annotated[int, Field(ge=1)] = 2
+    low_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch: Annotated[int, Field(ge=2)] = 8
     crop: Annotated[int, Field(ge=8)] = 32
     low_batch: Annotated[int, Field(ge=1)] = 16
@@ -96,7 +103,9 @@ class Recipe(BaseModel):
     minutes: Annotated[float, Field(gt=0)] | None = None
     favour: dict[int, Annotated[float, Field(gt=0)]] = {}
     steps: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
+    start: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -115,6 +124,12 @@ class Recipe(BaseModel):
             )
         return self
 
+    def precision_on(self, device: torch.device) -> str:
+        """The precision, "float32" or "bfloat16", in which a device trains."""
+        if self.precision != "auto":
+            return self.precision
+        return "bfloat16" if _computes_bfloat16(device) else "float32"
+
     def details_network(self, channels: int, sigma_data: float) -> ConditionalDenoiser:
         """Make the network of one level's details; `sigma_data` is their root mean square."""
         if self.form == "bias-free":
@@ -127,8 +142,24 @@ class Recipe(BaseModel):
         """Make the network of the low-pass image, or of the image where there are no levels."""
         if self.form == "told":
             return UNet(
-                channels, size, self.low_width, self.low_multiples, self.low_blocks, sigma_data
+                channels,
+                size,
+                self.low_width,
+                self.low_multiples,
+                self.low_blocks,
+                sigma_data,
+                self.low_dropout,
             )
         depth = self.depth if self.levels == 0 else self.depth - 1
         field = self.receptive_field if self.levels == 0 else 2 * depth + 1
         return BiasFreeDenoiser(channels, spread_kernels(field, depth), self.width, size)
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 numbers itself, so that they are faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    known = torch.cpu.get_capabilities()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

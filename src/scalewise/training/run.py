@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from scalewise.data import ImageSet
 from scalewise.errors import UsageError
-from scalewise.networks import UNet
+from scalewise.networks import Network, UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.training.files import load_state, save_state
 from scalewise.training.level import LevelTrainer
@@ -23,6 +24,8 @@ SAVE_SECONDS = 30.0
 """Training state is written at least this often."""
 
 DEFAULT_MINUTES = 30.0
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 class Listener(Protocol):
@@ -58,6 +61,11 @@ class TrainingRun:
         folder: where training state is kept.
         device: where to train.
         listener: hears of steps, scores and priors.
+        start: prior whose networks the run starts with, in place of new ones.
+
+    Raises:
+        UsageError: `start` has other levels, channels or another wavelet.
+        ScalewiseError: the images are too small for the levels.
     """
 
     def __init__(
@@ -68,11 +76,14 @@ class TrainingRun:
         folder: Path,
         device: torch.device,
         listener: Listener,
+        start: MultiScalePrior | None = None,
     ) -> None:
         if recipe.minutes is None and recipe.steps is None:
             recipe = recipe.model_copy(update={"minutes": DEFAULT_MINUTES})
         self.recipe, self.folder, self.listener = recipe, folder, listener
-        self.images, self.device = images, device
+        self.images, self.device, self.start = images, device, start
+        if start is not None:
+            _check_start(start, recipe, images.channels)
         self.rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         torch.manual_seed(recipe.seed)
         self.trainers: dict[int, LevelTrainer] = {}
@@ -130,6 +141,7 @@ class TrainingRun:
             },
             "torch": torch.__version__,
             "device": self.device.type,
+            "precision": self.recipe.precision_on(self.device),
         }
 
     def resume(self) -> None:
@@ -176,10 +188,16 @@ class TrainingRun:
                 [self.trainers[j].average for j in range(level + 1, recipe.levels + 1)],
                 recipe.wavelet,
             )
-            network = recipe.details_network(channels, round(deviation, 4))
+            network = (
+                _trainable(self.start.conditionals[level - 1])
+                if self.start
+                else recipe.details_network(channels, round(deviation, 4))
+            )
             return DetailsObjective(network, coarser, recipe, level, round(deviation, 4))
         mean = self._mean_image(scale)
         deviation = round(float((scale - mean).square().mean().sqrt()), 4)
+        if self.start:
+            return LowObjective(_trainable(self.start.low), recipe, level, deviation)
         height, width = scale.shape[-2:]
         low = recipe.low_network(channels, (height, width), deviation)
         if isinstance(low, UNet):
@@ -238,3 +256,17 @@ class TrainingRun:
         """Enough to tell one set of images from another."""
         total = sum(int(image[:, ::7, ::7].double().sum() * 255) for image in self.images.images)
         return {"name": self.images.name, "images": len(self.images), "sum": total}
+
+
+def _check_start(start: MultiScalePrior, recipe: Recipe, channels: int) -> None:
+    found = (start.levels, start.wavelet, start.channels)
+    if found != (recipe.levels, recipe.wavelet, channels):
+        raise UsageError(
+            "the model to start from has levels, wavelet and channels "
+            f"{found}, the run {(recipe.levels, recipe.wavelet, channels)}; they must be the same"
+        )
+
+
+def _trainable(network: AnyNetwork) -> AnyNetwork:
+    """A copy of a network, to train further."""
+    return copy.deepcopy(network).requires_grad_(True).train()
