@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.networks import UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, TrainingRun, run, saved_recipe
 from scalewise.training.objectives import crop_side, draw_batch, white_noise
@@ -91,15 +92,19 @@ def same_weights(a: MultiScalePrior, b: MultiScalePrior) -> bool:
 
 
 @pytest.mark.parametrize("form", ["told", "bias-free"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stop_at", [1, 7, 10, 17, 24])
 def test_interrupted_run_ends_with_the_same_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     form: Literal["told", "bias-free"],
+    precision: Literal["float32", "bfloat16"],
     stop_at: int,
 ) -> None:
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
-    recipe = Recipe(**TINY, form=form, steps=12, seed=3)
+    recipe = Recipe(
+        **TINY, form=form, steps=12, seed=3, low_dropout=0.25, precision=precision, turns=False
+    )
     whole = make_run(tmp_path / "whole", recipe).run()
     with pytest.raises(KeyboardInterrupt):
         make_run(tmp_path / "cut", recipe, Silent(stop_at)).run()
@@ -137,6 +142,52 @@ def test_kill_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path: Path
     assert 0 < resumed.trainers[2].state.step < 150
     whole = make_run(tmp_path / "whole", recipe).run()
     assert same_weights(resumed.run(), whole)
+
+
+@pytest.mark.parametrize(("form", "tolerance"), [("told", 0.5), ("bias-free", 2.5)])
+def test_half_precision_learns_what_float32_learns(
+    tmp_path: Path, form: Form, tolerance: float
+) -> None:
+    finals = {}
+    for precision in ("float32", "bfloat16"):
+        listener = Silent()
+        recipe = Recipe(**(TINY | {"form": form, "steps": 60, "precision": precision}))
+        prior = make_run(tmp_path / precision, recipe, listener).run()
+        assert listener.summary["precision"] == precision
+        assert {weight.dtype for weight in prior.state_dict().values()} == {torch.float32}
+        finals[precision] = {level: record["psnr"] for level, record in listener.records}
+    assert finals["float32"] != finals["bfloat16"]
+    assert finals["bfloat16"] == pytest.approx(finals["float32"], abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("known", "precision"),
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True, "avx512_bf16": False}, "bfloat16"),
+        ({"avx2": True}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_precision_suits_the_processor(
+    known: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    assert Recipe().precision_on(torch.device("cpu")) == precision
+    assert Recipe(precision="float32").precision_on(torch.device("cpu")) == "float32"
+    assert Recipe().precision_on(torch.device("mps")) == "float32"
+
+
+def test_dropout_is_of_training_alone() -> None:
+    torch.manual_seed(0)
+    network = UNet(1, (8, 8), 8, (1,), 1, dropout=0.5)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    noisy = torch.rand(2, 1, 8, 8)
+    first, second = (network.train()(noisy, 0.1) for _ in range(2))
+    assert not torch.equal(first, second)
+    first, second = (network.eval()(noisy, 0.1) for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_seeds_differ_and_repeat(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from scalewise.benchmark import published
 from scalewise.benchmark.machine import Setting
@@ -74,12 +75,16 @@ class PlainLoop:
         self.optimiser = torch.optim.Adam(self.network.parameters(), 1e-3)
         self.trainer, self.generator = trainer, torch.Generator().manual_seed(0)
 
+    def levels(self, count: int) -> Tensor:
+        """Noise levels of a batch, shape (count,): from 0 to 1 alike, as published."""
+        return torch.rand(count, generator=self.generator)
+
     def step(self) -> None:
         """Draw a batch, find the noise in its details, and descend."""
         recipe, device = self.trainer.recipe, self.trainer.device
         images = draw_batch(self.trainer.images, recipe, 1, recipe.batch, self.generator)
         low, details = split(images.to(device), recipe.wavelet)
-        sigma = torch.rand(len(images), 1, 1, 1, generator=self.generator).to(device)
+        sigma = self.levels(len(images)).view(-1, 1, 1, 1).to(device)
         noise = sigma * torch.randn(details.shape, generator=self.generator).to(device)
         with self.trainer.autocast():
             found = self.network(torch.cat([low, details + noise], dim=1))
