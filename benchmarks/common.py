@@ -70,6 +70,24 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(part, path)
 
 
+def pyplot() -> Any:
+    """Matplotlib's plotting without a screen, whose SVG files are the same in every run."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    matplotlib.rcParams["svg.hashsalt"] = "scalewise"
+    return plt
+
+
+def write_figure(figure: Any, file: Path) -> None:
+    """Write a figure, and forget it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, metadata={"Date": None})
+    pyplot().close(figure)
+
+
 def _lines(value: Any) -> str:
     if isinstance(value, list):
         return "[\n" + ",\n".join(f" {json.dumps(item)}" for item in value) + "\n]"

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.common import DATA, RESULTS, ROOT, facts, write_json
+from benchmarks.common import DATA, RESULTS, ROOT, facts, pyplot, write_figure, write_json
 from scalewise.benchmark.training import PlainLoop
 from scalewise.data import ImageSet, load_image_set
 from scalewise.networks import ConditionalDenoiser, Denoiser
@@ -149,13 +149,7 @@ def learn(trainer: LevelTrainer, clean: Tensor, seconds: float) -> Curve:
 
 def plot(content: dict[str, Any], file: Path) -> None:
     """Draw the curves."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    matplotlib.rcParams["svg.hashsalt"] = "scalewise"
-    figure, axis = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    figure, axis = pyplot().subplots(figsize=(6, 3.4), layout="constrained")
     for name, run in content["runs"].items():
         points = run["points"]
         seconds, values = ([p[key] for p in points] for key in ("seconds", "psnr"))
@@ -164,9 +158,7 @@ def plot(content: dict[str, Any], file: Path) -> None:
     axis.set_ylabel("validation PSNR in dB, σ = 25")
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Date": None})
-    plt.close(figure)
+    write_figure(figure, file)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.common import RESULTS, facts, load_prior, write_json
+from benchmarks.common import RESULTS, ROOT, facts, load_prior, pyplot, write_figure, write_json
 from scalewise.evaluation import radial_power_spectrum, sliced_wasserstein
 from scalewise.evaluation.distances import level_distances
 from scalewise.networks import Network
@@ -164,6 +164,34 @@ def _spectrum_gap(images: Tensor, aim: Tensor) -> float:
     return (10 * (power / wanted).log10()).abs().mean().item()
 
 
+def plot(content: dict[str, Any], file: Path) -> None:
+    """Draw distance and spectrum against calls, for the low-pass image and each level's details."""
+    levels = sorted({row["level"] for row in content["details"] if "level" in row}, reverse=True)
+    columns = {"low-pass image": content["low"]}
+    size = len(content["details"]) // len(levels)
+    for place, level in enumerate(levels):
+        columns[f"details, level {level}"] = content["details"][place * size : (place + 1) * size]
+    measures = {"distance": "sliced Wasserstein distance", "spectrum_db": "gap of spectra in dB"}
+    shape = (len(measures), len(columns))
+    figure, axes = pyplot().subplots(*shape, figsize=(11, 5), layout="constrained", sharex="col")
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize="medium")
+    for line, (key, unit) in zip(axes, measures.items(), strict=True):
+        line[0].set_ylabel(unit)
+        for axis, rows in zip(line, columns.values(), strict=True):
+            for name in dict.fromkeys(row["solver"] for row in rows[1:]):
+                points = sorted((r["calls"], r[key]) for r in rows if r["solver"] == name)
+                axis.plot(*zip(*points, strict=True), ".-", label=name)
+            axis.axhline(rows[0][key], color="gray", ls="--", label="the paper's own spread")
+            axis.set_xscale("log", base=2)
+            axis.grid(alpha=0.3)
+            axis.xaxis.set_major_formatter("{x:g}")
+    for axis in axes[-1]:
+        axis.set_xlabel("network calls")
+    axes[0, 0].legend(fontsize="x-small")
+    write_figure(figure, file)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -173,6 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, default=Path("sampling-cache"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, default=RESULTS / "sampling.json")
+    parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "images" / "sampling.svg")
     options = parser.parse_args(arguments)
     prior = load_prior(options.model, options.device)
     scales = published(prior, options.images, options.batch, options.cache)
@@ -185,6 +214,7 @@ def main(arguments: list[str] | None = None) -> None:
         level, low, images = prior.levels - place, scales[place], scales[place + 1]
         content["details"] += details_curve(prior, level, low[:half], images[:half], images[half:])
         write_json(options.json, content)
+    plot(content, options.plot)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, read_json, write_json
+from benchmarks.common import RESULTS, ROOT, pyplot, read_json, write_figure, write_json
 from scalewise.benchmark import FULL, HEAD, QUICK, part_names, rows, run
 from scalewise.cli.console import table
 
@@ -39,13 +39,7 @@ def measure(scope: str, device: str, parts: list[str], file: Path) -> dict[str, 
 
 def plot(content: dict[str, Any], file: Path) -> None:
     """Plot seconds and bytes per pixel against the side of the image."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    matplotlib.rcParams["svg.hashsalt"] = "scalewise"
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, axes = pyplot().subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axis, (key, (unit, scale)) in zip(axes, AXES.items(), strict=True):
         for record in filter(None, map(content.get, ("per_pixel", "per_pixel_photos"))):
             for task, style in (("denoise", "o-"), ("upscale", "s--")):
@@ -61,9 +55,7 @@ def plot(content: dict[str, Any], file: Path) -> None:
         axis.set_ylabel(unit)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize="small")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Date": None})
-    plt.close(figure)
+    write_figure(figure, file)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -23,8 +23,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding
 h2{margin-top:3rem;border-top:1px solid #ccc;padding-top:1rem}
 table{border-collapse:collapse;margin:.5rem 0;font-size:.85rem}
 caption{text-align:left;font-weight:600;padding:.3rem 0}
-th,td{border-bottom:1px solid #ddd;padding:.15rem .6rem;text-align:right}
-th:first-child,td:first-child{text-align:left}
+th,td{border-bottom:1px solid #ddd;padding:.15rem .6rem;text-align:left;vertical-align:top}
+.number{text-align:right}
 figure{margin:1rem 0}figure img{max-width:100%}figcaption{font-size:.85rem;color:#555}
 .scroll{overflow-x:auto}.verdict{font-weight:700}.note{color:#555;font-size:.9rem}
 code{font-size:.85rem;overflow-wrap:anywhere}
@@ -122,20 +122,30 @@ def _html_figure(figure: Figure) -> str:
 
 
 def _html_table(table: Table) -> str:
-    head = "".join(f"<th>{_text(column)}" for column in table.columns)
+    kinds = [" class=number" if number else "" for number in _numbers(table)]
+    cells = list(zip(kinds, table.columns, strict=True))
+    head = "".join(f"<th{kind}>{_text(column)}" for kind, column in cells)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{_text(show(cell))}" for cell in row) for row in table.rows
+        "<tr>"
+        + "".join(f"<td{kind}>{_text(show(cell))}" for kind, cell in zip(kinds, row, strict=True))
+        for row in table.rows
     )
     caption = f"<caption>{_text(table.title)}</caption>" if table.title else ""
     return f'<div class="scroll"><table>{caption}<tr>{head}{rows}</table></div>'
 
 
 def _markdown_table(table: Table) -> str:
-    lines = [table.columns, ["---"] * len(table.columns)]
+    lines = [table.columns, ["--:" if number else "---" for number in _numbers(table)]]
     lines += [[show(cell) for cell in row] for row in table.rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
     )
+
+
+def _numbers(table: Table) -> list[bool]:
+    """Which columns hold nothing but numbers."""
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
+    return [all(not isinstance(cell, str) for cell in column) for column in columns]
 
 
 def show(cell: Cell) -> str:
