@@ -21,6 +21,7 @@ from scalewise.networks import (
     fast,
     spread_kernels,
 )
+from scalewise.networks.replay import replayed
 
 SIZES = [(1, 1), (1, 7), (5, 1), (2, 3), (8, 8), (13, 10), (31, 37)]
 
@@ -233,7 +234,7 @@ class TestChoice:
         network = make().double().requires_grad_(False)
         outputs_of(network, [values.double() for values in inputs_of(network, (8, 8), 1)])
         network = make().requires_grad_(False)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.float16):
             outputs_of(network, inputs_of(network, (8, 8), 1))
         assert runs.count == 0
 
@@ -308,3 +309,38 @@ def test_no_weights_are_drawn_before_they_are_loaded(
     monkeypatch.setattr(torch.nn.init, "kaiming_normal_", refuse)
     with torch.device("meta"):
         type(network)(**network.settings)
+
+
+@every_network
+def test_bfloat16_is_close_and_comes_out_whole(
+    make: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = make()
+    inputs = inputs_of(network, (31, 37), 2)
+    with torch.no_grad():
+        whole = outputs_of(network, inputs)
+        network.precision = torch.bfloat16
+        fast_half = outputs_of(network, inputs)
+        assert runs.count == 2
+        with plain(monkeypatch):
+            half = outputs_of(network, inputs)
+    assert half.dtype == fast_half.dtype == torch.float32
+    scale = whole.abs().max()
+    assert 1e-6 < (half - whole).abs().max() / scale < 0.05
+    assert (fast_half - whole).abs().max() / scale < 0.05
+
+
+def test_replay_is_for_gpus() -> None:
+    denoise = told()
+    assert replayed(denoise, torch.zeros(1, 9, 8, 8), torch.ones(1)) is denoise
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_replay_gives_what_calls_give() -> None:
+    network: Any = blind().cuda()
+    noisy, sigma = torch.rand(2, 1, 16, 16).cuda(), torch.ones(2).cuda()
+    replay = replayed(network, noisy, sigma)
+    assert replay is not network
+    for other in (noisy, torch.rand_like(noisy)):
+        assert torch.allclose(replay(other, sigma), network(other, sigma), atol=1e-5)

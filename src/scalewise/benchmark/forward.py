@@ -12,6 +12,7 @@ from scalewise.benchmark import published
 from scalewise.benchmark.machine import Setting
 from scalewise.benchmark.timing import Work
 from scalewise.errors import ScalewiseError
+from scalewise.networks.replay import recorded
 
 TOLERANCE = 1e-4
 """Greatest difference from the published output, over its largest value, in float32."""
@@ -97,7 +98,7 @@ def measure_forward(
         "published": lambda: noisy - plain(torch.cat([low, noisy], dim=1)),
     }
     if setting.device.type == "cuda":
-        works["replayed"] = replayed(fast)
+        works["replayed"] = recorded(fast)[0]
     times = setting.clock.compare(works, warm=False)
     rate = published.flops_per_position(network) * side * side / times["ours"].seconds
     limit = dense_flops / times["dense"].seconds
@@ -114,17 +115,3 @@ def measure_forward(
         error,
         times["replayed"].seconds if "replayed" in times else None,
     )
-
-
-def replayed(work: Work) -> Work:
-    """Record the kernels of a work as a CUDA graph, and return its replay."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay

@@ -75,6 +75,20 @@ Sampler = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
+
+
+class PrecisionName(StrEnum):
+    """Names in `scalewise.store.PRECISIONS`."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+Precision = Annotated[
+    PrecisionName,
+    typer.Option(help="Of convolutions: bfloat16 is faster where the processor computes with it."),
+]
 Exact = Annotated[
     bool,
     typer.Option(

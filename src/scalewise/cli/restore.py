@@ -47,6 +47,7 @@ def denoise(
     ] = 1.0,
     model: options.Model = "photos",
     device: options.Device = "auto",
+    precision: options.Precision = options.PrecisionName.FLOAT32,
     exact: options.Exact = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
@@ -72,7 +73,7 @@ def denoise(
     from scalewise.cli.pictures import denoised, save
     from scalewise.images import read_image
 
-    prior = store.load(model, device)
+    prior = store.load(model, device, precision.value)
 
     def work(job: Job, bar: Bar) -> Record:
         result = denoised(prior, read_image(job.source), sigma, strength)
@@ -115,6 +116,7 @@ def upscale(
     seed: options.Seed = 0,
     model: options.Model = "photos",
     device: options.Device = "auto",
+    precision: options.Precision = options.PrecisionName.FLOAT32,
     exact: options.Exact = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
@@ -142,7 +144,7 @@ def upscale(
     from scalewise.images import read_image
     from scalewise.samplers import SAMPLERS
 
-    prior = store.load(model, device)
+    prior = store.load(model, device, precision.value)
     rule = SAMPLERS[sampler.value]
     check_factor(prior, factor)
 

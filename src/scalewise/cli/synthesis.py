@@ -82,6 +82,7 @@ def synthesize(
     sampler: options.Sampler = options.SamplerName.FEW_STEPS,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    precision: options.Precision = options.PrecisionName.FLOAT32,
     exact: options.Exact = False,
     force: options.Force = False,
     as_json: options.Json = False,
@@ -100,7 +101,7 @@ def synthesize(
     from scalewise.cli.console import Bar, show
     from scalewise.samplers import SAMPLERS
 
-    prior = store.load(model, device)
+    prior = store.load(model, device, precision.value)
     start = time.perf_counter()
     steps = -(-count // BATCH) * (prior.levels + 1)
     with Bar("synthesizing", steps) as bar:

@@ -21,8 +21,11 @@ class Network(nn.Module):
         conditional: whether it denoises details given a low-pass image.
         told_sigma: whether it must be given the noise level (a blind network reads it off).
         homogeneous: whether `f(a * y) = a * f(y)` for `a > 0` in evaluation mode.
+        precision: in which its convolutions are computed, by autocast; None for that of its
+            weights. What comes in and goes out is not rounded.
     """
 
+    precision: torch.dtype | None = None
     receptive_field: int | None
     conditional: ClassVar[bool] = False
     told_sigma: ClassVar[bool] = False
@@ -32,6 +35,14 @@ class Network(nn.Module):
         """Remember the constructor's arguments, from which `store` builds the network again."""
         super().__init__()
         self.settings = settings
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Call `forward`, in the chosen precision."""
+        if self.precision is None:
+            return super().__call__(*inputs, **options)
+        place = unit_of(self)[0].type
+        with torch.autocast(place, self.precision, cache_enabled=False):
+            return super().__call__(*inputs, **options)
 
     @property
     def sigma_range(self) -> tuple[float, float]:

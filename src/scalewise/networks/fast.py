@@ -98,15 +98,24 @@ def modulated(convolution: nn.Conv2d, scale: Tensor, shift: Tensor) -> Layer:
     return Layer(weight * scale.view(-1, 1, 1, 1), folded, rectified=True)
 
 
+def exact() -> bool:
+    """Tell whether the user wants networks computed as they are written."""
+    return os.environ.get(EXACT, "0") not in ("", "0")
+
+
 def suits(*tensors: Tensor) -> bool:
     """Tell whether the fast form may be used: float32 on the CPU, and nothing differentiated.
+
+    Convolutions may be in bfloat16, by autocast.
 
     Args:
         tensors: inputs and weights.
     """
-    if os.environ.get(EXACT, "0") not in ("", "0") or torch.compiler.is_compiling():
+    if exact() or torch.compiler.is_compiling():
         return False
-    if torch.is_autocast_enabled("cpu") or torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
         return False
     if any(t.dtype != torch.float32 or t.device.type != "cpu" or not len(t) for t in tensors):
         return False

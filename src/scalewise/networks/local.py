@@ -263,8 +263,8 @@ class LocalConditional(ConditionalDenoiser):
 
     def _trunk(self, features: Tensor, told: Tensor) -> Tensor:
         """Map (N, 5C, h, w) to (N, 4C, h, w)."""
-        if fast.suits(features, told, *self.parameters()):
-            width, outputs = self.enter.out_channels, self.leave.out_channels
+        if fast.suits(features, told.float(), *self.parameters()):
+            told, width, outputs = told.float(), self.enter.out_channels, self.leave.out_channels
             return fast.run(lambda part: self._stages(told, part), features, width, outputs)
         features = self.enter(features)
         for block, (scale, shift) in self._modulated(told):

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from safetensors import SafetensorError
 from torch import Tensor
 
-from scalewise.errors import ScalewiseError
+from scalewise.errors import ScalewiseError, UsageError
 from scalewise.prior import MultiScalePrior
 from scalewise.store.card import card
 from scalewise.store.config import ModelConfig, build, describe, parse_config
@@ -72,7 +72,11 @@ def save(
     return config
 
 
-def load(name: str | Path, device: str = "auto") -> MultiScalePrior:
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Names of the precisions of convolutions, and what autocast is told."""
+
+
+def load(name: str | Path, device: str = "auto", precision: str = "float32") -> MultiScalePrior:
     """Load a prior: in evaluation mode, float32, its weights frozen and laid out channels-last.
 
     Gradients flow to images that ask for them; to train the weights on, `requires_grad_()` them.
@@ -80,18 +84,25 @@ def load(name: str | Path, device: str = "auto") -> MultiScalePrior:
     Args:
         name: a model folder, the name of a packaged model, or a hub id `owner/name`.
         device: "auto", "cpu", "cuda" or "mps".
+        precision: of convolutions. "bfloat16", and "float16" on a GPU, are faster on processors
+            that compute with them, and round intermediate values to 3 or 4 digits.
 
     Raises:
+        UsageError: the device or precision is unknown.
         ScalewiseError: nothing has that name, or the folder's files are missing, damaged, made
             by a newer Scalewise, or disagree.
     """
     place = pick_device(device)
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}")
     folder = resolve(name)
     prior = build(read_config(folder), str(folder / CONFIG))
     weights = _read_weights(folder / WEIGHTS, prior.state_dict())
     prior.load_state_dict(weights, assign=True)
     prior.requires_grad_(False)
     prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for network in (prior.low, *prior.conditionals):
+        network.precision = PRECISIONS[precision]
     return prior.to(place).eval()
 
 
