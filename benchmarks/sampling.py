@@ -24,7 +24,14 @@ from scalewise.evaluation import radial_power_spectrum, sliced_wasserstein
 from scalewise.evaluation.distances import level_distances
 from scalewise.networks import Network
 from scalewise.prior import MultiScalePrior
-from scalewise.samplers import Multistep, Sampler, StepRule, StochasticAscent, paper_ascent
+from scalewise.samplers import (
+    Multistep,
+    Sampler,
+    StepRule,
+    StochasticAscent,
+    few_steps,
+    paper_ascent,
+)
 from scalewise.wavelets import split
 
 LOW_CALLS = (5, 10, 20, 40, 80, 160)
@@ -45,7 +52,9 @@ class Euler(Multistep):
 
 def solvers(network: Network, calls: int) -> dict[str, StepRule]:
     """Rules of about so many calls each, by the name in the results."""
-    start, end = network.sigma_range
+    rule = few_steps(network)
+    assert isinstance(rule, Multistep)
+    start, end = rule.start, rule.end
     return {
         "second order": Multistep(start, end, calls),
         "first order": Euler(start, end, calls),

@@ -84,13 +84,30 @@ def assert_measured(record: Any) -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_published_details_network_is_ours(training: bool) -> None:
-    network = randomised(BiasFreeConditional(2, [3, 1, 3, 1], 6)).train(training)
-    plain = published.published_form(network)
+    network: Any = randomised(BiasFreeConditional(2, [3, 1, 3, 1], 6)).train(training)
+    with torch.no_grad():
+        network.trunk[2].gain[0] = -0.7
+    plain: Any = published.published_form(network)
     assert plain.training == training
     low, noisy = torch.randn(3, 2, 9, 7), torch.randn(3, 6, 9, 7)
     expected = network(noisy, low).details
     found = noisy - plain(torch.cat([low, noisy], dim=1))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    if training:
+        for result in (found, expected):
+            result.square().sum().backward()
+        ours = [weight.grad.flatten() for weight in network.parameters()]
+        theirs = [weight.grad.flatten() for weight in _in_order(plain)]
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def _in_order(plain: Any) -> list[Any]:
+    """Weights in the order in which ours come: a convolution, its gain, and so on."""
+    first, *middle, last = plain.convolutions
+    pairs = zip(middle, plain.norms, strict=True)
+    inner = [weight for layer, norm in pairs for weight in (layer.weight, norm.gammas)]
+    return [first.weight, *inner, last.weight]
 
 
 def test_published_low_network_is_ours() -> None:

@@ -25,7 +25,8 @@ from scalewise.networks import (
     unit_of,
 )
 from scalewise.networks.base import precondition
-from scalewise.networks.local import BiasFreeCNN, BiasFreeNorm, field_of
+from scalewise.networks.bias_free import BiasFreeCNN, BiasFreeNorm, rectified_deviation
+from scalewise.networks.convolution import field_of
 
 Make = Callable[..., Network]
 
@@ -174,28 +175,31 @@ class TestHomogeneity:
         norm = BiasFreeNorm(3, momentum=0.25)
         features = 2 + torch.randn(8, 3, 16, 16) * torch.tensor([1.0, 2.0, 3.0])[:, None, None]
         deviations = features.std(dim=(0, 2, 3))
-        normalised = norm(features)
-        torch.testing.assert_close(normalised.std(dim=(0, 2, 3)), torch.ones(3), rtol=0, atol=1e-3)
-        torch.testing.assert_close(
-            normalised.mean(dim=(0, 2, 3)),
-            features.mean(dim=(0, 2, 3)) / deviations,
-            rtol=1e-3,
-            atol=0,
-        )
+        positive, factor = norm.rectified(features)
+        normalised = positive * factor[:, None, None]
+        wanted = features.relu() / deviations[:, None, None]
+        torch.testing.assert_close(normalised, wanted, rtol=1e-3, atol=1e-5)
         expected = 0.75 + 0.25 * deviations
         torch.testing.assert_close(norm.running_sd, expected, rtol=1e-3, atol=0)
-        norm.eval()
         with torch.no_grad():
             norm.gain.copy_(torch.tensor([1.0, -2.0, 0.5]))
-        factor = (torch.tensor([1.0, -2.0, 0.5]) / expected)[:, None, None]
-        torch.testing.assert_close(norm(features), features * factor, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(norm.sign, torch.tensor([1.0, -1.0, 1.0]))
+        wanted = torch.tensor([1.0, -2.0, 0.5]) / expected
+        torch.testing.assert_close(norm.scale.flatten(), wanted, rtol=1e-3, atol=0)
+        assert (norm.rectified(features)[1] > 0).all()
+
+    def test_gradients_of_rectified_features_and_their_deviation(self) -> None:
+        features = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(
+            lambda x: rectified_deviation(x, 1e-5), (features,), nondet_tol=1e-12
+        )
 
     def test_folding_the_normalisation_is_exact(self) -> None:
         trunk = randomised(BiasFreeCNN(2, 3, [3, 1, 3, 3], 8)).double()
         features = torch.randn(2, 2, 9, 7, dtype=torch.float64)
         plain = features
         for layer in trunk.children():
-            plain = layer(plain)
+            plain = plain * layer.scale if isinstance(layer, BiasFreeNorm) else layer(plain)
         torch.testing.assert_close(trunk(features), plain)
         assert not any(
             isinstance(m, torch.nn.Conv2d) and m.bias is not None for m in trunk.children()

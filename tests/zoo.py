@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scalewise.exact import power_law_spectrum
-from scalewise.networks.local import BiasFreeNorm
+from scalewise.networks.bias_free import BiasFreeNorm
 from scalewise.wavelets import split
 
 SIZE = (8, 8)

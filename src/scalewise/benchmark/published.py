@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser, spread_kernels
-from scalewise.networks.local import BiasFreeNorm
+from scalewise.networks.bias_free import BiasFreeNorm
 
 WIDTH = 64
 DEPTH = 21

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from scalewise.errors import ScalewiseError
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser
-from scalewise.networks.local import BiasFreeNorm, field_of
+from scalewise.networks.bias_free import BiasFreeNorm
+from scalewise.networks.convolution import field_of
 from scalewise.prior import MultiScalePrior
 from scalewise.store import check_folder, save
 

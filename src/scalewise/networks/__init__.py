@@ -8,12 +8,9 @@ from scalewise.networks.base import (
     parameters_of,
     unit_of,
 )
-from scalewise.networks.local import (
-    BiasFreeConditional,
-    BiasFreeDenoiser,
-    LocalConditional,
-    spread_kernels,
-)
+from scalewise.networks.bias_free import BiasFreeConditional, BiasFreeDenoiser
+from scalewise.networks.convolution import spread_kernels
+from scalewise.networks.local import LocalConditional
 from scalewise.networks.probe import probe_receptive_field
 from scalewise.networks.unet import UNet
 

@@ -24,6 +24,17 @@ VALIDATION_IMAGES = 48
 _VALIDATION_STEP = 2**31
 
 
+def fastest_layout(device: torch.device) -> torch.memory_format:
+    """How weights and features are laid out for training.
+
+    Channels last, but for processors without AVX-512: there 1x1 convolutions of float32 have a slow
+    backward pass (`benchmarks/LOG.md`).
+    """
+    if device.type == "cpu" and not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return torch.contiguous_format
+    return torch.channels_last
+
+
 @dataclass
 class LevelState:
     """Where a level is.
@@ -68,8 +79,7 @@ class LevelTrainer:
         self.low = objective.level > recipe.levels
         self.network = objective.network
         self.precision = recipe.precision_on(device)
-        if self.precision == "bfloat16":  # faster then, and slower in float32 (benchmarks/LOG.md)
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=fastest_layout(device))  # type: ignore[call-overload]
         self.average: Any = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.best = copy.deepcopy(self.average.state_dict())
         self.state = LevelState()

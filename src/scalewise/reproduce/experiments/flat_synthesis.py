@@ -101,7 +101,7 @@ def run(context: Context) -> Result:
         {"distances": found},
         [
             "All samples: second-order multistep solver, 40 steps for images and low-pass images, "
-            "12 for details. Blind flat denoisers start at σ = 1 around mid-gray.",
+            "10 for details. Blind flat denoisers start at σ = 2 around mid-gray.",
         ],
     )
 

@@ -1,0 +1,207 @@
+"""Local networks of the published form, blind and bias-free, hence homogeneous.
+
+They denoise images (`BiasFreeDenoiser`) or details given a clean low-pass image
+(`BiasFreeConditional`). Mohan et al., "Robust and interpretable blind image denoising via bias-free
+convolutional neural networks", ICLR 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalewise.networks import fast
+from scalewise.networks.base import Bands, ConditionalDenoiser, Denoiser
+from scalewise.networks.convolution import convolution, field_of
+from scalewise.score import Sigma
+
+
+class BiasFreeNorm(nn.Module):
+    """Divide every channel by its standard deviation, times a learned gain; nothing is subtracted.
+
+    In training the deviation is that of the batch, in evaluation its running mean, so that a
+    network of these, bias-free convolutions and ReLU is homogeneous (Mohan et al. 2020).
+    """
+
+    running_sd: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.register_buffer("running_sd", torch.ones(channels))
+        self.momentum, self.epsilon = momentum, epsilon
+
+    @property
+    def scale(self) -> Tensor:
+        """What evaluation multiplies every channel by, shape (channels, 1, 1)."""
+        return (self.gain / self.running_sd)[:, None, None]
+
+    @property
+    def sign(self) -> Tensor:
+        """Signs of the gains, shape (channels,)."""
+        return torch.where(self.gain < 0, -1.0, 1.0).to(self.gain.dtype)
+
+    def rectified(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """In training: `relu` of features (N, channels, H, W), and what is still to scale it.
+
+        `relu(features * gain / sd) = relu(features) * gain / sd` for a gain from 0, so features of
+        a channel with a negative gain must come with the other sign.
+
+        Returns:
+            The rectified features, and factors of shape (channels,), none negative.
+        """
+        positive, sd = rectified_deviation(features, self.epsilon)
+        with torch.no_grad():
+            self.running_sd.lerp_(sd, self.momentum)
+        return positive, self.gain.abs() / sd
+
+
+class RectifiedDeviation(torch.autograd.Function):
+    """`relu` of features and the standard deviation of each channel, in few passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        """Map (N, C, H, W) to the same and (C,)."""
+        kind = torch.float32 if features.dtype in (torch.float16, torch.bfloat16) else None
+        means = features.mean(dim=(2, 3)).to(kind)  # image by image, so that threads share them
+        lengths = torch.linalg.vector_norm(features, dim=(2, 3), dtype=kind)
+        pixels, mean = features[0, 0].numel(), means.mean(dim=0)
+        variance = (lengths.square().mean(dim=0) / pixels - mean.square()).clamp(min=0)
+        sd = (variance + epsilon).sqrt()
+        ctx.save_for_backward(features, mean, sd)
+        return features.relu(), sd
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Add the gradients of the two outputs."""
+        features, mean, sd = ctx.saved_tensors
+        slope = gradients[1] / (sd * (features.numel() // features.shape[1]))
+        shift = (slope * mean).to(features.dtype)[:, None, None]
+        into = torch.ops.aten.threshold_backward(gradients[0], features, 0)
+        into.addcmul_(features, slope.to(features.dtype)[:, None, None]).sub_(shift)
+        return into, None
+
+
+rectified_deviation: Callable[[Tensor, float], tuple[Tensor, Tensor]] = RectifiedDeviation.apply
+
+
+class BiasFreeCNN(nn.Sequential):
+    """The published trunk: bias-free convolutions, normalisations and ReLU in a row.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernels: sides (3 or 1) of the convolutions; the first and last stand alone, linear.
+        width: channels between.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernels: list[int], width: int = 64) -> None:
+        widths = [inputs] + [width] * (len(kernels) - 1) + [outputs]
+        layers: list[nn.Module] = []
+        for place, kernel in enumerate(kernels):
+            layers.append(convolution(widths[place], widths[place + 1], kernel, bias=False))
+            if 0 < place < len(kernels) - 1:
+                layers += [BiasFreeNorm(width), nn.ReLU()]
+        super().__init__(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H, W).
+
+        In evaluation each normalisation is folded into the convolution before it, and in training
+        its scale into the convolution after it; both are exact.
+        """
+        if self.training:
+            return self._in_training(features)
+        layers = self._folded()
+        if fast.suits(features, *(layer.weight for layer in layers)):
+            width, outputs = len(layers[0].weight), len(layers[-1].weight)
+            return fast.run(lambda _: layers, features, width, outputs)
+        for layer in layers:
+            features = F.conv2d(features, layer.weight, padding=layer.margin)
+            features = torch.relu(features) if layer.rectified else features
+        return features
+
+    def _in_training(self, features: Tensor) -> Tensor:
+        scale: Tensor | None = None
+        for layer, following in pairwise([*self, None]):
+            if not isinstance(layer, nn.Conv2d):
+                continue
+            weight = layer.weight if scale is None else layer.weight * scale[:, None, None]
+            normed = isinstance(following, BiasFreeNorm)
+            if normed:
+                weight = weight * following.sign[:, None, None, None]
+            features = F.conv2d(features, weight, padding=layer.padding)
+            if normed:
+                features, scale = following.rectified(features)
+        return features
+
+    def _folded(self) -> list[fast.Layer]:
+        """The convolutions, with the normalisations that follow them in their weights."""
+        layers = []
+        for layer, following in pairwise([*self, None]):
+            if isinstance(layer, nn.Conv2d):
+                normed = isinstance(following, BiasFreeNorm)
+                weight = layer.weight * following.scale[:, None] if normed else layer.weight
+                layers.append(fast.Layer(weight, rectified=normed))
+        return layers
+
+
+class BiasFreeDenoiser(Denoiser):
+    """Blind, bias-free image denoiser of the published form: `noisy - trunk(noisy)`.
+
+    Args:
+        channels: C of the images.
+        kernels: sides (3 or 1) of the convolutions.
+        width: channels between.
+        size: height and width of the images that it learnt, where it is the low-pass network.
+    """
+
+    homogeneous = True
+
+    def __init__(
+        self,
+        channels: int,
+        kernels: list[int],
+        width: int = 64,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(channels=channels, kernels=list(kernels), width=width, size=size)
+        self.channels, self.receptive_field = channels, field_of(kernels)
+        self.size = None if size is None else tuple(size)
+        self.trunk = BiasFreeCNN(channels, channels, kernels, width)
+
+    def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
+        """Denoise images (N, C, H, W); `sigma` is not looked at."""
+        return noisy - self.trunk(noisy)
+
+
+class BiasFreeConditional(ConditionalDenoiser):
+    """Blind, bias-free denoiser of details given a clean low-pass image, of the published form.
+
+    Args:
+        channels: C of the images.
+        kernels: sides (3 or 1) of the convolutions.
+        width: channels between.
+    """
+
+    homogeneous = True
+
+    def __init__(self, channels: int, kernels: list[int], width: int = 64) -> None:
+        super().__init__(channels=channels, kernels=list(kernels), width=width)
+        self.channels, self.receptive_field = channels, field_of(kernels)
+        self.trunk = BiasFreeCNN(4 * channels, 3 * channels, kernels, width)
+
+    def forward(
+        self,
+        noisy: Tensor,
+        low: Tensor,
+        sigma: Sigma | None = None,
+        noisy_low: Tensor | None = None,
+    ) -> Bands:
+        """Denoise details (N, 3C, h, w); `sigma` and `noisy_low` are not looked at."""
+        return Bands(noisy - self.trunk(torch.cat([low, noisy], dim=1)), low)
