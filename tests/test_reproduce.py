@@ -19,7 +19,7 @@ from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.exact import power_law_spectrum
 from scalewise.reproduce import Experiment, Figure, Result, Table, reproduce
-from scalewise.reproduce.context import Context, Images, Scale, check_images, load_faces
+from scalewise.reproduce.context import Context, Images, check_images, load_faces
 from scalewise.reproduce.experiment import judge, judge_against
 from scalewise.reproduce.experiments import EXPERIMENTS
 from scalewise.reproduce.experiments import markov as markov_module
@@ -27,9 +27,10 @@ from scalewise.reproduce.experiments import wavelets as wavelets_module
 from scalewise.reproduce.experiments.cost import operations
 from scalewise.reproduce.experiments.score import true_score
 from scalewise.reproduce.neighbourhoods import level_laws, pixel_errors, simulated_errors
-from scalewise.reproduce.networks import Budget, Networks
+from scalewise.reproduce.networks import Networks
 from scalewise.reproduce.page import html_page
 from scalewise.reproduce.run import write_public
+from scalewise.reproduce.scale import Budget, Scale
 from scalewise.training.level import LevelTrainer
 
 TINY = Scale(

@@ -13,7 +13,7 @@ import typer
 from scalewise.cli import options
 
 if TYPE_CHECKING:
-    from scalewise.reproduce.context import Scale
+    from scalewise.reproduce.scale import Scale
 
 
 def reproduce(
@@ -102,8 +102,7 @@ def _scale(quick: bool, minutes: float | None, steps: int | None) -> Scale:
     from dataclasses import replace
 
     from scalewise.errors import UsageError
-    from scalewise.reproduce.context import FULL, QUICK
-    from scalewise.reproduce.networks import Budget
+    from scalewise.reproduce.scale import FULL, QUICK, Budget
 
     if minutes is not None and steps is not None:
         raise UsageError(

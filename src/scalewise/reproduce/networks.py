@@ -8,51 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
 from scalewise.data import ImageSet
 from scalewise.prior import MultiScalePrior
+from scalewise.reproduce.scale import Budget, Scale
 from scalewise.training import Recipe, TrainingRun
 from scalewise.training.files import load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.plan import Segment
-
-if TYPE_CHECKING:
-    from scalewise.reproduce.context import Scale
 
 SAVE_SECONDS = 30.0
 CHUNK = 10
 """Steps between two looks at the clock."""
 
 Form = Literal["told", "bias-free"]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What one network may cost: minutes of processor time, or steps.
-
-    Processor time does not run while others have the core, so networks that were trained beside
-    different work are still compared fairly.
-    """
-
-    minutes: float | None = None
-    steps: int | None = None
-
-    def times(self, share: float) -> Budget:
-        """The budget, multiplied."""
-        if self.steps is not None:
-            return Budget(steps=max(2, round(share * self.steps)))
-        return Budget(minutes=share * (self.minutes or 0.0))
-
-    def __str__(self) -> str:
-        """In words."""
-        if self.steps is not None:
-            return f"{self.steps} steps"
-        return f"{self.minutes:.3g} minutes of processor time"
 
 
 class Patches(ImageSet):

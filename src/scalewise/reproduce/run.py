@@ -14,7 +14,7 @@ import torch
 
 from scalewise import __version__
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.reproduce.context import Context, Images, Scale
+from scalewise.reproduce.context import Context, Images
 from scalewise.reproduce.experiment import Cell, Experiment, Result, Table
 from scalewise.reproduce.experiments import EXPERIMENTS
 from scalewise.reproduce.figures import check_matplotlib
@@ -27,6 +27,7 @@ from scalewise.reproduce.report import (
     finite,
     write_whole,
 )
+from scalewise.reproduce.scale import Scale
 from scalewise.training.files import load_state
 
 PUBLIC_BYTES = 5_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
-from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from scalewise.networks import BiasFreeDenoiser, LocalConditional, Network, UNet
 from scalewise.networks.base import parameters_of
@@ -15,7 +15,7 @@ from scalewise.reproduce.figures import curves
 
 BASE, WIDTH, FIELD = 40, 64, 13
 """Side of the low-pass image; channels and receptive field of the published networks."""
-STEPS, STEPS_LOW = 12, 40
+STEPS, STEPS_LOW = 10, 40
 """Network calls per sample: of a level of details, and of an image or low-pass image."""
 CONSTANT, GROWS = 1.25, 1.8
 """How much operations per pixel may grow per doubling to be constant, and must to be linear."""
@@ -28,24 +28,14 @@ def operations(network: Network, side: int) -> int:
 
     Counts convolutions and matrices; 2 per weight and place.
     """
-    total = 0
-
-    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
-        nonlocal total
-        total += 2 * output[0].numel() * layer.weight[0].numel()  # type: ignore[index]
-
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
     probe = side if network.receptive_field is None else 8
+    network.train()  # layer by layer, so that nothing is counted twice
     try:
-        network.train()
-        with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
             _call(network, probe)
     finally:
-        for hook in hooks:
-            hook.remove()
         network.eval()
-    return total * side**2 // probe**2
+    return counter.get_total_flops() * side**2 // probe**2
 
 
 def _call(network: Network, side: int) -> float:

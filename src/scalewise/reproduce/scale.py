@@ -1,0 +1,83 @@
+"""How much is computed: the budget of a training, and the sizes of everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one network may cost: minutes of processor time, or steps.
+
+    Processor time does not run while others have the core, so networks that were trained beside
+    different work are still compared fairly.
+    """
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    def times(self, share: float) -> Budget:
+        """The budget, multiplied."""
+        if self.steps is not None:
+            return Budget(steps=max(2, round(share * self.steps)))
+        return Budget(minutes=share * (self.minutes or 0.0))
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.steps is not None:
+            return f"{self.steps} steps"
+        return f"{self.minutes:.3g} minutes of processor time"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is computed.
+
+    Attributes:
+        budget: of one network; the same for every network that is compared.
+        fields: receptive fields that are compared.
+        width: channels of the local networks.
+        depth: convolutions of the published form.
+        low_width: channels of the finest scale of the U-Net.
+        sigmas: noise levels in 8-bit units.
+        images: validation images that are denoised and upscaled.
+        samples: images drawn from scratch.
+        halves: numbers of training images of each of two priors on disjoint images.
+        fields_drawn: realisations of Gaussian fields.
+        largest: side in pixels of the largest image of the cost experiment.
+        ascent: low-pass samples drawn by the paper's ascent, in thousands of steps; 0 for none.
+        packaged: also measure the packaged prior of faces.
+        quick: too little is learnt for verdicts to say anything.
+    """
+
+    budget: Budget
+    fields: tuple[int, ...] = (5, 9, 13, 23, 43)
+    width: int = 32
+    depth: int = 21
+    low_width: int = 24
+    sigmas: tuple[float, ...] = (3, 10, 30, 60, 100, 200, 300, 600)
+    images: int = 32
+    samples: int = 64
+    halves: tuple[int, ...] = (32, 256, 1108)
+    fields_drawn: int = 256
+    largest: int = 1280
+    ascent: int = 8
+    packaged: bool = True
+    quick: bool = False
+
+
+FULL = Scale(Budget(minutes=2.0))
+QUICK = Scale(
+    Budget(minutes=0.06),
+    width=16,
+    low_width=16,
+    sigmas=(10, 50, 200),
+    images=4,
+    samples=8,
+    halves=(32, 256),
+    fields_drawn=64,
+    largest=320,
+    ascent=0,
+    packaged=False,
+    quick=True,
+)
