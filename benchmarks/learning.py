@@ -27,7 +27,7 @@ from scalewise.networks import ConditionalDenoiser, Denoiser
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe
 from scalewise.training.level import LevelTrainer
-from scalewise.training.objectives import DetailsObjective, draw_batch
+from scalewise.training.objectives import DetailsObjective, crop_side, draw_batch
 from scalewise.training.plan import Segment
 from scalewise.wavelets import GAIN, merge, split
 
@@ -92,7 +92,7 @@ class PlainRecipe(PlainLoop):
 def trainer_of(recipe: Recipe, images: ImageSet, held_out: ImageSet) -> LevelTrainer:
     """The trainer of level 1 given clean low-pass images; nothing coarser is needed."""
     generator = torch.Generator().manual_seed(0)
-    bands = split(images.crops(256, 2 * recipe.crop, generator), recipe.wavelet)[1]
+    bands = split(images.crops(256, crop_side(images, recipe, 1), generator))[1]
     deviation = round(float(bands.square().mean().sqrt()), 4)
     torch.manual_seed(recipe.seed)
     network: ConditionalDenoiser = recipe.details_network(1, deviation)

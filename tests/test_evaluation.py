@@ -364,6 +364,27 @@ class TestBenchmarks:
         assert "| details, level 1 |" in text
         assert "| whole image, samples |" in text
 
+    def test_learning_curves(self, tmp_path: Path) -> None:
+        pytest.importorskip("matplotlib")
+        for part in ("training", "validation"):
+            (tmp_path / part).mkdir()
+            for i in range(2):
+                write_image(tmp_path / part / f"{i}.png", Picture(smooth(3, 40, 48, seed=i)))
+        learning = importlib.import_module("benchmarks.learning")
+        file, picture = tmp_path / "learning.json", tmp_path / "learning.svg"
+        places = ["--photos", str(tmp_path), "--json", str(file), "--plot", str(picture)]
+        learning.main([*places, "--minutes", "0.02", "--receptive-field", "5"])
+        runs = json.loads(file.read_text())["runs"]
+        assert list(runs) == ["plain recipe, float32", "ours, float32", "ours"]
+        assert all(run["points"][-1]["seconds"] > 0 for run in runs.values())
+        assert picture.stat().st_size > 1000
+
+    def test_time_to_a_psnr_is_interpolated(self) -> None:
+        learning = importlib.import_module("benchmarks.learning")
+        curve = learning.Curve(lambda: 0.0, 1.0)
+        curve.points = [{"seconds": s, "psnr": p} for s, p in ((1, 20), (3, 24), (4, 23))]
+        assert [curve.reached(p) for p in (19, 22, 24, 25)] == [1, 2, 3, None]
+
     def test_table_of_denoising_marks_the_best(self) -> None:
         tables = importlib.import_module("benchmarks.tables")
         head = {"set": "photos", "sigma": 25.0, "count": 20}
