@@ -140,6 +140,7 @@ class Networks:
         shared: dict[str, Any] = {
             "wavelet": self.wavelet,
             "width": scale.width,
+            "blocks": (max(scale.fields) - 5) // 2,  # the same depth for every receptive field
             "depth": scale.depth,
             "low_width": scale.low_width,
             "low_blocks": 1,
