@@ -284,8 +284,8 @@ class TestDefaults:
         [
             (lambda: UNet(1, (8, 8), 8, (1,), 1), 40, 0.01, False),
             (lambda: LocalConditional(1, 9, 8), 10, 0.5, False),
-            (lambda: BiasFreeDenoiser(1, [3, 3], 4), 40, 0.01, True),
-            (lambda: BiasFreeConditional(1, [3, 3], 4), 10, 0.5, True),
+            (lambda: BiasFreeDenoiser(1, [3, 3], 4), 12, 0.01, True),
+            (lambda: BiasFreeConditional(1, [3, 3], 4), 4, 0.5, True),
             (lambda: gaussian_prior(SPECTRUM, 1).details[0], 10, 0.5, False),
         ],
     )
@@ -294,7 +294,7 @@ class TestDefaults:
     ) -> None:
         network = make()
         start, end = network.sigma_range
-        first = 2 * start if blind and steps == 40 else start
+        first = 2 * start if blind and steps == 12 else start
         assert few_steps(network) == Multistep(first, end, steps)
         growing = network.conditional or not blind
         rule = StochasticAscent(start, end, 0.01, beta, blind=blind, growing=growing)

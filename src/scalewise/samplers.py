@@ -183,15 +183,19 @@ Sampler = Callable[[Network], StepRule]
 
 
 def few_steps(network: Network) -> StepRule:
-    """The default: 40 second-order steps for images, 10 for details given a low-pass image.
+    """The default: second-order steps, as many as the range of noise levels needs and no more.
 
-    A blind network of images cannot tell contrast: in a flow without fresh noise a sample keeps
-    what the first noise had, and the paper's ascent from 1 has what the flow has from 2.
+    Networks told the level take 40 for images and 10 for details given a low-pass image, blind
+    ones, whose range is shorter, 12 and 4 (`benchmarks/LOG.md`). A blind network of images cannot
+    tell contrast: in a flow without fresh noise a sample keeps what the first noise had, and the
+    paper's ascent from 1 has what the flow has from 2.
     """
     start, end = network.sigma_range
+    if network.told_sigma:
+        return Multistep(start, end, steps=10 if network.conditional else 40)
     if network.conditional:
-        return Multistep(start, end, steps=10)
-    return Multistep(start if network.told_sigma else 2 * start, end, steps=40)
+        return Multistep(start, end, steps=4)
+    return Multistep(2 * start, end, steps=12)
 
 
 def paper_ascent(network: Network) -> StepRule:

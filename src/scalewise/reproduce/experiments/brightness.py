@@ -95,7 +95,7 @@ def run(context: Context) -> Result:
             "Theory: if f(ay) = a f(y), the score that f gives belongs to a density that is the "
             "same along every ray but for a power of the distance, so nothing tells how bright "
             "images are; the scale of a sample is what the noise happened to leave.",
-            "Drawn in 40 steps of a second-order solver, or by the paper's stochastic ascent (at "
+            "Drawn by the default sampler, or by the paper's stochastic ascent (at "
             f"most {LIMIT} steps), which decides where it is drawn. The authors rescaled samples; "
             "their network learnt 40x40 low-pass images of other faces.",
         ],

@@ -100,8 +100,8 @@ def run(context: Context) -> Result:
         ],
         {"distances": found},
         [
-            "All samples: second-order multistep solver, 40 steps for images and low-pass images, "
-            "10 for details. Blind flat denoisers start at σ = 2 around mid-gray.",
+            "All samples: the default sampler, a second-order multistep solver. Blind flat "
+            "denoisers start at σ = 2 around mid-gray.",
         ],
     )
 
