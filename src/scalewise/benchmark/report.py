@@ -42,14 +42,7 @@ def _forward(record: Mapping[str, Any]) -> Iterator[Row]:
     field, side = record["receptive_field"], record["side"]
     name = f"forward pass, receptive field {field}, {side}×{side}"
     yield _compared(name, record["seconds"], record["seconds_published"])
-    rate, limit = record["gflops"], record["convolution_gflops"]
-    share = _percent(record["share_of_convolution_rate"])
-    yield (
-        "  its rate, of one dense convolution",
-        f"{rate:.0f} GFLOP/s",
-        f"{limit:.0f} GFLOP/s",
-        share,
-    )
+    yield _rate(record)
     if record["seconds_replayed"] is not None:
         yield "  as a CUDA graph", _seconds(record["seconds_replayed"]), "", ""
 
@@ -73,14 +66,7 @@ def _training(record: Mapping[str, Any]) -> Iterator[Row]:
         speed = f"{plain * record['ratio_automatic']:.1f} images/s"
         name = f"  ours in {record['precision']}, as it trains here"
         yield name, speed, f"{plain:.1f} images/s", f"{record['ratio_automatic']:.2f}"
-    rate, limit = record["gflops"], record["convolution_gflops"]
-    share = _percent(record["share_of_convolution_rate"])
-    yield (
-        "  its rate, of one dense convolution",
-        f"{rate:.0f} GFLOP/s",
-        f"{limit:.0f} GFLOP/s",
-        share,
-    )
+    yield _rate(record)
     yield "  drawing a batch, of a step", _percent(record["loader_share"]), "", ""
 
 
@@ -109,6 +95,17 @@ def _start(record: Mapping[str, Any]) -> Iterator[Row]:
     yield "scalewise --help, from cold", _seconds(record["help"]), "", ""
     name = f"scalewise denoise, {side}×{side}, from cold"
     yield name, _seconds(record["denoise"]), f"import torch: {_seconds(record['import_torch'])}", ""
+
+
+def _rate(record: Mapping[str, Any]) -> Row:
+    rate, limit = record["gflops"], record["convolution_gflops"]
+    share = _percent(record["share_of_convolution_rate"])
+    return (
+        "  its rate, of one dense convolution",
+        f"{rate:.0f} GFLOP/s",
+        f"{limit:.0f} GFLOP/s",
+        share,
+    )
 
 
 def _compared(name: str, ours: float, published: float) -> Row:
