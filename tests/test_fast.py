@@ -17,6 +17,7 @@ from scalewise.networks import (
     BiasFreeDenoiser,
     ConditionalDenoiser,
     LocalConditional,
+    LocalDenoiser,
     Network,
     fast,
     spread_kernels,
@@ -38,7 +39,11 @@ def told(field: int = 9, depth: int = 6, width: int = 16) -> Network:
     return randomised(LocalConditional(3, field, width, depth - 2))
 
 
-MAKERS = [blind, blind_conditional, told]
+def told_image(field: int = 9, depth: int = 6, width: int = 16) -> Network:
+    return randomised(LocalDenoiser(3, field, width, depth - 2))
+
+
+MAKERS = [blind, blind_conditional, told, told_image]
 every_network = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 
 

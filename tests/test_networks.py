@@ -17,6 +17,7 @@ from scalewise.networks import (
     ConditionalDenoiser,
     Denoiser,
     LocalConditional,
+    LocalDenoiser,
     Network,
     UNet,
     parameters_of,
@@ -45,11 +46,15 @@ def local(channels: int = 1, field: int = 9, depth: int = 6, width: int = 6) -> 
     return randomised(LocalConditional(channels, field, width, blocks=depth - 2))
 
 
+def local_denoiser(channels: int = 1, field: int = 9, depth: int = 6, width: int = 6) -> Network:
+    return randomised(LocalDenoiser(channels, field, width, blocks=depth - 2))
+
+
 def unet(channels: int = 1, field: None = None, depth: int = 2, width: int = 16) -> Network:
     return randomised(UNet(channels, (8, 8), width, (1, 2)[:depth], blocks=1))
 
 
-LOCAL: list[Make] = [bias_free, bias_free_conditional, local]
+LOCAL: list[Make] = [bias_free, bias_free_conditional, local, local_denoiser]
 ALL: list[Make] = [*LOCAL, unet]
 HOMOGENEOUS: list[Make] = [bias_free, bias_free_conditional]
 
@@ -165,7 +170,7 @@ class TestHomogeneity:
         scaled = outputs_of(network, [factor * values for values in inputs])
         torch.testing.assert_close(scaled, factor * outputs_of(network, inputs), rtol=1e-9, atol=0)
 
-    @pytest.mark.parametrize("make", [local, unet], ids=names)
+    @pytest.mark.parametrize("make", [local, local_denoiser, unet], ids=names)
     def test_those_that_are_told_sigma_do_not_claim_it(self, make: Make) -> None:
         network = make()
         assert network.told_sigma
@@ -253,7 +258,7 @@ class TestShapes:
             single = outputs_of(network, alone, levels[index])
             torch.testing.assert_close(single, together[index : index + 1])
 
-    @pytest.mark.parametrize("make", [local, unet], ids=names)
+    @pytest.mark.parametrize("make", [local, local_denoiser, unet], ids=names)
     def test_the_level_that_is_told_matters(self, make: Make) -> None:
         network = make()
         inputs = inputs_of(network, (8, 8))
@@ -269,7 +274,7 @@ class TestShapes:
         noisy = noisy + sigma * torch.randn_like(noisy)
         assert torch.isfinite(outputs_of(network, [noisy, *rest], sigma)).all()
 
-    @pytest.mark.parametrize("make", [local, unet], ids=names)
+    @pytest.mark.parametrize("make", [local, local_denoiser, unet], ids=names)
     def test_the_level_is_needed_where_it_is_told(self, make: Make) -> None:
         network = make()
         name = type(network).__name__
@@ -287,7 +292,7 @@ class TestShapes:
 class TestImagesOut:
     """Denoisers return images, never residuals."""
 
-    @pytest.mark.parametrize("make", [local, unet], ids=names)
+    @pytest.mark.parametrize("make", [local, local_denoiser, unet], ids=names)
     def test_without_noise_the_input_comes_back(self, make: Make) -> None:
         network = make().double()
         inputs = inputs_of(network, (8, 8))
@@ -386,6 +391,13 @@ class TestLearning:
             centre = network.centre(size)
             assert centre.shape == (1, 2, *size)
             torch.testing.assert_close(centre.mean(dim=(0, 2, 3)), torch.tensor([0.2, 0.7]))
+
+    def test_a_local_denoiser_centres_on_its_colour(self) -> None:
+        network = LocalDenoiser(2, 9, 8, blocks=2)
+        network.mean.copy_(torch.tensor([0.2, 0.7]).view(2, 1, 1))
+        assert network.centre((3, 5)).shape == (1, 2, 3, 5)
+        images = network(torch.rand(2, 2, 6, 7), 1e6)
+        torch.testing.assert_close(images, network.mean.expand_as(images), rtol=0, atol=1e-3)
 
     def test_the_unet_sees_all_of_the_image(self) -> None:
         network = unet().double()

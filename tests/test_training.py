@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.networks import UNet
+from scalewise.networks import LocalDenoiser, UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, TrainingRun, run, saved_recipe
 from scalewise.training.objectives import crop_side, draw_batch, white_noise
@@ -188,6 +188,17 @@ def test_dropout_is_of_training_alone() -> None:
     assert not torch.equal(first, second)
     first, second = (network.eval()(noisy, 0.1) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_a_local_network_learns_in_the_pixel_domain(tmp_path: Path) -> None:
+    recipe = Recipe(levels=0, receptive_field=9, width=8, low_local=True, steps=2, low_crop=16)
+    run = make_run(tmp_path / "run", recipe)
+    prior = run.run()
+    assert isinstance(prior.low, LocalDenoiser)
+    assert prior.low.receptive_field == 9
+    assert prior.low.mean.shape == (prior.channels, 1, 1)
+    assert not torch.equal(prior.low.mean, torch.full_like(prior.low.mean, 0.5))
+    assert prior.sample(2, 0, (16, 24)).shape == (2, prior.channels, 16, 24)
 
 
 def test_seeds_differ_and_repeat(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from scalewise.networks.base import (
 )
 from scalewise.networks.bias_free import BiasFreeConditional, BiasFreeDenoiser
 from scalewise.networks.convolution import spread_kernels
-from scalewise.networks.local import LocalConditional
+from scalewise.networks.local import LocalConditional, LocalDenoiser
 from scalewise.networks.probe import probe_receptive_field
 from scalewise.networks.unet import UNet
 
@@ -21,6 +21,7 @@ __all__ = [
     "ConditionalDenoiser",
     "Denoiser",
     "LocalConditional",
+    "LocalDenoiser",
     "Network",
     "UNet",
     "parameters_of",

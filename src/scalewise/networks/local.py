@@ -1,6 +1,7 @@
-"""Our local network of details, told the noise level, with a declared receptive field.
+"""Our local networks, told the noise level, with a declared receptive field.
 
-For denoising it sees the noisy low-pass image beside the estimate of it and corrects that estimate.
+That of details corrects the estimate of the low-pass image too, when it denoises: it sees the noisy
+low-pass image beside it. That of images is the same network without a condition.
 """
 
 from __future__ import annotations
@@ -12,12 +13,70 @@ from torch import Tensor, nn
 
 from scalewise.errors import UsageError
 from scalewise.networks import fast
-from scalewise.networks.base import Bands, ConditionalDenoiser, noise_features, precondition
+from scalewise.networks.base import (
+    Bands,
+    ConditionalDenoiser,
+    Denoiser,
+    Network,
+    noise_features,
+    precondition,
+)
 from scalewise.networks.convolution import convolution, spread_kernels
 from scalewise.score import Sigma, per_image
 
+FEATURES = 16
+"""Numbers that tell a network its noise level."""
 
-class LocalConditional(ConditionalDenoiser):
+
+class Trunk(Network):
+    """Residual blocks told the noise level, between an entering and a leaving 3x3 convolution."""
+
+    def _build(
+        self, inputs: int, outputs: int, receptive_field: int, width: int, blocks: int, told: int
+    ) -> None:
+        """Make the layers of a network from `inputs` to `outputs` channels, told `told` numbers."""
+        if receptive_field % 2 == 0 or not 5 <= receptive_field <= 2 * blocks + 5:
+            raise UsageError(
+                f"receptive_field must be odd and from 5 to {2 * blocks + 5} for {blocks} blocks, "
+                f"found {receptive_field}"
+            )
+        kernels = spread_kernels(receptive_field - 4, blocks)
+        self.receptive_field = receptive_field
+        self.enter = convolution(inputs, width, 3)
+        self.blocks = nn.ModuleList(ModulatedBlock(width, kernel) for kernel in kernels)
+        self.leave = convolution(width, outputs, 3)
+        nn.init.zeros_(self.leave.weight)
+        self.modulate = nn.Sequential(
+            nn.Linear(told, width), nn.SiLU(), nn.Linear(width, 2 * width * blocks)
+        )
+
+    def _trunk(self, features: Tensor, told: Tensor) -> Tensor:
+        """Map (N, inputs, h, w) to (N, outputs, h, w), told (N or 1, numbers)."""
+        told = self.modulate(told)
+        if fast.suits(features, told.float(), *self.parameters()):
+            told, width, outputs = told.float(), self.enter.out_channels, self.leave.out_channels
+            return fast.run(lambda part: self._stages(told, part), features, width, outputs)
+        features = self.enter(features)
+        for block, (scale, shift) in self._modulated(told):
+            features = block(features, scale, shift)
+        return self.leave(features)
+
+    def _modulated(self, told: Tensor) -> list[tuple[ModulatedBlock, tuple[Tensor, Tensor]]]:
+        """Every block, with its scale and shift, (N or 1, width, 1, 1) each."""
+        blocks = cast(list[ModulatedBlock], list(self.blocks))
+        values = told[:, :, None, None].chunk(2 * len(blocks), dim=1)
+        return list(zip(blocks, zip(values[0::2], values[1::2], strict=True), strict=True))
+
+    def _stages(self, told: Tensor, part: slice) -> list[fast.Stage]:
+        """The fast form, for a part of the images."""
+        told = told[part] if len(told) > 1 else told
+        told = told[:1] if bool((told == told[:1]).all()) else told
+        inner = [block.stage(scale, shift) for block, (scale, shift) in self._modulated(told)]
+        enter = fast.Layer(self.enter.weight, self.enter.bias)
+        return [enter, *inner, fast.Layer(self.leave.weight, self.leave.bias)]
+
+
+class LocalConditional(Trunk, ConditionalDenoiser):
     """Denoiser of details given the low-pass image, told the noise level: our own form.
 
     One network serves three uses. Sampling: `low` is clean and `noisy_low` absent. Denoising:
@@ -49,20 +108,8 @@ class LocalConditional(ConditionalDenoiser):
             blocks=blocks,
             sigma_data=sigma_data,
         )
-        self.channels, self.receptive_field, self.sigma_data = channels, receptive_field, sigma_data
-        if receptive_field % 2 == 0 or not 5 <= receptive_field <= 2 * blocks + 5:
-            raise UsageError(
-                f"receptive_field must be odd and from 5 to {2 * blocks + 5} for {blocks} blocks, "
-                f"found {receptive_field}"
-            )
-        kernels = spread_kernels(receptive_field - 4, blocks)
-        self.enter = convolution(5 * channels, width, 3)
-        self.blocks = nn.ModuleList(ModulatedBlock(width, kernel) for kernel in kernels)
-        self.leave = convolution(width, 4 * channels, 3)
-        nn.init.zeros_(self.leave.weight)
-        self.modulate = nn.Sequential(
-            nn.Linear(17, width), nn.SiLU(), nn.Linear(width, 2 * width * blocks)
-        )
+        self.channels, self.sigma_data = channels, sigma_data
+        self._build(5 * channels, 4 * channels, receptive_field, width, blocks, FEATURES + 1)
 
     def forward(
         self,
@@ -86,33 +133,63 @@ class LocalConditional(ConditionalDenoiser):
         return 30 * self.sigma_data, 0.05 * self.sigma_data
 
     def _told(self, sigma: Tensor, denoising: bool) -> Tensor:
-        """What the blocks are told of the noise level and the use: (N or 1, 2 * width * blocks)."""
+        """What the blocks are told of the noise level and the use: (N or 1, numbers)."""
         use = torch.full_like(sigma.view(-1, 1), float(denoising))
-        return self.modulate(torch.cat([noise_features(sigma, self.sigma_data), use], dim=1))
+        return torch.cat([noise_features(sigma, self.sigma_data), use], dim=1)
 
-    def _trunk(self, features: Tensor, told: Tensor) -> Tensor:
-        """Map (N, 5C, h, w) to (N, 4C, h, w)."""
-        if fast.suits(features, told.float(), *self.parameters()):
-            told, width, outputs = told.float(), self.enter.out_channels, self.leave.out_channels
-            return fast.run(lambda part: self._stages(told, part), features, width, outputs)
-        features = self.enter(features)
-        for block, (scale, shift) in self._modulated(told):
-            features = block(features, scale, shift)
-        return self.leave(features)
 
-    def _modulated(self, told: Tensor) -> list[tuple[ModulatedBlock, tuple[Tensor, Tensor]]]:
-        """Every block, with its scale and shift, (N or 1, width, 1, 1) each."""
-        blocks = cast(list[ModulatedBlock], list(self.blocks))
-        values = told[:, :, None, None].chunk(2 * len(blocks), dim=1)
-        return list(zip(blocks, zip(values[0::2], values[1::2], strict=True), strict=True))
+class LocalDenoiser(Trunk, Denoiser):
+    """Denoiser of images whose pixels it sees through a window, told the noise level.
 
-    def _stages(self, told: Tensor, part: slice) -> list[fast.Stage]:
-        """The fast form, for a part of the images."""
-        told = told[part] if len(told) > 1 else told
-        told = told[:1] if bool((told == told[:1]).all()) else told
-        inner = [block.stage(scale, shift) for block, (scale, shift) in self._modulated(told)]
-        enter = fast.Layer(self.enter.weight, self.enter.bias)
-        return [enter, *inner, fast.Layer(self.leave.weight, self.leave.bias)]
+    In the pixel domain it is what multi-scale priors are compared with: it differs from
+    `LocalConditional` in having no low-pass image beside it, and in nothing else.
+
+    Args:
+        channels: C of the images.
+        receptive_field: odd, from 5 to `2 * blocks + 5`.
+        width: channels between.
+        blocks: residual blocks, each a 3x3 (or 1x1) and a 1x1 convolution.
+        sigma_data: root mean square of the centred images.
+    """
+
+    told_sigma = True
+    mean: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        receptive_field: int = 13,
+        width: int = 64,
+        blocks: int = 4,
+        sigma_data: float = 0.25,
+    ) -> None:
+        super().__init__(
+            channels=channels,
+            receptive_field=receptive_field,
+            width=width,
+            blocks=blocks,
+            sigma_data=sigma_data,
+        )
+        self.channels, self.sigma_data = channels, sigma_data
+        self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
+        self._build(channels, channels, receptive_field, width, blocks, FEATURES)
+
+    def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
+        """Denoise images (N, C, H, W), told `sigma`; see `Denoiser.forward`."""
+        sigma = per_image(self.need(sigma), noisy)
+        skip, out, inside = precondition(sigma, self.sigma_data)
+        centred = noisy - self.mean
+        told = noise_features(sigma, self.sigma_data)
+        return self.mean + skip * centred + out * self._trunk(inside * centred, told)
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """From noise that hides everything to noise that nobody sees."""
+        return 40 * self.sigma_data, 0.005 * self.sigma_data
+
+    def centre(self, size: tuple[int, int]) -> Tensor:
+        """The mean colour, shape (1, C, H, W)."""
+        return self.mean.expand(-1, *size).unsqueeze(0)
 
 
 class ModulatedBlock(nn.Module):

@@ -85,14 +85,14 @@ class Networks:
         self._priors: dict[str, MultiScalePrior] = {}
 
     def flat(self, field: int, times: float = 1.0) -> MultiScalePrior:
-        """A pixel-domain denoiser of the published form.
+        """A local denoiser in the pixel domain, of the form of the networks of details.
 
         Args:
             field: its receptive field.
             times: of the budget.
         """
         recipe = self._recipe(
-            levels=0, form="bias-free", receptive_field=field, low_batch=4, low_crop=48
+            levels=0, receptive_field=field, low_local=True, low_batch=4, low_crop=48
         )
         images = Patches(self.training.images, self.training.name)
         held_out = Patches(self.validation.images, self.validation.name)

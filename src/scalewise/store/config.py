@@ -27,6 +27,7 @@ from scalewise.networks import (
     ConditionalDenoiser,
     Denoiser,
     LocalConditional,
+    LocalDenoiser,
     Network,
     UNet,
 )
@@ -38,6 +39,7 @@ FORMAT_VERSION = 1
 
 NETWORKS: dict[str, type[Network]] = {
     "unet": UNet,
+    "local-denoiser": LocalDenoiser,
     "bias-free-denoiser": BiasFreeDenoiser,
     "bias-free-conditional": BiasFreeConditional,
     "local-conditional": LocalConditional,

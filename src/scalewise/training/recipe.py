@@ -13,6 +13,7 @@ from scalewise.networks import (
     ConditionalDenoiser,
     Denoiser,
     LocalConditional,
+    LocalDenoiser,
     UNet,
     spread_kernels,
 )
@@ -30,11 +31,13 @@ class Recipe(BaseModel):
         form: "told" (ours: told sigma, low-pass by a U-Net) or "bias-free" (the published form).
         receptive_field: of the networks of the details; of the image where there are no levels.
         width: channels of the networks of the details.
-        blocks: residual blocks of the networks of the details ("told").
+        blocks: residual blocks of local networks ("told"); more where `receptive_field` needs them.
         depth: convolutions of every network ("bias-free").
         low_width: channels of the finest scale of the U-Net.
         low_multiples: channels of its scales, in multiples of `low_width`.
         low_blocks: residual blocks per scale of the U-Net.
+        low_local: whether a local network of `receptive_field` learns the low-pass image, not a
+            U-Net; without levels that is a denoiser in the pixel domain ("told").
         low_dropout: share of the U-Net's hidden features left out in training.
         batch: crops per step for the details.
         crop: side of the crops, in coefficients of a level's bands.
@@ -80,6 +83,7 @@ class Recipe(BaseModel):
     low_width: Annotated[int, Field(ge=8)] = 32
     low_multiples: tuple[int, ...] = (1, 2, 2)
     low_blocks: Annotated[int, Field(ge=1)] = 2
+    low_local: bool = False
     low_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch: Annotated[int, Field(ge=2)] = 8
     crop: Annotated[int, Field(ge=8)] = 32
@@ -135,11 +139,21 @@ class Recipe(BaseModel):
         if self.form == "bias-free":
             kernels = spread_kernels(self.receptive_field, self.depth)
             return BiasFreeConditional(channels, kernels, self.width)
-        blocks = max(self.blocks, (self.receptive_field - 5) // 2)
-        return LocalConditional(channels, self.receptive_field, self.width, blocks, sigma_data)
+        return LocalConditional(
+            channels, self.receptive_field, self.width, self._local_blocks, sigma_data
+        )
+
+    @property
+    def _local_blocks(self) -> int:
+        """Blocks of local networks: more than asked for where the receptive field needs them."""
+        return max(self.blocks, (self.receptive_field - 5) // 2)
 
     def low_network(self, channels: int, size: tuple[int, int], sigma_data: float) -> Denoiser:
         """Make the network of the low-pass image, or of the image where there are no levels."""
+        if self.form == "told" and self.low_local:
+            return LocalDenoiser(
+                channels, self.receptive_field, self.width, self._local_blocks, sigma_data
+            )
         if self.form == "told":
             return UNet(
                 channels,

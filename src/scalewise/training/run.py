@@ -11,7 +11,7 @@ import torch
 
 from scalewise.data import ImageSet
 from scalewise.errors import UsageError
-from scalewise.networks import Network, UNet
+from scalewise.networks import LocalDenoiser, Network, UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.training.files import load_state, save_state
 from scalewise.training.level import LevelTrainer
@@ -202,6 +202,8 @@ class TrainingRun:
         low = recipe.low_network(channels, (height, width), deviation)
         if isinstance(low, UNet):
             low.mean.copy_(mean)
+        elif isinstance(low, LocalDenoiser):
+            low.mean.copy_(mean.mean(dim=(1, 2), keepdim=True))
         return LowObjective(low, recipe, level, deviation)
 
     def _mean_image(self, crops: torch.Tensor) -> torch.Tensor:

@@ -83,9 +83,9 @@ def run(context: Context) -> Result:
 
 
 NOTES = [
-    "Multi-scale networks of our form are told the noise level, flat ones of the published form "
-    "are blind; every network had the same budget, and all multi-scale priors share one low-pass "
-    "network.",
+    "Own networks, flat and multi-scale, are of one form and depth and told the noise level; the "
+    "published ones are blind. Every own network had the same budget, and all multi-scale priors "
+    "share one low-pass network.",
     "The published networks learnt faces of 160x160 pixels (CelebA); the faces here have 96x96, so "
     "their features are smaller than those learnt.",
 ]

@@ -100,8 +100,8 @@ def run(context: Context) -> Result:
         ],
         {"distances": found},
         [
-            "All samples: the default sampler, a second-order multistep solver. Blind flat "
-            "denoisers start at σ = 2 around mid-gray.",
+            "All samples: the default sampler, a second-order multistep solver. Own denoisers are "
+            "of one form and depth, and told the noise level.",
         ],
     )
 

@@ -83,9 +83,8 @@ def run(context: Context) -> Result:
         {"sigmas": list(scale.sigmas), "psnr": psnr, "price": price},
         [
             f"A multi-scale prior is {NETWORKS} networks, so the flat one of the same total budget "
-            "was trained that much longer. Ours is told the noise level and returns four bands; "
-            "the flat ones and the published form are blind and bias-free: form and being told "
-            "differ together with being multi-scale.",
+            "was trained that much longer. Both are of one form and depth, and told the noise "
+            "level; the published form and the authors' networks are blind.",
         ],
     )
 
