@@ -14,7 +14,7 @@ from scalewise.errors import UsageError
 BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
 
-PATCHES = 50_000
+PATCHES = 12_500
 """About how many patches a noise level is estimated from, at most four times as many."""
 
 
@@ -123,22 +123,19 @@ def _sigma_of_one(image: Tensor) -> Tensor:
     if patch < 2 or values < 8:
         return _sigma_of_small(image)
     eigenvalues = torch.linalg.eigvalsh(_patch_covariance(image.cpu(), patch)).clamp(min=0)
-    totals = eigenvalues.cumsum(0)
-    chosen = eigenvalues[0]
-    for count in range(values, 0, -1):
-        mean = totals[count - 1] / count
-        if mean <= eigenvalues[(count - 1) // 2 : count // 2 + 1].mean():
-            chosen = mean
-            break
-    return chosen.sqrt().to(image)
+    counts = torch.arange(1, values + 1)
+    means = eigenvalues.cumsum(0) / counts
+    medians = (eigenvalues[(counts - 1) // 2] + eigenvalues[counts // 2]) / 2
+    return means[means <= medians][-1].sqrt().to(image)
 
 
 def _patch_covariance(image: Tensor, patch: int) -> Tensor:
     """Covariance of the overlapping patches, of evenly spread ones in a large image."""
     patches = image.unfold(1, patch, 1).unfold(2, patch, 1)
     step = max(1, math.isqrt(patches.shape[1] * patches.shape[2] // PATCHES))
-    patches = patches[:, ::step, ::step].permute(1, 2, 0, 3, 4)
-    return torch.cov(patches.flatten(0, 1).flatten(1).double().T)
+    values = patches[:, ::step, ::step].permute(1, 2, 0, 3, 4).flatten(0, 1).flatten(1).double()
+    values -= values.mean(dim=0)  # in place, where torch.cov copies
+    return values.T @ values / (len(values) - 1)
 
 
 def _sigma_of_small(image: Tensor) -> Tensor:
