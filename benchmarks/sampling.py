@@ -10,9 +10,7 @@ The low-pass image is compared with theirs; details are drawn given their low-pa
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import RESULTS, ROOT, facts, load_prior, pyplot, write_figure, write_json
+from scalewise.benchmark.sampling import counted
 from scalewise.evaluation import radial_power_spectrum, sliced_wasserstein
 from scalewise.evaluation.distances import level_distances
 from scalewise.networks import Network
@@ -95,22 +94,6 @@ def _all_scales(prior: MultiScalePrior, count: int, seed: int) -> list[Tensor]:
     return scales
 
 
-def counted(prior: MultiScalePrior, draw: Callable[[], Any]) -> tuple[Any, int]:
-    """Run `draw` and count the calls of the networks."""
-    calls = 0
-
-    def count(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-
-    hooks = [n.register_forward_hook(count) for n in (prior.low, *prior.conditionals)]
-    try:
-        return draw(), calls
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def low_curve(
     prior: MultiScalePrior, aim: Tensor, floor: Tensor, batch: int
 ) -> list[dict[str, Any]]:
@@ -122,9 +105,9 @@ def low_curve(
     size = (aim.shape[-2], aim.shape[-1])
     for calls in LOW_CALLS:
         for name, rule in solvers(prior.low, calls).items():
-            draw = partial(top.sample, len(aim), FIRST_SEED, size, always(rule), batch)
-            low, found = counted(top, draw)
-            rows.append({"solver": name, "calls": found / -(-len(aim) // batch)})
+            with counted(top) as found:
+                low = top.sample(len(aim), FIRST_SEED, size, always(rule), batch)
+            rows.append({"solver": name, "calls": found["low"] / -(-len(aim) // batch)})
             rows[-1] |= _low_distance(low, aim)
             print(rows[-1], flush=True)
     return rows
@@ -140,8 +123,9 @@ def details_curve(
     one = MultiScalePrior(prior.low, [network], prior.wavelet)
     for calls in DETAIL_CALLS:
         for name, rule in solvers(network, calls).items():
-            images, found = counted(one, partial(one.upscale, low, 2, 1, FIRST_SEED, always(rule)))
-            rows.append({"solver": name, "calls": found, "level": level})
+            with counted(one) as found:
+                images = one.upscale(low, 2, 1, FIRST_SEED, always(rule))
+            rows.append({"solver": name, "calls": found["level 1"], "level": level})
             rows[-1] |= _details_distance(images[0], aim, prior.wavelet)
             print(rows[-1], flush=True)
     return rows

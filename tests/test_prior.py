@@ -28,7 +28,7 @@ from scalewise.networks import (
     UNet,
 )
 from scalewise.noise import estimate_sigma
-from scalewise.prior import MultiScalePrior, mirror_to_multiple
+from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Multistep, StepRule, StochasticAscent, few_steps, paper_ascent
 from scalewise.score import Sigma
 from scalewise.wavelets import low_pass, merge, split
@@ -500,22 +500,6 @@ class TestInputs:
         assert prior.coarser.size == (8, 12)
         assert prior.coarser.details[0] is prior.details[1]
         assert MultiScalePrior(published().low, [learned().details[0]]).told_sigma  # type: ignore[list-item]
-
-
-class TestMirror:
-    """Extension to a multiple."""
-
-    @pytest.mark.parametrize("multiple", [1, 2, 4, 8])
-    @pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (7, 9), (8, 16)], ids=str)
-    def test_equals_numpy(self, size: tuple[int, int], multiple: int) -> None:
-        images = torch.rand(2, 3, *size)
-        padding = [(0, 0), (0, 0)] + [(0, -side % multiple) for side in size]
-        expected = np.pad(images.numpy(), padding, mode="reflect")
-        assert np.array_equal(mirror_to_multiple(images, multiple).numpy(), expected)
-
-    def test_a_pixel_is_repeated(self) -> None:
-        mirrored = mirror_to_multiple(torch.full((1, 1, 1, 1), 0.3), 4)
-        assert torch.equal(mirrored, torch.full((1, 1, 4, 4), 0.3))
 
 
 @pytest.mark.gpu

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError
-from scalewise.wavelets import GAIN, decompose, filters, half, low_pass, merge, split
+from scalewise.wavelets import (
+    GAIN,
+    decompose,
+    filters,
+    half,
+    low_pass,
+    merge,
+    mirror_to_multiple,
+    split,
+)
 
 WAVELETS = ["haar", "db1", "db2", "db4", "sym4", "coif1", "db8"]
 SIZES = [(8, 8), (16, 6), (7, 8), (9, 5), (1, 1), (2, 3), (33, 20)]
@@ -184,6 +193,20 @@ def test_wavelets_that_are_not_orthogonal_are_refused(wavelet: str) -> None:
 def test_wavelets_that_do_not_exist_are_refused(wavelet: str) -> None:
     with pytest.raises(ScalewiseError, match=f"'{wavelet}' is not known; take an orthogonal"):
         merge(torch.rand(1, 1, 4, 4), torch.rand(1, 3, 4, 4), wavelet)
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 4, 8])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (7, 9), (8, 16)], ids=str)
+def test_mirroring_equals_numpy(size: tuple[int, int], multiple: int) -> None:
+    images = torch.rand(2, 3, *size)
+    padding = [(0, 0), (0, 0)] + [(0, -side % multiple) for side in size]
+    expected = np.pad(images.numpy(), padding, mode="reflect")
+    assert np.array_equal(mirror_to_multiple(images, multiple).numpy(), expected)
+
+
+def test_one_pixel_is_repeated() -> None:
+    mirrored = mirror_to_multiple(torch.full((1, 1, 1, 1), 0.3), 4)
+    assert torch.equal(mirrored, torch.full((1, 1, 4, 4), 0.3))
 
 
 @pytest.mark.gpu

@@ -27,7 +27,7 @@ from scalewise.networks import ConditionalDenoiser, Denoiser, unit_of
 from scalewise.noise import GaussianField, estimate_sigma
 from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
-from scalewise.wavelets import GAIN, half, merge, split
+from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split
 
 Watch = Callable[[int, Tensor], None]
 """Called with (level, x_level) as each scale is finished, coarsest first."""
@@ -336,20 +336,3 @@ def _size(images: Tensor) -> tuple[int, int]:
 def _given(network: ConditionalDenoiser, low: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """The denoiser of details that a conditional network is, once the low-pass image is given."""
     return lambda noisy, sigma: network(noisy, low, sigma).details
-
-
-def mirror_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Extend images below and to the right, by mirroring, to sides that `multiple` divides.
-
-    The last pixel is not repeated, so white noise stays white within each 2x2 block. Any size
-    from 1x1 can be extended.
-    """
-    for axis in (-2, -1):
-        length = images.shape[axis]
-        if length % multiple:
-            places = torch.arange(length + -length % multiple, device=images.device)
-            period = max(1, 2 * length - 2)
-            places = places % period
-            places = torch.where(places < length, places, period - places)
-            images = images.index_select(axis, places)
-    return images

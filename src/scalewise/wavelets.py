@@ -115,6 +115,23 @@ def half(size: int, levels: int = 1) -> int:
     return size
 
 
+def mirror_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Extend images below and to the right, by mirroring, to sides that `multiple` divides.
+
+    The last pixel is not repeated, so white noise stays white within each 2x2 block. Any size
+    from 1x1 can be extended.
+    """
+    for axis in (-2, -1):
+        length = images.shape[axis]
+        if length % multiple:
+            places = torch.arange(length + -length % multiple, device=images.device)
+            period = max(1, 2 * length - 2)
+            places = places % period
+            places = torch.where(places < length, places, period - places)
+            images = images.index_select(axis, places)
+    return images
+
+
 def is_haar(wavelet: str) -> bool:
     """Tell whether a name means the Haar wavelet, whose filters never cross a block's border."""
     return wavelet in ("haar", "db1")
