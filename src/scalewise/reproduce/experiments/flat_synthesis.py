@@ -5,8 +5,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from scalewise.reproduce.context import Context
-from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, judge_against, told
-from scalewise.reproduce.experiments.denoising import AHEAD, small_field
+from scalewise.reproduce.experiment import (
+    Cell,
+    Experiment,
+    Figure,
+    Result,
+    Table,
+    judge_against,
+    told,
+)
+from scalewise.reproduce.experiments.denoising import AHEAD, imported, small_field
 from scalewise.reproduce.figures import curves, pictures
 from scalewise.reproduce.measure import denoising_psnr, mean
 from scalewise.reproduce.synthesis import distances, floor
@@ -14,6 +22,8 @@ from scalewise.reproduce.synthesis import distances, floor
 FARTHER = 1.5
 """How many times farther flat samples must be from the data than multi-scale ones."""
 SHOWN = 8
+PUBLISHED = 160
+"""Side of the faces that the published networks learnt."""
 
 
 def run(context: Context) -> Result:
@@ -97,6 +107,7 @@ def run(context: Context) -> Result:
                 "receptive field",
                 "distance",
             ),
+            *_published(context),
         ],
         {"distances": found},
         [
@@ -104,6 +115,26 @@ def run(context: Context) -> Result:
             "of one form and depth, and told the noise level.",
         ],
     )
+
+
+def _published(context: Context) -> list[Figure]:
+    """Samples of the authors' networks, flat and multi-scale; nothing where they were not given."""
+    samples = {
+        f"{family} {field}x{field}": prior.sample(SHOWN // 2, context.seed, (PUBLISHED, PUBLISHED))
+        for family, priors in imported(context).items()
+        for field, prior in priors.items()
+        if family == "flat" or field == 9
+    }
+    if not samples:
+        return []
+    return [
+        pictures(
+            "samples-published",
+            f"Samples of the published networks, {PUBLISHED}x{PUBLISHED} pixels, blind.",
+            [list(images.clamp(0, 1)) for images in samples.values()],
+            list(samples),
+        )
+    ]
 
 
 EXPERIMENT = Experiment(
