@@ -199,6 +199,16 @@ class TestHomogeneity:
             lambda x: rectified_deviation(x, 1e-5), (features,), nondet_tol=1e-12
         )
 
+    @pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+    def test_the_deviation_does_not_depend_on_the_layout(self, kind: torch.dtype) -> None:
+        features = (1 + 3 * torch.randn(4, 6, 9, 7, dtype=torch.float64)).to(kind)
+        expected = (features.double().var(dim=(0, 2, 3), correction=0) + 1e-5).sqrt()
+        for layout in (torch.contiguous_format, torch.channels_last):
+            positive, sd = rectified_deviation(features.to(memory_format=layout), 1e-5)
+            assert sd.dtype == torch.promote_types(kind, torch.float32)
+            torch.testing.assert_close(sd.double(), expected, rtol=1e-5, atol=0)
+            assert torch.equal(positive, features.relu())
+
     def test_folding_the_normalisation_is_exact(self) -> None:
         trunk = randomised(BiasFreeCNN(2, 3, [3, 1, 3, 3], 8)).double()
         features = torch.randn(2, 2, 9, 7, dtype=torch.float64)

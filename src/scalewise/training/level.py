@@ -104,7 +104,7 @@ class LevelTrainer:
     def run(self, segment: Segment, after_step: Callable[[float], None]) -> None:
         """Train from the present step to the end of a segment; `after_step` is told the loss."""
         self.network.train()
-        with ThreadPoolExecutor(max_workers=1) as loader:
+        with one_thread() as loader:
             drawn = loader.submit(self._draw, self.state.step)
             while self.state.step < segment.last:
                 step = self.state.step
@@ -200,3 +200,21 @@ class LevelTrainer:
         key = [self.recipe.seed, self.level, step, self.rank if step < _VALIDATION_STEP else 0]
         seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
         return torch.Generator().manual_seed(seed)
+
+
+def one_thread() -> ThreadPoolExecutor:
+    """Make a thread that computes alone.
+
+    The team of threads that it would get otherwise makes that of the training step sleep between
+    operators, for a sixth of the step (`benchmarks/LOG.md`).
+    """
+    threads = torch.get_num_threads()
+
+    def alone() -> None:
+        torch.get_num_threads()  # takes over the number of the process, lest a later call does
+        torch.set_num_threads(1)
+
+    loader = ThreadPoolExecutor(max_workers=1)
+    loader.submit(alone).result()
+    torch.set_num_threads(threads)  # it is set for threads to come, too
+    return loader
