@@ -18,14 +18,15 @@ import scalewise.reproduce.networks as networks_module
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.exact import power_law_spectrum
+from scalewise.prior import MultiScalePrior
 from scalewise.reproduce import Experiment, Figure, Result, Table, reproduce
 from scalewise.reproduce.context import Context, Images, check_images, load_faces
 from scalewise.reproduce.experiment import judge, judge_against
 from scalewise.reproduce.experiments import EXPERIMENTS
 from scalewise.reproduce.experiments import markov as markov_module
 from scalewise.reproduce.experiments import wavelets as wavelets_module
-from scalewise.reproduce.experiments.cost import operations
 from scalewise.reproduce.experiments.score import true_score
+from scalewise.reproduce.measure import operations, operations_per_pixel
 from scalewise.reproduce.neighbourhoods import level_laws, pixel_errors, simulated_errors
 from scalewise.reproduce.networks import Networks
 from scalewise.reproduce.page import html_page
@@ -296,10 +297,15 @@ def test_regression_finds_the_error_of_theory() -> None:
 
 
 def test_operations_of_a_convolution() -> None:
-    from scalewise.networks import BiasFreeDenoiser
+    from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser
 
     network = BiasFreeDenoiser(1, [3, 1, 3], 8)
     assert operations(network, 20) == 2 * 400 * (9 * 8 + 8 * 8 + 9 * 8)
+    details = BiasFreeConditional(1, [3, 1, 3], 8)
+    per_place = 2 * (4 * 9 * 8 + 8 * 8 + 3 * 9 * 8)
+    prior = MultiScalePrior(network, [details])
+    whole = operations(network, 10) + 100 * per_place
+    assert operations_per_pixel(prior, 20) == whole / 400
 
 
 @pytest.fixture(scope="session")

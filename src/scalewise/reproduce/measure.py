@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from scalewise.evaluation import psnr
 from scalewise.images import to_channels
+from scalewise.networks import ConditionalDenoiser, Network
 from scalewise.noise import GaussianField
 from scalewise.prior import MultiScalePrior
 from scalewise.wavelets import GAIN, low_pass, merge
@@ -74,3 +78,37 @@ def public_face(side: int = 96) -> Tensor:
     small = resize(crop, (side, side), anti_aliasing=True).astype("float32")
     colour = torch.from_numpy(small).movedim(-1, 0)[None].clamp(0, 1)
     return to_channels(colour, 1)[0]
+
+
+def operations(network: Network, side: int) -> int:
+    """Multiplications and additions of one call on a side x side image of its scale.
+
+    Counts convolutions and matrices; 2 per weight and place.
+    """
+    probe = side if network.receptive_field is None else 8
+    network.train()  # layer by layer, so that nothing is counted twice
+    try:
+        with FlopCounterMode(display=False) as counter:
+            call(network, probe)
+    finally:
+        network.eval()
+    return counter.get_total_flops() * side**2 // probe**2
+
+
+def call(network: Network, side: int) -> float:
+    """Seconds of one call on a gray image."""
+    image = torch.rand(1, 1, side, side)
+    began = time.perf_counter()
+    with torch.no_grad():
+        if isinstance(network, ConditionalDenoiser):
+            network(image.repeat(1, 3, 1, 1), image, 0.1)
+        else:
+            network(image, 0.1)
+    return time.perf_counter() - began
+
+
+def operations_per_pixel(prior: MultiScalePrior, side: int) -> float:
+    """Operations of denoising a gray side x side image, each network called once, per pixel."""
+    networks: list[Network] = [*prior.conditionals, prior.low]
+    sides = [*(side >> level for level in range(1, prior.levels + 1)), side >> prior.levels]
+    return sum(map(operations, networks, sides)) / side**2

@@ -105,7 +105,9 @@ class Networks:
         run = self._run(self._recipe(levels=0, form="told"), self.training, self.validation)
         return self._prior(run, {1: "whole-unet"}, times)
 
-    def multi_scale(self, field: int, levels: int = 2, form: Form = "told") -> MultiScalePrior:
+    def multi_scale(
+        self, field: int, levels: int = 2, form: Form = "told", times: int = 1
+    ) -> MultiScalePrior:
         """A multi-scale prior; all receptive fields of a form share the low-pass network.
 
         Args:
@@ -113,13 +115,17 @@ class Networks:
             levels: wavelet levels.
             form: ours ("told"), or the published one ("bias-free"), whose details are trained on
                 clean low-pass images.
+            times: how many times as wide as others the networks of the details are.
         """
-        recipe = self._recipe(levels=levels, form=form, receptive_field=field)
+        width = times * self.scale.width
+        recipe = self._recipe(levels=levels, form=form, receptive_field=field, width=width)
         run = self._run(recipe, self.training, self.validation)
         kind = "" if form == "told" else "-published"
+        wide = "" if times == 1 else f"-wide{times}"
         low = f"low{1 << levels}{kind}"
         names = {
-            level: f"details{level}-of{levels}-rf{field}{kind}" for level in range(1, levels + 1)
+            level: f"details{level}-of{levels}-rf{field}{kind}{wide}"
+            for level in range(1, levels + 1)
         }
         return self._prior(run, {levels + 1: low, **names})
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from scalewise.networks import BiasFreeDenoiser, LocalConditional, Network, UNet
 from scalewise.networks.base import parameters_of
 from scalewise.reproduce.context import Context
 from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, judge, told
 from scalewise.reproduce.figures import curves
+from scalewise.reproduce.measure import call, operations
 
 BASE, WIDTH, FIELD = 40, 64, 13
 """Side of the low-pass image; channels and receptive field of the published networks."""
@@ -21,33 +17,6 @@ CONSTANT, GROWS = 1.25, 1.8
 """How much operations per pixel may grow per doubling to be constant, and must to be linear."""
 LONGEST = 2e11
 """Operations of the largest call that is timed; larger ones are computed from the pace."""
-
-
-def operations(network: Network, side: int) -> int:
-    """Multiplications and additions of one call on a side x side image of its scale.
-
-    Counts convolutions and matrices; 2 per weight and place.
-    """
-    probe = side if network.receptive_field is None else 8
-    network.train()  # layer by layer, so that nothing is counted twice
-    try:
-        with FlopCounterMode(display=False) as counter:
-            _call(network, probe)
-    finally:
-        network.eval()
-    return counter.get_total_flops() * side**2 // probe**2
-
-
-def _call(network: Network, side: int) -> float:
-    """Seconds of one call."""
-    image = torch.rand(1, 1, side, side)
-    began = time.perf_counter()
-    with torch.no_grad():
-        if isinstance(network, LocalConditional):
-            network(image.repeat(1, 3, 1, 1), image, 0.1)
-        else:
-            network(image, 0.1)
-    return time.perf_counter() - began
 
 
 class Family:
@@ -79,8 +48,8 @@ class Family:
 
 def _seconds(network: Network, side: int, repeats: int = 3) -> float:
     """Median seconds of a call, after one to warm up."""
-    _call(network, side)
-    return sorted(_call(network, side) for _ in range(repeats))[repeats // 2]
+    call(network, side)
+    return sorted(call(network, side) for _ in range(repeats))[repeats // 2]
 
 
 def flat(side: int) -> Family:
