@@ -108,6 +108,13 @@ class TestMultistep:
         following, _, _ = rule.move(1, state, clean, torch.tensor([0.5]), memory, white(1))
         assert float(following) == pytest.approx(0.5 * 2.0 + 0.5 * (1.5 * 1.0), rel=1e-4)
 
+    def test_fresh_noise_replaces_what_the_step_took(self) -> None:
+        rule = Multistep(2.0, 0.5, steps=2, rho=1, fresh=1.0)
+        noisy, clean, noise = torch.full((1, 1), 8.0), torch.zeros(1, 1), white(1, 1)
+        following, _, _ = rule.move(0, noisy, clean, torch.tensor([2.0]), None, noise)
+        expected = 8 * (0.5 / 2) ** 2 + 0.5 * (1 - (0.5 / 2) ** 2) ** 0.5 * noise(1)
+        torch.testing.assert_close(following, expected)
+
     @pytest.mark.parametrize("steps", [1, 2, 7])
     def test_calls_the_network_once_per_step(self, steps: int) -> None:
         seen: list[tuple[int, float]] = []
@@ -125,9 +132,11 @@ class TestMultistep:
         assert seen == [(step, 0.0) for step in range(steps)]
         assert levels == pytest.approx(karras_schedule(steps, 1.0, 0.1))
 
-    def test_variance_of_samples_is_right_at_every_frequency(self) -> None:
+    @pytest.mark.parametrize("fresh", [0.0, 0.5, 1.0])
+    def test_variance_of_samples_is_right_at_every_frequency(self, fresh: float) -> None:
         count = 2000
-        samples = draw(EXACT, white(count, 1, *SIZE), Multistep(HIGH, LOW, 100), 0.5)
+        rule = Multistep(HIGH, LOW, 100, fresh=fresh)
+        samples = draw(EXACT, white(count, 1, *SIZE), rule, 0.5)
         ratio = variances_of(samples) / SPECTRUM
         assert float(ratio.mean()) == pytest.approx(1, abs=4 * (2 / count / 64) ** 0.5 + 0.005)
         assert float((ratio - 1).abs().max()) < 4.5 * (2 / count) ** 0.5
@@ -246,15 +255,17 @@ class TestStochasticAscent:
 
 RULES: list[StepRule] = [
     Multistep(HIGH, LOW, 15),
+    Multistep(HIGH, LOW, 15, fresh=1.0),
     StochasticAscent(HIGH, LOW, h=0.05, beta=0.5, blind=False),
     StochasticAscent(HIGH, LOW, h=0.05, beta=0.5, blind=True),
 ]
+RULE_NAMES = ["multistep", "with fresh noise", "told ascent", "blind ascent"]
 
 
 class TestDraw:
     """The loop, whatever the rule."""
 
-    @pytest.mark.parametrize("rule", RULES, ids=["multistep", "told ascent", "blind ascent"])
+    @pytest.mark.parametrize("rule", RULES, ids=RULE_NAMES)
     def test_a_sample_does_not_depend_on_its_batch(self, rule: StepRule) -> None:
         noise = white(5, 1, *SIZE)
         together = draw(EXACT, noise, rule, EXACT.centre(SIZE))
@@ -262,13 +273,13 @@ class TestDraw:
             alone = draw(EXACT, only(noise, index), rule, 0.5)
             torch.testing.assert_close(alone[0], together[index], rtol=0, atol=1e-12)
 
-    @pytest.mark.parametrize("rule", RULES, ids=["multistep", "told ascent", "blind ascent"])
+    @pytest.mark.parametrize("rule", RULES, ids=RULE_NAMES)
     def test_a_single_image_is_drawn_exactly(self, rule: StepRule) -> None:
         image = torch.rand(1, 1, *SIZE, dtype=torch.float64)
         samples = draw(lambda noisy, sigma: image.expand_as(noisy), white(3, 1, *SIZE), rule)
         assert torch.equal(samples, image.expand(3, -1, -1, -1))
 
-    @pytest.mark.parametrize("rule", RULES, ids=["multistep", "told ascent", "blind ascent"])
+    @pytest.mark.parametrize("rule", RULES, ids=RULE_NAMES)
     def test_it_starts_around_the_centre(self, rule: StepRule) -> None:
         noise, states = white(2, 1, *SIZE), []
         centre = torch.rand(1, 1, *SIZE, dtype=torch.float64)
@@ -295,7 +306,8 @@ class TestDefaults:
         network = make()
         start, end = network.sigma_range
         first = 2 * start if blind and steps == 12 else start
-        assert few_steps(network) == Multistep(first, end, steps)
+        fresh = 1.0 if steps == 40 else 0.0
+        assert few_steps(network) == Multistep(first, end, steps, fresh=fresh)
         growing = network.conditional or not blind
         rule = StochasticAscent(start, end, 0.01, beta, blind=blind, growing=growing)
         assert paper_ascent(network) == rule

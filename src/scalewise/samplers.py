@@ -100,22 +100,25 @@ def karras_schedule(steps: int, high: float, low: float, rho: float = 7.0) -> li
 
 @dataclass(frozen=True)
 class Multistep:
-    """Second-order multistep solver of the probability flow, one network call per step.
+    """Second-order multistep solver of the reverse diffusion, one network call per step.
 
-    Deterministic after the first noise: DPM-Solver++(2M) (Lu et al. 2022, algorithm 2) on the
-    schedule of Karras et al.
+    DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), or with fresh noise SDE-DPM-Solver++(2M) (there,
+    appendix D.2), on the schedule of Karras et al.
 
     Attributes:
         start: first noise level.
         end: last noise level, whose denoised state is the sample.
         steps: number of calls of the network.
         rho: density of the schedule at its end.
+        fresh: 0 follows the probability flow, deterministic after the first noise; 1 the reverse
+            diffusion, whose fresh noise makes up for errors of earlier steps.
     """
 
     start: float
     end: float
     steps: int = 20
     rho: float = 7.0
+    fresh: float = 0.0
 
     def finished(self, step: int, sigma: Tensor) -> Tensor:
         """All images end together, at the last level of the schedule."""
@@ -131,7 +134,11 @@ class Multistep:
         if memory is not None:
             weight = 0.5 * math.log(now / then) / math.log(levels[step - 1] / now)
             aim = clean + weight * (clean - memory)
-        return aim + (then / now) * (noisy - aim), torch.full_like(sigma, then), clean
+        kept = (then / now) ** self.fresh
+        following = aim + kept * (then / now) * (noisy - aim)
+        if self.fresh:
+            following = following + then * math.sqrt(1 - kept**2) * noise(step + 1)
+        return following, torch.full_like(sigma, then), clean
 
 
 @dataclass(frozen=True)
@@ -185,14 +192,16 @@ Sampler = Callable[[Network], StepRule]
 def few_steps(network: Network) -> StepRule:
     """The default: second-order steps, as many as the range of noise levels needs and no more.
 
-    Networks told the level take 40 for images and 10 for details given a low-pass image, blind
-    ones, whose range is shorter, 12 and 4 (`benchmarks/LOG.md`). A blind network of images cannot
-    tell contrast: in a flow without fresh noise a sample keeps what the first noise had, and the
-    paper's ascent from 1 has what the flow has from 2.
+    Networks told the level take 40 with fresh noise for images and 10 for details given a low-pass
+    image, blind ones, whose range is shorter, 12 and 4 (`benchmarks/LOG.md`). A blind network of
+    images cannot tell contrast: in a flow without fresh noise a sample keeps what the first noise
+    had, and the paper's ascent from 1 has what the flow has from 2.
     """
     start, end = network.sigma_range
+    if network.told_sigma and network.conditional:
+        return Multistep(start, end, steps=10)
     if network.told_sigma:
-        return Multistep(start, end, steps=10 if network.conditional else 40)
+        return Multistep(start, end, steps=40, fresh=1.0)
     if network.conditional:
         return Multistep(start, end, steps=4)
     return Multistep(2 * start, end, steps=12)
