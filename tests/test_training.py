@@ -20,7 +20,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, TrainingRun, run, saved_recipe
 from scalewise.training.level import one_thread
 from scalewise.training.objectives import crop_side, draw_batch, white_noise
-from scalewise.training.plan import Segment
+from scalewise.training.plan import TIMING_STEPS, Segment
 
 Form = Literal["told", "bias-free"]
 
@@ -247,7 +247,7 @@ def test_time_budget_is_kept_and_spent_on_all_levels(tmp_path: Path) -> None:
     assert time.monotonic() - began < 60
     levels = listener.summary["levels"]
     assert set(levels) == {"1", "2"}
-    assert all(facts["steps"] > 40 for facts in levels.values())
+    assert all(facts["steps"] > TIMING_STEPS for facts in levels.values())
     assert sum(trained.plan.seconds) == pytest.approx(6, rel=0.7)
     assert trained.plan.segments[-1].falling
 
