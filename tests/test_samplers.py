@@ -109,10 +109,10 @@ class TestMultistep:
         assert float(following) == pytest.approx(0.5 * 2.0 + 0.5 * (1.5 * 1.0), rel=1e-4)
 
     def test_fresh_noise_replaces_what_the_step_took(self) -> None:
-        rule = Multistep(2.0, 0.5, steps=2, rho=1, fresh=1.0)
+        rule = Multistep(2.0, 0.5, steps=2, rho=1, fresh=1.0, inflation=1.1)
         noisy, clean, noise = torch.full((1, 1), 8.0), torch.zeros(1, 1), white(1, 1)
         following, _, _ = rule.move(0, noisy, clean, torch.tensor([2.0]), None, noise)
-        expected = 8 * (0.5 / 2) ** 2 + 0.5 * (1 - (0.5 / 2) ** 2) ** 0.5 * noise(1)
+        expected = 8 * (0.5 / 2) ** 2 + 1.1 * 0.5 * (1 - (0.5 / 2) ** 2) ** 0.5 * noise(1)
         torch.testing.assert_close(following, expected)
 
     @pytest.mark.parametrize("steps", [1, 2, 7])
@@ -306,8 +306,8 @@ class TestDefaults:
         network = make()
         start, end = network.sigma_range
         first = 2 * start if blind and steps == 12 else start
-        fresh = 1.0 if steps == 40 else 0.0
-        assert few_steps(network) == Multistep(first, end, steps, fresh=fresh)
+        noise = {"fresh": 1.0, "inflation": 1.01} if steps == 40 else {}
+        assert few_steps(network) == Multistep(first, end, steps, **noise)
         growing = network.conditional or not blind
         rule = StochasticAscent(start, end, 0.01, beta, blind=blind, growing=growing)
         assert paper_ascent(network) == rule

@@ -112,6 +112,8 @@ class Multistep:
         rho: density of the schedule at its end.
         fresh: 0 follows the probability flow, deterministic after the first noise; 1 the reverse
             diffusion, whose fresh noise makes up for errors of earlier steps.
+        inflation: factor of the fresh noise; a little above 1 makes up for the energy that
+            imperfect denoisers lose (`S_noise` of Karras et al. 2022, section 4).
     """
 
     start: float
@@ -119,6 +121,7 @@ class Multistep:
     steps: int = 20
     rho: float = 7.0
     fresh: float = 0.0
+    inflation: float = 1.0
 
     def finished(self, step: int, sigma: Tensor) -> Tensor:
         """All images end together, at the last level of the schedule."""
@@ -137,7 +140,8 @@ class Multistep:
         kept = (then / now) ** self.fresh
         following = aim + kept * (then / now) * (noisy - aim)
         if self.fresh:
-            following = following + then * math.sqrt(1 - kept**2) * noise(step + 1)
+            added = self.inflation * then * math.sqrt(1 - kept**2)
+            following = following + added * noise(step + 1)
         return following, torch.full_like(sigma, then), clean
 
 
@@ -201,7 +205,7 @@ def few_steps(network: Network) -> StepRule:
     if network.told_sigma and network.conditional:
         return Multistep(start, end, steps=10)
     if network.told_sigma:
-        return Multistep(start, end, steps=40, fresh=1.0)
+        return Multistep(start, end, steps=40, fresh=1.0, inflation=1.01)
     if network.conditional:
         return Multistep(start, end, steps=4)
     return Multistep(2 * start, end, steps=12)
