@@ -41,7 +41,7 @@ class Scope:
         train_batch, crop: of `training`.
         pixel_sides: of `per_pixel`.
         pixels: per call of `per_pixel`.
-        photo_sides: of `per_pixel_photos`, with the packaged model of photos.
+        photo_sides, photo_pixels: of `per_pixel_photos`, with the packaged model of photos.
         photo: side of the photo that is denoised.
         models: packaged models, of photos and of faces.
         faces: faces that are drawn at a time.
@@ -68,6 +68,7 @@ class Scope:
     pixel_sides: tuple[int, ...] = (128, 256, 512, 1024)
     pixels: int = 1 << 18
     photo_sides: tuple[int, ...] = ()
+    photo_pixels: int = 1 << 18
     photo: int = 512
     models: tuple[str, str] = ("photos", "faces")
     faces: int = 16
@@ -138,7 +139,7 @@ def _faces(setting: Setting, scope: Scope) -> list[Record]:
 
 def _per_pixel_photos(setting: Setting, scope: Scope) -> Record:
     model, sides = scope.models[0], scope.photo_sides
-    return asdict(measure_pixels(setting, sides, model, scope.pixels))
+    return asdict(measure_pixels(setting, sides, model, scope.photo_pixels))
 
 
 PARTS: dict[str, Callable[[Setting, Scope], Any]] = {
