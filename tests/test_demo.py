@@ -33,7 +33,7 @@ def test_photos_need_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_demo_writes_a_sheet_and_single_results(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalewise.store.names.PACKAGED", models)
+    monkeypatch.setattr(demo, "MODELS", (models / "photos", models / "faces"))
     monkeypatch.chdir(tmp_path)
     done = scalewise("demo")
     assert done.code == 0, done.stderr
@@ -55,7 +55,7 @@ def test_demo_writes_a_sheet_and_single_results(
 def test_demo_repeats_and_prints_records(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalewise.store.names.PACKAGED", models)
+    monkeypatch.setattr(demo, "MODELS", (models / "photos", models / "faces"))
     monkeypatch.setattr(demo, "FACES", 2)
     sheets = []
     for folder in (tmp_path / "a", tmp_path / "b"):

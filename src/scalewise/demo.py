@@ -35,6 +35,9 @@ INK, FAINT, PAPER = (32, 32, 32), (96, 96, 96), (255, 255, 255)
 DENOISED = "astronaut", (0, 64)
 UPSCALED = "coffee", (8, 150)
 
+MODELS = (store.PACKAGED / "photos", store.PACKAGED / "faces")
+"""The packaged models, even where a folder has models of these names."""
+
 STEPS = ("denoise", "upscale", "synthesize")
 OUTPUTS = (
     "demo.png",
@@ -72,7 +75,6 @@ def run(
     out: str | Path,
     seed: int = 0,
     device: str = "auto",
-    models: tuple[str, str] = ("photos", "faces"),
     watch: Callable[[Part], None] | None = None,
 ) -> list[Record]:
     """Denoise, super-resolve and synthesize, and write the results and a sheet of them.
@@ -81,7 +83,6 @@ def run(
         out: folder of the results, made if it is not there; files of `OUTPUTS` are overwritten.
         seed: of the noise and the samples.
         device: "auto", "cpu", "cuda" or "mps".
-        models: the model of photos, and the one to draw from.
         watch: called as each step is finished.
 
     Returns:
@@ -90,7 +91,7 @@ def run(
     """
     folder = Path(out)
     folder.mkdir(exist_ok=True)
-    photos, faces = (store.load(model, device) for model in models)
+    photos, faces = (store.load(model, device) for model in MODELS)
     parts: list[Part] = []
     for step, prior in ((denoise, photos), (upscale, photos), (synthesize, faces)):
         part = step(prior, seed)

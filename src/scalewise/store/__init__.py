@@ -3,11 +3,12 @@
 from scalewise.store.card import card, summary
 from scalewise.store.config import FORMAT_VERSION, NETWORKS, ModelConfig, NetworkConfig
 from scalewise.store.folders import check_folder, load, read_config, save
-from scalewise.store.names import TRAINING, packaged, pick_device, resolve
+from scalewise.store.names import PACKAGED, TRAINING, packaged, pick_device, resolve
 
 __all__ = [
     "FORMAT_VERSION",
     "NETWORKS",
+    "PACKAGED",
     "TRAINING",
     "ModelConfig",
     "NetworkConfig",

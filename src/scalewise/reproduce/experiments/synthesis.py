@@ -29,7 +29,11 @@ def run(context: Context) -> Result:
     drawn = {"own 9x9": (own, gray, faces.held_out(len(faces.validation)))}
     if scale.packaged and faces.colour is not None:
         sets = [part.whole(range(len(part))) for part in faces.colour]
-        drawn["packaged faces"] = (store.load("faces", context.device.type), sets[0], sets[1])
+        drawn["packaged faces"] = (
+            store.load(store.PACKAGED / "faces", context.device.type),
+            sets[0],
+            sets[1],
+        )
     for name, (prior, training, reference) in drawn.items():
         context.say(f"drawing {scale.samples} samples of {name}")
         found[name], pair = _measure(context, name, prior, training, reference)

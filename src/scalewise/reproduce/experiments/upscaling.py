@@ -26,7 +26,7 @@ def run(context: Context) -> Result:
     """Upscale low-pass images of faces and of the astronaut by four."""
     priors = {"own 9x9": context.networks.multi_scale(small_field(context.scale.fields))}
     if context.scale.packaged and context.faces.colour is not None:
-        priors["packaged faces"] = store.load("faces", context.device.type)
+        priors["packaged faces"] = store.load(store.PACKAGED / "faces", context.device.type)
     images = context.faces.held_out(context.scale.images)
     public = public_face(images.shape[-1])
     found, figures = {}, []
