@@ -86,7 +86,7 @@ FULL = Scope(
     batches=(1, 8, 32),
     pixel_sides=(128, 256, 512, 1024, 2048, 4096),
     pixels=1 << 20,
-    photo_sides=(128, 256, 512, 1024),
+    photo_sides=(128, 256, 512, 1024, 2048, 4096),
 )
 
 
