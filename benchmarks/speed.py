@@ -54,7 +54,8 @@ def plot(content: dict[str, Any], file: Path) -> None:
         axis.set_xlabel("pixels of the image")
         axis.set_ylabel(unit)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize="small")
+    named = axes[0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside upper center", ncols=4, fontsize="small")
     write_figure(figure, file)
 
 
