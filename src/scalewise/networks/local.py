@@ -31,10 +31,25 @@ FEATURES = 16
 class Trunk(Network):
     """Residual blocks told the noise level, between an entering and a leaving 3x3 convolution."""
 
-    def _build(
-        self, inputs: int, outputs: int, receptive_field: int, width: int, blocks: int, told: int
+    def __init__(
+        self,
+        channels: int,
+        receptive_field: int,
+        width: int,
+        blocks: int,
+        sigma_data: float,
+        images: tuple[int, int],
+        told: int,
     ) -> None:
-        """Make the layers of a network from `inputs` to `outputs` channels, told `told` numbers."""
+        """Make a network from and to so many images of C channels, told so many numbers."""
+        super().__init__(
+            channels=channels,
+            receptive_field=receptive_field,
+            width=width,
+            blocks=blocks,
+            sigma_data=sigma_data,
+        )
+        self.channels, self.sigma_data = channels, sigma_data
         if receptive_field % 2 == 0 or not 5 <= receptive_field <= 2 * blocks + 5:
             raise UsageError(
                 f"receptive_field must be odd and from 5 to {2 * blocks + 5} for {blocks} blocks, "
@@ -42,9 +57,9 @@ class Trunk(Network):
             )
         kernels = spread_kernels(receptive_field - 4, blocks)
         self.receptive_field = receptive_field
-        self.enter = convolution(inputs, width, 3)
+        self.enter = convolution(images[0] * channels, width, 3)
         self.blocks = nn.ModuleList(ModulatedBlock(width, kernel) for kernel in kernels)
-        self.leave = convolution(width, outputs, 3)
+        self.leave = convolution(width, images[1] * channels, 3)
         nn.init.zeros_(self.leave.weight)
         self.modulate = nn.Sequential(
             nn.Linear(told, width), nn.SiLU(), nn.Linear(width, 2 * width * blocks)
@@ -101,15 +116,7 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         blocks: int = 4,
         sigma_data: float = 0.04,
     ) -> None:
-        super().__init__(
-            channels=channels,
-            receptive_field=receptive_field,
-            width=width,
-            blocks=blocks,
-            sigma_data=sigma_data,
-        )
-        self.channels, self.sigma_data = channels, sigma_data
-        self._build(5 * channels, 4 * channels, receptive_field, width, blocks, FEATURES + 1)
+        super().__init__(channels, receptive_field, width, blocks, sigma_data, (5, 4), FEATURES + 1)
 
     def forward(
         self,
@@ -163,16 +170,8 @@ class LocalDenoiser(Trunk, Denoiser):
         blocks: int = 4,
         sigma_data: float = 0.25,
     ) -> None:
-        super().__init__(
-            channels=channels,
-            receptive_field=receptive_field,
-            width=width,
-            blocks=blocks,
-            sigma_data=sigma_data,
-        )
-        self.channels, self.sigma_data = channels, sigma_data
+        super().__init__(channels, receptive_field, width, blocks, sigma_data, (1, 1), FEATURES)
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
-        self._build(channels, channels, receptive_field, width, blocks, FEATURES)
 
     def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
         """Denoise images (N, C, H, W), told `sigma`; see `Denoiser.forward`."""
