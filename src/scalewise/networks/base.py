@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from scalewise.errors import UsageError
 from scalewise.score import Sigma
 
+NOISE_FEATURES = 16
+"""How many numbers tell a network its noise level."""
+
 
 class Network(nn.Module):
     """What every denoising network declares.
@@ -69,6 +72,9 @@ class Denoiser(Network):
     def centre(self, size: tuple[int, int]) -> Tensor | float:
         """What sampling starts around: mid-gray, unless the network knows the mean image."""
         return 0.5
+
+    def centre_on(self, mean: Tensor) -> None:
+        """Learn the mean of the training images, shape (C, H, W), where the network wants it."""
 
 
 class Bands(NamedTuple):
@@ -136,14 +142,19 @@ def precondition(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tens
 
 
 def noise_features(sigma: Tensor, sigma_data: float) -> Tensor:
-    """Fourier features of `log(sigma / sigma_data)`, shape (N, 16), finite for any sigma.
+    """Fourier features of `log(sigma / sigma_data)`, finite for any sigma.
 
     Args:
         sigma: one level per image, any shape of N elements.
         sigma_data: root mean square of the clean, centred data.
+
+    Returns:
+        Shape (N, `NOISE_FEATURES`).
     """
     level = (sigma.flatten() / sigma_data).clamp(1e-3, 1e3).log()
-    frequencies = torch.linspace(0.1, 0.8, 8, device=sigma.device, dtype=sigma.dtype)
+    frequencies = torch.linspace(
+        0.1, 0.8, NOISE_FEATURES // 2, device=sigma.device, dtype=sigma.dtype
+    )
     angles = level[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 

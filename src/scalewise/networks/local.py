@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scalewise.errors import UsageError
 from scalewise.networks import fast
 from scalewise.networks.base import (
+    NOISE_FEATURES,
     Bands,
     ConditionalDenoiser,
     Denoiser,
@@ -23,9 +24,6 @@ from scalewise.networks.base import (
 )
 from scalewise.networks.convolution import convolution, spread_kernels
 from scalewise.score import Sigma, per_image
-
-FEATURES = 16
-"""Numbers that tell a network its noise level."""
 
 
 class Trunk(Network):
@@ -116,7 +114,9 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         blocks: int = 4,
         sigma_data: float = 0.04,
     ) -> None:
-        super().__init__(channels, receptive_field, width, blocks, sigma_data, (5, 4), FEATURES + 1)
+        super().__init__(
+            channels, receptive_field, width, blocks, sigma_data, (5, 4), NOISE_FEATURES + 1
+        )
 
     def forward(
         self,
@@ -170,7 +170,9 @@ class LocalDenoiser(Trunk, Denoiser):
         blocks: int = 4,
         sigma_data: float = 0.25,
     ) -> None:
-        super().__init__(channels, receptive_field, width, blocks, sigma_data, (1, 1), FEATURES)
+        super().__init__(
+            channels, receptive_field, width, blocks, sigma_data, (1, 1), NOISE_FEATURES
+        )
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
 
     def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
@@ -189,6 +191,10 @@ class LocalDenoiser(Trunk, Denoiser):
     def centre(self, size: tuple[int, int]) -> Tensor:
         """The mean colour, shape (1, C, H, W)."""
         return self.mean.expand(-1, *size).unsqueeze(0)
+
+    def centre_on(self, mean: Tensor) -> None:
+        """Learn the mean colour of the training images."""
+        self.mean.copy_(mean.mean(dim=(1, 2), keepdim=True))
 
 
 class ModulatedBlock(nn.Module):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalewise.networks.base import Denoiser, noise_features, precondition
+from scalewise.networks.base import NOISE_FEATURES, Denoiser, noise_features, precondition
 from scalewise.score import Sigma, per_image
 
 
@@ -58,7 +58,10 @@ class UNet(Denoiser):
         self.register_buffer("mean", torch.full((channels, *size), 0.5))
         embedding = 4 * width
         self.embed = nn.Sequential(
-            nn.Linear(16, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+            nn.Linear(NOISE_FEATURES, embedding),
+            nn.SiLU(),
+            nn.Linear(embedding, embedding),
+            nn.SiLU(),
         )
         widths = [width * m for m in multiples]
         self.enter = nn.Conv2d(channels, width, 3, padding=1)
@@ -113,6 +116,10 @@ class UNet(Denoiser):
             return self.mean[None]
         resized = F.interpolate(self.mean[None], size, mode="bilinear", align_corners=False)
         return resized
+
+    def centre_on(self, mean: Tensor) -> None:
+        """Learn the mean of the training images."""
+        self.mean.copy_(mean)
 
     def _network(self, centred: Tensor, sigma: Tensor) -> Tensor:
         height, width = centred.shape[-2:]

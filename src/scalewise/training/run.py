@@ -11,7 +11,7 @@ import torch
 
 from scalewise.data import ImageSet
 from scalewise.errors import UsageError
-from scalewise.networks import LocalDenoiser, Network, UNet
+from scalewise.networks import Network
 from scalewise.prior import MultiScalePrior
 from scalewise.training.files import load_state, save_state
 from scalewise.training.level import LevelTrainer
@@ -200,10 +200,7 @@ class TrainingRun:
             return LowObjective(_trainable(self.start.low), recipe, level, deviation)
         height, width = scale.shape[-2:]
         low = recipe.low_network(channels, (height, width), deviation)
-        if isinstance(low, UNet):
-            low.mean.copy_(mean)
-        elif isinstance(low, LocalDenoiser):
-            low.mean.copy_(mean.mean(dim=(1, 2), keepdim=True))
+        low.centre_on(mean)
         return LowObjective(low, recipe, level, deviation)
 
     def _mean_image(self, crops: torch.Tensor) -> torch.Tensor:
