@@ -34,7 +34,7 @@ from scalewise.samplers import (
 from scalewise.wavelets import split
 
 LOW_CALLS = (5, 10, 20, 40, 80, 160)
-DETAIL_CALLS = (3, 4, 6, 8, 10, 12, 20, 40)
+DETAIL_CALLS = (2, 3, 4, 6, 8, 10, 12, 20, 40)
 FIRST_SEED = 100
 """Our samples are not those of the procedure's noise."""
 
