@@ -28,9 +28,6 @@ FEATURES = 1 << 20
 COLUMNS = 1024
 """Greatest width of a strip, less its margins."""
 
-Strip = tuple[Tensor, bool]
-"""Rows of features, (N, C, rows, W), channels last, and whether they end the image."""
-
 
 class Layer(NamedTuple):
     """A convolution and what follows it.
@@ -155,37 +152,56 @@ def _results(
     margin = sum(stage.margin for stage in stages)
     for columns in _parts(images.shape[-1], COLUMNS):
         left = max(0, columns.start - margin)
-        strips = _cut(images[..., left : columns.stop + margin], pixels)
-        for stage in stages:
-            strips = _pass(stage, strips)
-        top = 0
-        for result, _ in strips:
-            rows = slice(top, top + result.shape[2])
-            yield rows, columns, result[..., columns.start - left : columns.stop - left]
-            top = rows.stop
+        top, passes = 0, [Pass(stage) for stage in stages]
+        for strip, last in _cut(images[..., left : columns.stop + margin], pixels):
+            result = _through(passes, strip, last)
+            if result is not None:
+                rows = slice(top, top + result.shape[2])
+                yield rows, columns, result[..., columns.start - left : columns.stop - left]
+                top = rows.stop
 
 
-def _cut(images: Tensor, pixels: int) -> Iterator[Strip]:
-    """Cut images into strips of rows, from top to bottom."""
+def _through(passes: Sequence[Pass], strip: Tensor, last: bool) -> Tensor | None:
+    """Pass a strip through all stages; None where one of them still waits for rows."""
+    features: Tensor | None = strip
+    for stage in passes:
+        if features is not None:
+            features = stage.push(features, last)
+    return features
+
+
+def _cut(images: Tensor, pixels: int) -> Iterator[tuple[Tensor, bool]]:
+    """Cut images into strips of rows, from top to bottom, and tell which ends the image."""
     count, _, height, width = images.shape
     for rows in _parts(height, max(1, pixels // (count * width))):
         strip = images[:, :, rows].contiguous(memory_format=torch.channels_last)
         yield strip, rows.stop == height
 
 
-def _pass(stage: Stage, strips: Iterator[Strip]) -> Iterator[Strip]:
-    """Pass strips through a stage. What comes out lags behind by its margin, but for the last."""
-    margin, above = stage.margin, None
-    for strip, last in strips:
-        if margin == 0 or (above is None and last):
-            yield stage(strip, (margin, margin)), last
-            continue
+class Pass:
+    """A stage on its way down an image; what comes out lags behind by its margin, but at the end.
+
+    It keeps the last rows and nothing else of a strip, so that the next takes the same memory, which
+    is in cache.
+
+    Args:
+        stage: what every strip goes through.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.above: Tensor | None = None
+
+    def push(self, strip: Tensor, last: bool) -> Tensor | None:
+        """Map the next rows, (N, C, rows, W), channels last; None if they are too few."""
+        margin = self.stage.margin
+        if margin == 0 or (self.above is None and last):
+            return self.stage(strip, (margin, margin))
         border = torch.zeros_like(strip[:, :, :1]).expand(-1, -1, margin, -1)
-        parts = [border if above is None else above, strip, *([border] if last else [])]
-        rows = torch.cat(parts, dim=2)
-        above = rows[:, :, -2 * margin :].clone(memory_format=torch.channels_last)
-        if rows.shape[2] > 2 * margin:
-            yield stage(rows, (0, margin)), last
+        above = border if self.above is None else self.above
+        rows = torch.cat([above, strip, *([border] if last else [])], dim=2)
+        self.above = rows[:, :, -2 * margin :].clone(memory_format=torch.channels_last)
+        return self.stage(rows, (0, margin)) if rows.shape[2] > 2 * margin else None
 
 
 def _parts(length: int, most: int) -> list[slice]:
