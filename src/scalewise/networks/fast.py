@@ -181,8 +181,8 @@ def _cut(images: Tensor, pixels: int) -> Iterator[tuple[Tensor, bool]]:
 class Pass:
     """A stage on its way down an image; what comes out lags behind by its margin, but at the end.
 
-    It keeps the last rows and nothing else of a strip, so that the next takes the same memory, which
-    is in cache.
+    It keeps the last rows and nothing else of a strip, so the next takes the same memory, which is
+    in cache.
 
     Args:
         stage: what every strip goes through.
