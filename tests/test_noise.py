@@ -14,7 +14,13 @@ from skimage import data
 from torch import Tensor
 
 from scalewise.errors import UsageError
-from scalewise.noise import BLOCK, GaussianField, LogNormalLevels, estimate_sigma
+from scalewise.noise import (
+    BLOCK,
+    GaussianField,
+    LogNormalLevels,
+    _patch_covariance,
+    estimate_sigma,
+)
 
 FIELD = GaussianField(seed=3, samples=(0,), level=1, channels=2, size=(100, 90))
 
@@ -189,6 +195,17 @@ class TestEstimateSigma:
         clean = picture("grass")
         noisy = clean + level / 255 * torch.randn(clean.shape)
         assert float(estimate_sigma(noisy)) * 255 == pytest.approx(level, rel=0.1)
+
+    @pytest.mark.parametrize(
+        ("shape", "patch"), [((3, 40, 57), 5), ((1, 33, 71), 9), ((1, 9, 9), 2)]
+    )
+    def test_covariance_is_that_of_all_patches(
+        self, shape: tuple[int, int, int], patch: int
+    ) -> None:
+        image = torch.rand(shape)
+        patches = image.unfold(1, patch, 1).unfold(2, patch, 1).permute(1, 2, 3, 0, 4)
+        expected = torch.cov(patches.flatten(0, 1).flatten(1).double().T)
+        torch.testing.assert_close(_patch_covariance(image, patch), expected)
 
     @pytest.mark.parametrize("level", [15, 50])
     def test_gray_pictures_in_three_channels_are_measured_too(self, level: int) -> None:
