@@ -66,14 +66,16 @@ def draw(
     noisy = sample = centre + rule.start * field
     sigma = torch.full((len(field),), rule.start, dtype=field.dtype, device=field.device)
     done, memory = torch.zeros_like(sigma, dtype=torch.bool), None
+    ended = 0
     denoise = replayed(denoise, noisy, sigma)
     for step in count():
         clean = denoise(noisy, sigma)
         if watch:
             watch(step, noisy, clean)
-        sample = torch.where(done.view(-1, 1, 1, 1), sample, clean)
+        sample = torch.where(done.view(-1, 1, 1, 1), sample, clean) if ended else clean
         done = done | rule.finished(step, sigma)
-        if bool(done.all()):
+        ended = int(done.sum())
+        if ended == len(done):
             break
         noisy, sigma, memory = rule.move(step, noisy, clean, sigma, memory, noise)
     return sample
@@ -136,9 +138,9 @@ class Multistep:
         aim = clean
         if memory is not None:
             weight = 0.5 * math.log(now / then) / math.log(levels[step - 1] / now)
-            aim = clean + weight * (clean - memory)
+            aim = torch.lerp(memory, clean, 1 + weight)
         kept = (then / now) ** self.fresh
-        following = aim + kept * (then / now) * (noisy - aim)
+        following = torch.lerp(aim, noisy, kept * then / now)
         if self.fresh:
             added = self.inflation * then * math.sqrt(1 - kept**2)
             following = following + added * noise(step + 1)
@@ -185,7 +187,7 @@ class StochasticAscent:
         level = residual_sigma(noisy, clean) if self.blind else sigma
         kept = (1 - self.beta * h) ** 2
         gamma = per_image(level * math.sqrt(kept - (1 - h) ** 2), noisy)
-        following = noisy + h * (clean - noisy) + gamma * noise(step + 1)
+        following = torch.lerp(noisy, clean, h) + gamma * noise(step + 1)
         return following, level * math.sqrt(kept), None
 
 

@@ -130,9 +130,10 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         skip, out, inside = precondition(sigma, self.sigma_data)
         missing = torch.zeros_like(low) if noisy_low is None else inside * (noisy_low - low)
         seen = torch.cat([inside * noisy, missing, 4 * low - 2], dim=1)
-        bands = out * self._trunk(seen, self._told(sigma, noisy_low is not None))
-        details = skip * noisy + bands[:, : noisy.shape[1]]
-        return Bands(details, low if noisy_low is None else low + bands[:, noisy.shape[1] :])
+        found = self._trunk(seen, self._told(sigma, noisy_low is not None))
+        details, correction = found.split([noisy.shape[1], low.shape[1]], dim=1)
+        details = torch.addcmul(skip * noisy, out, details)
+        return Bands(details, low if noisy_low is None else torch.addcmul(low, out, correction))
 
     @property
     def sigma_range(self) -> tuple[float, float]:
