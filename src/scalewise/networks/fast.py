@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ EXACT = "SCALEWISE_EXACT"
 
 FEATURES = 1 << 20
 """Numbers of a layer's output for one strip: 4 MiB, two of which stay in cache."""
+
+BLOCK = 31 << 20
+"""Bytes that are freed once, see `_keep_memory`: under its greatest threshold, 32 MiB."""
 
 COLUMNS = 1024
 """Greatest width of a strip, less its margins."""
@@ -135,6 +139,7 @@ def run(
     Returns:
         Shape (N, channels, H, W).
     """
+    _keep_memory()
     pixels = max(1, FEATURES // width)
     together = max(1, pixels // images[0, 0].numel())
     outputs = images.new_empty(len(images), channels, *images.shape[-2:])
@@ -143,6 +148,17 @@ def run(
         for rows, columns, result in _results(stages, images[part], pixels):
             outputs[part, :, rows, columns] = result
     return outputs
+
+
+@cache
+def _keep_memory() -> None:
+    """Have memory that was freed kept for the next strip.
+
+    The allocator of the GNU C library gives what is free at the end of its memory back to the
+    system, and new pages cost more than writing to them, until a block of some size was freed
+    (`M_MMAP_THRESHOLD` in its manual). From then on it keeps up to twice as much.
+    """
+    torch.empty(BLOCK, dtype=torch.uint8)
 
 
 def _results(
