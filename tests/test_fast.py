@@ -22,7 +22,6 @@ from scalewise.networks import (
     fast,
     spread_kernels,
 )
-from scalewise.networks.replay import replayed
 
 SIZES = [(1, 1), (1, 7), (5, 1), (2, 3), (8, 8), (13, 10), (31, 37)]
 
@@ -333,19 +332,3 @@ def test_bfloat16_is_close_and_comes_out_whole(
     scale = whole.abs().max()
     assert 1e-6 < (half - whole).abs().max() / scale < 0.05
     assert (fast_half - whole).abs().max() / scale < 0.05
-
-
-def test_replay_is_for_gpus() -> None:
-    denoise = told()
-    assert replayed(denoise, torch.zeros(1, 9, 8, 8), torch.ones(1)) is denoise
-
-
-@pytest.mark.gpu
-@torch.no_grad()
-def test_replay_gives_what_calls_give() -> None:
-    network: Any = blind().cuda()
-    noisy, sigma = torch.rand(2, 1, 16, 16).cuda(), torch.ones(2).cuda()
-    replay = replayed(network, noisy, sigma)
-    assert replay is not network
-    for other in (noisy, torch.rand_like(noisy)):
-        assert torch.allclose(replay(other, sigma), network(other, sigma), atol=1e-5)

@@ -9,6 +9,7 @@ coarsest to the finest.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -23,7 +24,7 @@ from scalewise.likelihood import (
     check_settings,
     information,
 )
-from scalewise.networks import ConditionalDenoiser, Denoiser, unit_of
+from scalewise.networks import ConditionalDenoiser, Denoiser, replay, unit_of
 from scalewise.noise import GaussianField, estimate_sigma
 from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
@@ -203,7 +204,8 @@ class MultiScalePrior(nn.Module):
             keys = tuple(range(first, min(count, first + batch)))
             low_size = (half(size[0], self.levels), half(size[1], self.levels))
             noise = self._noise(keys, self.levels + 1, self.channels, low_size, seed)
-            low = draw(self.low, noise, sampler(self.low), self.low.centre(low_size))
+            denoise = partial(replay.call, self.low)
+            low = draw(denoise, noise, sampler(self.low), self.low.centre(low_size))
             if watch:
                 watch(self.levels, low)
             images.append(self._refine(low, self.levels, keys, seed, sampler, watch))
@@ -335,4 +337,4 @@ def _size(images: Tensor) -> tuple[int, int]:
 
 def _given(network: ConditionalDenoiser, low: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """The denoiser of details that a conditional network is, once the low-pass image is given."""
-    return lambda noisy, sigma: network(noisy, low, sigma).details
+    return lambda noisy, sigma: replay.call(network, noisy, low, sigma).details

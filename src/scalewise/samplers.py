@@ -17,7 +17,6 @@ from torch import Tensor
 
 from scalewise.errors import UsageError
 from scalewise.networks import Network
-from scalewise.networks.replay import replayed
 from scalewise.score import per_image, residual_sigma
 
 Noise = Callable[[int], Tensor]
@@ -67,7 +66,6 @@ def draw(
     sigma = torch.full((len(field),), rule.start, dtype=field.dtype, device=field.device)
     done, memory = torch.zeros_like(sigma, dtype=torch.bool), None
     ended = 0
-    denoise = replayed(denoise, noisy, sigma)
     for step in count():
         clean = denoise(noisy, sigma)
         if watch:

@@ -1,48 +1,83 @@
-"""Small images on a GPU: the kernels of a denoiser recorded once as a CUDA graph, and replayed.
+"""Small images on a GPU: the kernels of a network recorded once as a CUDA graph, and replayed.
 
 Launching the kernels of a network costs more than computing a small image. A graph launches all of
-them at once, so a sampler of many calls pays the cost of launching only while it records.
+them at once. Recordings stay with their network, so that a sampler pays for one at its first batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from scalewise.networks.base import Network
 from scalewise.networks.fast import exact
 
 LARGEST = 1 << 20
 """Numbers of a noisy batch above which computing outweighs launching."""
 
+DIRECT = 2
+"""Calls before one is recorded: a few calls alone are not worth it."""
 
-def replayed(
-    denoise: Callable[[Tensor, Tensor], Tensor], noisy: Tensor, sigma: Tensor
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a denoiser whose calls replay a recording; on other devices the one given.
+KEPT = 4
+"""Recordings that a network has at most; each holds the memory of all its features."""
+
+
+def call(network: Network, *inputs: Tensor) -> Any:
+    """Return what a network gives, by replaying its kernels where that pays.
+
+    That is on a GPU, for small inputs, when nothing is differentiated and no hook wants to see the
+    call.
 
     Args:
-        denoise: maps (noisy, sigma of shape (N,)) to the clean estimate, with kernels alone: no
-            value of a tensor decides what it does.
-        noisy: of the shape of all calls to come, (N, M, H, W).
-        sigma: the same, (N,).
+        network: works by kernels alone: no value of a tensor decides what it does. It gives a
+            tensor or a named tuple of tensors.
+        inputs: of `forward`, in its order; the first is as large as any.
     """
-    small = noisy.is_cuda and noisy.numel() <= LARGEST
-    if not small or exact() or torch.is_grad_enabled():
-        return denoise
-    given = noisy.clone(), sigma.clone()
-    replay, held = recorded(lambda: denoise(*given))
+    if not suits(network, inputs):
+        return network(*inputs)
+    with _LOCK:
+        tapes = _TAPES.setdefault(network, {})
+        key = _key(network, inputs)
+        tapes[key] = tape = tapes.pop(key, None) or Tape()
+        for oldest in list(tapes)[:-KEPT]:
+            del tapes[oldest]
+        return tape.play(network, inputs)
 
-    def call(noisy: Tensor, sigma: Tensor) -> Tensor:
-        given[0].copy_(noisy)
-        given[1].copy_(sigma)
-        replay()
-        clean: Tensor = held().clone()
-        return clean
 
-    return call
+def suits(network: Network, inputs: Sequence[Tensor]) -> bool:
+    """Tell whether a call may be replayed, and is small enough to gain by it."""
+    if not inputs[0].is_cuda or inputs[0].numel() > LARGEST or exact():
+        return False
+    if torch.is_grad_enabled() or network._forward_pre_hooks or network._forward_hooks:
+        return False
+    # a recording would read weights that autocast keeps for as long as its context lasts
+    return not (torch.is_autocast_enabled("cuda") and torch.is_autocast_cache_enabled())
+
+
+class Tape:
+    """The calls of a network on inputs of one kind: the first directly, the rest recorded."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.given: list[Tensor] = []
+
+    def play(self, network: Network, inputs: Sequence[Tensor]) -> Any:
+        """Return what the network gives for inputs of the kind of all calls before."""
+        self.calls += 1
+        if self.calls <= DIRECT:
+            return network(*inputs)
+        if not self.given:
+            self.given = [value.clone() for value in inputs]
+            self.replay, self.held = recorded(lambda: network(*self.given))
+        torch._foreach_copy_(self.given, list(inputs))
+        self.replay()
+        held = self.held()
+        return held.clone() if isinstance(held, Tensor) else type(held)(*(v.clone() for v in held))
 
 
 def recorded(work: Callable[[], Any]) -> tuple[Callable[[], None], Callable[[], Any]]:
@@ -60,3 +95,18 @@ def recorded(work: Callable[[], Any]) -> tuple[Callable[[], None], Callable[[], 
     with torch.cuda.graph(graph):
         result = work()
     return graph.replay, lambda: result
+
+
+_TAPES: WeakKeyDictionary[Network, dict[tuple[object, ...], Tape]] = WeakKeyDictionary()
+_LOCK = Lock()
+
+
+def _key(network: Network, inputs: Sequence[Tensor]) -> tuple[object, ...]:
+    """What a recording depends on: kinds of inputs, where weights are, modes; no values."""
+    device = inputs[0].device
+    stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
+    autocast = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type)
+    weights = tuple(w.data_ptr() for w in [*network.parameters(), *network.buffers()])
+    kinds = tuple((v.shape, v.dtype, v.device) for v in inputs)
+    modes = network.training, network.precision, autocast, torch.is_inference_mode_enabled()
+    return stream, modes, kinds, weights
