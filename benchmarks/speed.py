@@ -41,7 +41,7 @@ def plot(content: dict[str, Any], file: Path) -> None:
     """Plot seconds and bytes per pixel against the side of the image."""
     figure, axes = pyplot().subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axis, (key, (unit, scale)) in zip(axes, AXES.items(), strict=True):
-        for record in filter(None, map(content.get, ("per_pixel", "per_pixel_photos"))):
+        for record in filter(None, map(content.get, ("per_pixel", "per_pixel_small"))):
             for task, style in (("denoise", "o-"), ("upscale", "s--")):
                 sizes = [size for size in record[task]["sizes"] if size[key] is not None]
                 costs = [scale * size[key] for size in sizes]

@@ -94,8 +94,8 @@ def nearest(content: dict[str, Any]) -> str:
 
 
 def speed(content: dict[str, Any]) -> str:
-    """What every run of the speed benchmark measures, and the cost per pixel of photos."""
-    kept = ("precision", "limits", *PARTS, "per_pixel_photos")
+    """What every run of the speed benchmark measures, and training at other receptive fields."""
+    kept = ("precision", "limits", *PARTS, "training_wider")
     main = {key: content[key] for key in kept if key in content}
     shown = [[row[0].replace("  ", "– ", 1), *row[1:]] for row in rows(main)]
     return markdown([f"on {_machine(content)}", *HEAD[1:]], shown)

@@ -23,7 +23,7 @@ from scalewise.benchmark.agreement import best_precision, measure_agreement
 from scalewise.benchmark.forward import measure_forward
 from scalewise.benchmark.machine import Setting
 from scalewise.benchmark.memory import peak_bytes
-from scalewise.benchmark.pixels import measure_pixels
+from scalewise.benchmark.pixels import SMALL, measure_pixels
 from scalewise.benchmark.sampling import counted, measure_sampling, published_prior
 from scalewise.benchmark.start import measure_packaged, measure_start
 from scalewise.benchmark.timing import Clock, Work, summary
@@ -51,7 +51,7 @@ def tiny(models: Path, monkeypatch: pytest.MonkeyPatch) -> benchmark.Scope:
     scope = benchmark.Scope(
         "full", 2, 1, 1.0, 0.0, 1e3, width=8, depth=5, field=5, side=16, fields=(3, 5), bands=(8,),
         size=32, levels=2, batches=(2,), batch=2, train_batch=2, crop=32, pixel_sides=(16, 32),
-        pixels=32 * 32, photo_sides=(16,), photo=32, faces=2,
+        pixels=32 * 32, wider=(7,), small_sides=(16,), small_pixels=256, photo=32, faces=2,
         models=(str(models / "photos"), str(models / "faces")),
     )  # fmt: skip
     for name in ("QUICK", "FULL"):
@@ -247,7 +247,7 @@ def test_plain_loop_learns() -> None:
 
 
 def test_pixels_in_equal_batches() -> None:
-    found = measure_pixels(SETTING, (16, 32), pixels=32 * 32)
+    found = measure_pixels(SETTING, (16, 32), SMALL, 32 * 32)
     assert_measured(found)
     for task in (found.denoise, found.upscale):
         assert [(size.side, size.batch) for size in task.sizes] == [(16, 4), (32, 1)]
@@ -350,7 +350,8 @@ def test_command_writes_what_it_prints(tiny: benchmark.Scope, tmp_path: Path) ->
     assert content["start"].keys() == {"side", "help", "denoise", "import_torch"}
     assert len(content["forward"]) == 2
     assert len(content["sampling"]) == 2
-    assert len(content["per_pixel_photos"]["upscale"]["sizes"]) == 1
+    assert len(content["per_pixel_small"]["upscale"]["sizes"]) == 1
+    assert [record["receptive_field"] for record in content["training_wider"]] == [7]
     assert all(math.isfinite(value) for value in numbers(content))
     lines = outcome.stdout.splitlines()
     assert lines[0].split() == ["measured", "Scalewise", "baseline", "ratio"]

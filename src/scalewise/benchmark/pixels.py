@@ -16,9 +16,6 @@ from scalewise.benchmark.timing import Timing, Work
 from scalewise.networks import BiasFreeDenoiser, LocalConditional
 from scalewise.prior import MultiScalePrior
 
-PIXELS = 1 << 20
-"""Pixels per call: small images go in batches, so that what a call costs in itself is the same."""
-
 TASKS = ("denoise", "upscale")
 SMALL = "small"
 """The name of `small_prior`, beside those of packaged models."""
@@ -50,7 +47,7 @@ class Task:
 
     Attributes:
         spread: greatest over least seconds per pixel, less one.
-        spread_bytes: the same of memory.
+        spread_bytes: the same of memory; None where it cannot be told for every size.
         sizes: from small to large.
     """
 
@@ -85,16 +82,15 @@ def small_prior() -> MultiScalePrior:
     return MultiScalePrior(BiasFreeDenoiser(3, [3, 3, 3], 16), details)
 
 
-def measure_pixels(
-    setting: Setting, sides: Sequence[int], model: str = SMALL, pixels: int = PIXELS
-) -> PerPixel:
+def measure_pixels(setting: Setting, sides: Sequence[int], model: str, pixels: int) -> PerPixel:
     """Measure denoising and upscaling of square RGB images.
 
     Args:
         setting: where and how.
         sides: from small to large.
         model: `SMALL`, or the name of a packaged model.
-        pixels: per call, as long as an image has fewer.
+        pixels: per call: small images go in batches, so that what a call costs in itself is the
+            same for all.
     """
     prior = _prior(model, setting.device)
     tasks = [_measure_task(setting, task, sides, model, prior, pixels) for task in TASKS]
@@ -121,8 +117,8 @@ def _measure_task(
         times = setting.clock.compare(works)
     sizes = [_size(setting, task, model, side, batch, times) for side, batch in batches.items()]
     seconds = [size.seconds for size in sizes]
-    memory = [size.bytes for size in sizes if size.bytes]
-    spread_bytes = max(memory) / min(memory) - 1 if memory else None
+    memory = [size.bytes or 0.0 for size in sizes]
+    spread_bytes = max(memory) / min(memory) - 1 if all(memory) else None
     return Task(max(seconds) / min(seconds) - 1, spread_bytes, sizes)
 
 

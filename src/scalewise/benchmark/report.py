@@ -60,7 +60,8 @@ def _training(record: Mapping[str, Any]) -> Iterator[Row]:
     crop, batch = record["crop"], record["batch"]
     ours, plain = record["images_per_second"], record["images_per_second_published"]
     ratio = f"{record['ratio_to_published']:.2f}"
-    name = f"training, {batch} crops of {crop}×{crop}"
+    field = record["receptive_field"]
+    name = f"training, receptive field {field}, {batch} crops of {crop}×{crop}"
     yield name, f"{ours:.1f} images/s", f"{plain:.1f} images/s", ratio
     if record["precision"] != "float32":
         speed = f"{plain * record['ratio_automatic']:.1f} images/s"
@@ -77,10 +78,10 @@ def _pixels(record: Mapping[str, Any]) -> Iterator[Row]:
         seconds = [1e6 * size["seconds"] for size in sizes]
         values = f"{min(seconds):.3g} to {max(seconds):.3g} µs"
         yield f"{name}: time per pixel, spread", values, "", _percent(record[task]["spread"])
-        held = [size["bytes"] for size in sizes if size["bytes"] is not None]
-        if held:
+        held, spread = [size["bytes"] for size in sizes], record[task]["spread_bytes"]
+        if spread is not None:
             values = f"{min(held):.0f} to {max(held):.0f} bytes"
-            yield "  memory per pixel, spread", values, "", _percent(record[task]["spread_bytes"])
+            yield "  memory per pixel, spread", values, "", _percent(spread)
 
 
 def _packaged(record: Mapping[str, Any]) -> Iterator[Row]:
@@ -128,8 +129,9 @@ _PARTS = {
     "sample_320": _sampling,
     "sampling": _sampling,
     "training": _training,
+    "training_wider": _training,
     "per_pixel": _pixels,
-    "per_pixel_photos": _pixels,
+    "per_pixel_small": _pixels,
     "packaged": _packaged,
     "faces": _packaged,
     "start": _start,

@@ -13,7 +13,7 @@ from scalewise.benchmark import published
 from scalewise.benchmark.agreement import best_precision, measure_agreement
 from scalewise.benchmark.forward import measure_forward
 from scalewise.benchmark.machine import Setting, facts, limits, rounded
-from scalewise.benchmark.pixels import measure_pixels
+from scalewise.benchmark.pixels import SMALL, measure_pixels
 from scalewise.benchmark.sampling import measure_sampling
 from scalewise.benchmark.start import measure_packaged, measure_start, photo
 from scalewise.benchmark.timing import Clock
@@ -32,6 +32,7 @@ class Scope:
         budget: seconds after which every work has one turn, for machines that are slow or busy.
         width, depth: of networks of the published form.
         field: receptive field of `forward_512` and `training`.
+        wider: receptive fields of `training_wider`.
         side: of the bands of `forward_512`.
         fields: receptive fields of `forward`.
         bands: sides of the bands of `forward`.
@@ -39,9 +40,8 @@ class Scope:
         batches: of `sampling`: of gray and of RGB images each.
         batch: of `sample_320`.
         train_batch, crop: of `training`.
-        pixel_sides: of `per_pixel`.
-        pixels: per call of `per_pixel`.
-        photo_sides, photo_pixels: of `per_pixel_photos`, with the packaged model of photos.
+        pixel_sides, pixels: of `per_pixel`, with the packaged model of photos; pixels per call.
+        small_sides, small_pixels: of `per_pixel_small`, whose networks weigh little.
         photo: side of the photo that is denoised.
         models: packaged models, of photos and of faces.
         faces: faces that are drawn at a time.
@@ -57,6 +57,7 @@ class Scope:
     depth: int = published.DEPTH
     field: int = 13
     side: int = 512
+    wider: tuple[int, ...] = ()
     fields: tuple[int, ...] = ()
     bands: tuple[int, ...] = ()
     size: int = 320
@@ -65,10 +66,10 @@ class Scope:
     batch: int = 8
     train_batch: int = 16
     crop: int = 64
-    pixel_sides: tuple[int, ...] = (128, 256, 512, 1024)
+    pixel_sides: tuple[int, ...] = (128, 256, 512)
     pixels: int = 1 << 18
-    photo_sides: tuple[int, ...] = ()
-    photo_pixels: int = 1 << 18
+    small_sides: tuple[int, ...] = ()
+    small_pixels: int = 1 << 20
     photo: int = 512
     models: tuple[str, str] = ("photos", "faces")
     faces: int = 16
@@ -81,12 +82,12 @@ FULL = Scope(
     least=3,
     patience=30.0,
     budget=math.inf,
+    wider=(23, 43),
     fields=(5, 9, 13, 23, 43),
     bands=(40, 160, 512),
     batches=(1, 8, 32),
     pixel_sides=(128, 256, 512, 1024, 2048, 4096),
-    pixels=1 << 20,
-    photo_sides=(128, 256, 512, 1024, 2048, 4096),
+    small_sides=(128, 256, 512, 1024, 2048, 4096),
 )
 
 
@@ -100,12 +101,20 @@ def _sample_320(setting: Setting, scope: Scope) -> Record:
 
 
 def _training(setting: Setting, scope: Scope) -> Record:
-    shape = scope.train_batch, scope.crop, scope.field, scope.width, scope.depth
+    return _training_of(scope.field, setting, scope)
+
+
+def _training_wider(setting: Setting, scope: Scope) -> list[Record]:
+    return [_training_of(field, setting, scope) for field in scope.wider]
+
+
+def _training_of(field: int, setting: Setting, scope: Scope) -> Record:
+    shape = scope.train_batch, scope.crop, field, scope.width, scope.depth
     return asdict(measure_training(setting, *shape))
 
 
 def _per_pixel(setting: Setting, scope: Scope) -> Record:
-    return asdict(measure_pixels(setting, scope.pixel_sides, pixels=scope.pixels))
+    return asdict(measure_pixels(setting, scope.pixel_sides, scope.models[0], scope.pixels))
 
 
 def _start(setting: Setting, scope: Scope) -> Record:
@@ -137,9 +146,8 @@ def _faces(setting: Setting, scope: Scope) -> list[Record]:
     ]
 
 
-def _per_pixel_photos(setting: Setting, scope: Scope) -> Record:
-    model, sides = scope.models[0], scope.photo_sides
-    return asdict(measure_pixels(setting, sides, model, scope.photo_pixels))
+def _per_pixel_small(setting: Setting, scope: Scope) -> Record:
+    return asdict(measure_pixels(setting, scope.small_sides, SMALL, scope.small_pixels))
 
 
 PARTS: dict[str, Callable[[Setting, Scope], Any]] = {
@@ -156,7 +164,8 @@ MORE: dict[str, Callable[[Setting, Scope], Any]] = {
     "forward": _forward,
     "sampling": _sampling,
     "faces": _faces,
-    "per_pixel_photos": _per_pixel_photos,
+    "training_wider": _training_wider,
+    "per_pixel_small": _per_pixel_small,
 }
 """What a full run measures besides: mostly lists of records."""
 

@@ -31,6 +31,7 @@ class Training:
     """What one step of training costs: loading, forward, backward, and the optimiser.
 
     Attributes:
+        receptive_field: of the network.
         batch: crops per step.
         crop: side of the crops, in pixels.
         ratio_to_published: images per second, over those of the plain loop, both in float32 on a
@@ -47,6 +48,7 @@ class Training:
         loader_share: time to draw a batch over that of a step; the network waits no longer.
     """
 
+    receptive_field: int
     batch: int
     crop: int
     ratio_to_published: float
@@ -157,6 +159,7 @@ def measure_training(
     flops = 3 * published.flops_per_position(trainer.network) * batch * (crop // 2) ** 2
     limit = dense_flops / times["dense"].seconds
     return Training(
+        receptive_field,
         batch,
         crop,
         times["published"].seconds / times["ours"].seconds,
