@@ -117,6 +117,10 @@ class Recipe(BaseModel):
             raise ValueError("minutes and steps are two ways to say one thing; give one of them")
         if self.denoising + self.averaging > 1:
             raise ValueError("denoising and averaging are shares of a batch; their sum is above 1")
+        if self.low_local and self.form == "bias-free":
+            raise ValueError(
+                "low_local chooses between networks of the form told; leave it out, or give that form"
+            )
         if not is_haar(self.wavelet):
             filters(self.wavelet)
         widest = 2 * self.depth + 1 if self.form == "bias-free" else 999
@@ -150,7 +154,7 @@ class Recipe(BaseModel):
 
     def low_network(self, channels: int, size: tuple[int, int], sigma_data: float) -> Denoiser:
         """Make the network of the low-pass image, or of the image where there are no levels."""
-        if self.form == "told" and self.low_local:
+        if self.low_local:
             return LocalDenoiser(
                 channels, self.receptive_field, self.width, self._local_blocks, sigma_data
             )
