@@ -337,7 +337,7 @@ def test_learning_rate_rises_stays_and_falls() -> None:
         ({"minutes": 1, "steps": 3}, "give one of them"),
         ({"levels": -1}, "greater than or equal to 0"),
         ({"denoising": 0.8, "averaging": 0.4}, "sum is above 1"),
-        ({"form": "bias-free", "low_local": True}, "leave it out"),
+        ({"form": "bias-free", "low_local": True}, "leave one or the other out"),
         ({"colour": 3}, "Extra inputs"),
     ],
 )

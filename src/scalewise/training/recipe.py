@@ -119,7 +119,7 @@ class Recipe(BaseModel):
             raise ValueError("denoising and averaging are shares of a batch; their sum is above 1")
         if self.low_local and self.form == "bias-free":
             raise ValueError(
-                "low_local chooses between networks of the form told; leave it out, or give that form"
+                "low_local chooses between networks of the form told; leave one or the other out"
             )
         if not is_haar(self.wavelet):
             filters(self.wavelet)
