@@ -56,6 +56,7 @@ def solvers(network: Network, calls: int) -> dict[str, StepRule]:
     start, end = rule.start, rule.end
     return {
         "second order": Multistep(start, end, calls),
+        "second order, fresh noise": Multistep(start, end, calls, fresh=1.0),
         "first order": Euler(start, end, calls),
         "stochastic ascent": _ascent(network, calls),
     }

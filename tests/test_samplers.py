@@ -305,8 +305,8 @@ class TestDefaults:
     ) -> None:
         network = make()
         start, end = network.sigma_range
-        first = 2 * start if blind and steps == 12 else start
-        noise = {"fresh": 1.0, "inflation": 1.01} if steps == 40 else {}
+        first = 3 * start if blind and steps == 12 else start
+        noise = {40: {"fresh": 1.0, "inflation": 1.01}, 12: {"fresh": 1.0}}.get(steps, {})
         assert few_steps(network) == Multistep(first, end, steps, **noise)
         growing = network.conditional or not blind
         rule = StochasticAscent(start, end, 0.01, beta, blind=blind, growing=growing)
