@@ -196,10 +196,10 @@ Sampler = Callable[[Network], StepRule]
 def few_steps(network: Network) -> StepRule:
     """The default: second-order steps, as many as the range of noise levels needs and no more.
 
-    Images take 40 steps of networks told the level and 12 of blind ones, whose range is shorter, both
-    with fresh noise; details given a low-pass image 10 and 4, in the flow (`benchmarks/LOG.md`). A
-    blind network of images cannot tell contrast, and a few steps lose some of it: they begin at
-    three times its range, and so have the contrast of the paper's ascent.
+    Images take 40 steps of networks told the level and 12 of blind ones, whose range is shorter,
+    both with fresh noise; details given a low-pass image 10 and 4, in the flow
+    (`benchmarks/LOG.md`). A blind network of images cannot tell contrast, and a few steps lose some
+    of it: they begin at three times its range, and so have the contrast of the paper's ascent.
     """
     start, end = network.sigma_range
     if network.told_sigma and network.conditional:
