@@ -169,7 +169,7 @@ def _results(
     for columns in _parts(images.shape[-1], COLUMNS):
         left = max(0, columns.start - margin)
         top, passes = 0, [Pass(stage) for stage in stages]
-        for strip, last in _cut(images[..., left : columns.stop + margin], pixels):
+        for strip, last in _cut(images[..., left : columns.stop + margin], pixels, margin):
             result = _through(passes, strip, last)
             if result is not None:
                 rows = slice(top, top + result.shape[2])
@@ -186,12 +186,19 @@ def _through(passes: Sequence[Pass], strip: Tensor, last: bool) -> Tensor | None
     return features
 
 
-def _cut(images: Tensor, pixels: int) -> Iterator[tuple[Tensor, bool]]:
-    """Cut images into strips of rows, from top to bottom, and tell which ends the image."""
+def _cut(images: Tensor, pixels: int, margin: int) -> Iterator[tuple[Tensor, bool]]:
+    """Cut images into strips of rows, from top to bottom, and tell which ends the image.
+
+    The last one gains the margin on its way, and is cut shorter by that: memory that strips before
+    it gave back would be too small for it, one layer after the other.
+    """
     count, _, height, width = images.shape
-    for rows in _parts(height, max(1, pixels // (count * width))):
-        strip = images[:, :, rows].contiguous(memory_format=torch.channels_last)
-        yield strip, rows.stop == height
+    most = max(1, pixels // (count * width))
+    for part in _parts(height if height <= most else height + margin, most):
+        rows = slice(part.start, min(part.stop, height))
+        if rows.start < height:
+            strip = images[:, :, rows].contiguous(memory_format=torch.channels_last)
+            yield strip, rows.stop == height
 
 
 class Pass:
