@@ -14,8 +14,8 @@ from scalewise.errors import UsageError
 BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
 
-PATCHES = 25_000
-"""How many patches a noise level is estimated from at most."""
+PATCHES = 12_500
+"""About how many patches a noise level is estimated from, at most four times as many."""
 
 
 @dataclass(frozen=True)
@@ -130,27 +130,35 @@ def _sigma_of_one(image: Tensor) -> Tensor:
 
 
 def _patch_covariance(image: Tensor, patch: int) -> Tensor:
-    """Covariance of the overlapping patches; in a large image, of evenly spread columns of them.
+    """Covariance of the overlapping patches; in a large image, of evenly spread ones."""
+    high, wide = image.shape[1] - patch + 1, image.shape[2] - patch + 1
+    step = max(1, math.isqrt(high * wide // PATCHES))
+    patches = image.unfold(1, patch, step).unfold(2, patch, step)
+    values = patches.permute(3, 0, 4, 1, 2).double().flatten(3).flatten(0, 2)
+    products = values @ values.T if step > 1 else _products(values, image, patch)
+    means, count = values.mean(dim=1), values.shape[1]
+    return (products / count - means.outer(means)) * (count / (count - 1))
+
+
+def _products(values: Tensor, image: Tensor, patch: int) -> Tensor:
+    """`values @ values.T` where `values` (row by row, patches last) are of all patches of an image.
 
     Two rows of a patch, one patch further down, are the next two: their products differ by those
     at the top and at the bottom of the image alone. So only products with the first row are sums
     over all patches.
     """
-    high, wide = image.shape[1] - patch + 1, image.shape[2] - patch + 1
-    step = -(-high * wide // PATCHES)
-    rows = image.unfold(2, patch, step).permute(1, 0, 3, 2).double().flatten(1, 2)
-    values = rows.unfold(0, high, 1).transpose(2, 3).flatten(2).flatten(0, 1)
-    size, count = rows.shape[1], values.shape[1]
-    top, bottom = rows[: patch - 1].flatten(0, 1), rows[high:].flatten(0, 1)
+    size = len(values) // patch
     products = values.new_empty(len(values), len(values))
     products[:size] = values[:size] @ values.T
     products[:, :size] = products[:size].T
+    borders = image[:, : patch - 1], image[:, 1 - patch :]
+    columns = (rows.unfold(2, patch, 1).permute(1, 0, 3, 2).double() for rows in borders)
+    top, bottom = (rows.flatten(0, 2) for rows in columns)
     change = bottom @ bottom.T - top @ top.T
     for above in range(0, len(change), size):
         following = products[above : above + size, :-size] + change[above : above + size]
         products[above + size : above + 2 * size, size:] = following
-    means = values.mean(dim=1)
-    return (products / count - means.outer(means)) * (count / (count - 1))
+    return products
 
 
 def _sigma_of_small(image: Tensor) -> Tensor:
