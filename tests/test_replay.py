@@ -60,7 +60,7 @@ def test_gives_what_calls_give(recorder: Recorder) -> None:
     kept = []
     for _ in range(5):
         given = bands()
-        found = replay.call(network, *given)
+        found = replay.replayed(network)(*given)
         kept.append((found, network(*given)))
     assert recorder.count == 1
     for found, expected in kept:  # a result is the caller's: later calls leave it alone
@@ -72,9 +72,9 @@ def test_gives_what_calls_give(recorder: Recorder) -> None:
 def test_a_few_calls_are_not_worth_a_recording(recorder: Recorder) -> None:
     network = details()
     for _ in range(replay.DIRECT):
-        replay.call(network, *bands())
+        replay.replayed(network)(*bands())
     assert recorder.count == 0
-    replay.call(network, *bands())
+    replay.replayed(network)(*bands())
     assert recorder.count == 1
 
 
@@ -94,7 +94,7 @@ def test_every_kind_of_call_has_its_own(recorder: Recorder) -> None:
     kinds = [bands(), bands(2), bands(side=8)]
     for _ in range(replay.DIRECT + 2):
         for given in kinds:
-            assert torch.equal(replay.call(network, *given).details, network(*given).details)
+            assert torch.equal(replay.replayed(network)(*given).details, network(*given).details)
     assert recorder.count == len(kinds)
 
 
@@ -103,10 +103,10 @@ def test_the_oldest_is_forgotten(recorder: Recorder) -> None:
     network = details()
     for side in range(4, 4 + replay.KEPT + 1):
         for _ in range(replay.DIRECT + 1):
-            replay.call(network, *bands(side=side))
+            replay.replayed(network)(*bands(side=side))
     assert len(replay._TAPES[network]) == replay.KEPT
     assert recorder.count == replay.KEPT + 1
-    replay.call(network, *bands(side=5))
+    replay.replayed(network)(*bands(side=5))
     assert recorder.count == replay.KEPT + 1
 
 
@@ -115,12 +115,12 @@ def test_weights_that_moved_are_recorded_anew(recorder: Recorder) -> None:
     network = details()
     given = bands()
     for _ in range(replay.DIRECT + 1):
-        replay.call(network, *given)
+        replay.replayed(network)(*given)
     network.leave.weight.mul_(2)  # in place: the recording reads it
-    assert torch.equal(replay.call(network, *given).details, network(*given).details)
+    assert torch.equal(replay.replayed(network)(*given).details, network(*given).details)
     network.leave.weight = torch.nn.Parameter(3 * network.leave.weight)
     for _ in range(replay.DIRECT + 1):
-        assert torch.equal(replay.call(network, *given).details, network(*given).details)
+        assert torch.equal(replay.replayed(network)(*given).details, network(*given).details)
     assert recorder.count == 2
 
 
@@ -146,7 +146,7 @@ def test_recordings_go_with_their_network(
     gc.collect()
     before = len(replay._TAPES)
     for _ in range(replay.DIRECT + 1):
-        replay.call(network, *bands())
+        replay.replayed(network)(*bands())
     assert len(replay._TAPES) == before + 1
     del network
     gc.collect()
@@ -157,7 +157,7 @@ def test_recordings_go_with_their_network(
 def test_is_for_gpus() -> None:
     network = details()
     for _ in range(replay.DIRECT + 1):
-        replay.call(network, *bands())
+        replay.replayed(network)(*bands())
     assert network not in replay._TAPES
 
 
@@ -198,6 +198,6 @@ def test_gives_what_calls_give_on_a_gpu() -> None:
     network = details().cuda()
     for _ in range(replay.DIRECT + 2):
         given = [value.cuda() for value in bands()]
-        found = replay.call(network, *given)
+        found = replay.replayed(network)(*given)
         assert torch.allclose(found.details, network(*given).details, atol=1e-5)
     assert [tape.calls for tape in replay._TAPES[network].values()] == [replay.DIRECT + 2]

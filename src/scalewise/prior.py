@@ -9,7 +9,6 @@ coarsest to the finest.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import cast
 
 import torch
@@ -24,7 +23,8 @@ from scalewise.likelihood import (
     check_settings,
     information,
 )
-from scalewise.networks import ConditionalDenoiser, Denoiser, replay, unit_of
+from scalewise.networks import ConditionalDenoiser, Denoiser, unit_of
+from scalewise.networks.replay import replayed
 from scalewise.noise import GaussianField, estimate_sigma
 from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
@@ -204,8 +204,8 @@ class MultiScalePrior(nn.Module):
             keys = tuple(range(first, min(count, first + batch)))
             low_size = (half(size[0], self.levels), half(size[1], self.levels))
             noise = self._noise(keys, self.levels + 1, self.channels, low_size, seed)
-            denoise = partial(replay.call, self.low)
-            low = draw(denoise, noise, sampler(self.low), self.low.centre(low_size))
+            centre = self.low.centre(low_size)
+            low = draw(replayed(self.low), noise, sampler(self.low), centre)
             if watch:
                 watch(self.levels, low)
             images.append(self._refine(low, self.levels, keys, seed, sampler, watch))
@@ -337,4 +337,5 @@ def _size(images: Tensor) -> tuple[int, int]:
 
 def _given(network: ConditionalDenoiser, low: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """The denoiser of details that a conditional network is, once the low-pass image is given."""
-    return lambda noisy, sigma: replay.call(network, noisy, low, sigma).details
+    call = replayed(network)
+    return lambda noisy, sigma: call(noisy, low, sigma).details

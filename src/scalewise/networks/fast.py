@@ -180,9 +180,9 @@ def _results(
 def _through(passes: Sequence[Pass], strip: Tensor, last: bool) -> Tensor | None:
     """Pass a strip through all stages; None where one of them still waits for rows."""
     features: Tensor | None = strip
-    for stage in passes:
+    for each in passes:
         if features is not None:
-            features = stage.push(features, last)
+            features = each.push(features, last)
     return features
 
 
