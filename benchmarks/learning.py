@@ -95,7 +95,7 @@ def trainer_of(recipe: Recipe, images: ImageSet, held_out: ImageSet) -> LevelTra
     bands = split(images.crops(256, crop_side(images, recipe, 1), generator))[1]
     deviation = round(float(bands.square().mean().sqrt()), 4)
     torch.manual_seed(recipe.seed)
-    network: ConditionalDenoiser = recipe.details_network(1, deviation)
+    network: ConditionalDenoiser = recipe.details_network(1, 1, deviation)
     coarser = MultiScalePrior(Denoiser())
     objective = DetailsObjective(network, coarser, recipe, 1, deviation)
     return LevelTrainer(objective, images, held_out, recipe, torch.device("cpu"))

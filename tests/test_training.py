@@ -379,3 +379,34 @@ def test_training_beats_the_best_linear_denoiser(tmp_path: Path) -> None:
         (wiener(noisy, training, sigma) - clean).square().mean(),
     )
     assert 10 * torch.log10(linear / error) > 1.5, (error, linear)
+
+
+class TestPerLevel:
+    """Fields of a recipe that may differ by level."""
+
+    def test_each_level_has_its_own(self) -> None:
+        recipe = Recipe(levels=2, width=(8, 16), receptive_field=(5, 9), batch=(4, 6), blocks=2)
+        details = [recipe.details_network(3, level, 0.1) for level in (1, 2)]
+        assert [network.settings["width"] for network in details] == [8, 16]
+        assert [network.receptive_field for network in details] == [5, 9]
+        assert [recipe.at("batch", level) for level in (1, 2)] == [4, 6]
+        assert recipe.at("width", 3) == 16
+        assert recipe.at("crop", 2) == Recipe().crop
+
+    @pytest.mark.parametrize(
+        ("levels", "width", "expected"),
+        [(2, (8, 16, 32), "a list of 2"), (2, (), "found 0"), (0, (8, 8), "a list of 1")],
+    )
+    def test_lists_of_another_length(
+        self, levels: int, width: tuple[int, ...], expected: str
+    ) -> None:
+        with pytest.raises(ValueError, match=expected):
+            Recipe(levels=levels, width=width)
+
+    def test_json_keeps_lists(self) -> None:
+        recipe = Recipe(levels=2, width=(8, 16))
+        assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+    def test_wrong_receptive_field_of_one_level(self) -> None:
+        with pytest.raises(ValueError, match="found 8"):
+            Recipe(levels=2, receptive_field=(9, 8))

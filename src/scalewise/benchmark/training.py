@@ -84,7 +84,7 @@ class PlainLoop:
     def step(self) -> None:
         """Draw a batch, find the noise in its details, and descend."""
         recipe, device = self.trainer.recipe, self.trainer.device
-        images = draw_batch(self.trainer.images, recipe, 1, recipe.batch, self.generator)
+        images = draw_batch(self.trainer.images, recipe, 1, recipe.at("batch", 1), self.generator)
         low, details = split(images.to(device), recipe.wavelet)
         sigma = self.levels(len(images)).view(-1, 1, 1, 1).to(device)
         noise = sigma * torch.randn(details.shape, generator=self.generator).to(device)
@@ -99,11 +99,13 @@ class PlainLoop:
 def trainer_of(recipe: Recipe, device: torch.device) -> LevelTrainer:
     """Make the trainer of level 1 of gray images, with random weights and random images."""
     generator = torch.Generator().manual_seed(0)
-    side = max(SIDE, 4 * recipe.crop)
+    side = max(SIDE, 4 * recipe.at("crop", 1))
     shape = (IMAGES, 1, side, side)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     images = ImageSet(list(pixels), "noise")
-    network = published.details_network(1, recipe.receptive_field, recipe.width, recipe.depth)
+    network = published.details_network(
+        1, recipe.at("receptive_field", 1), recipe.at("width", 1), recipe.depth
+    )
     coarser = MultiScalePrior(published.low_network(1, (side // 2, side // 2), depth=2))
     objective = DetailsObjective(network.requires_grad_(True), coarser, recipe, 1, 0.05)
     return LevelTrainer(objective, images, images, recipe, device)

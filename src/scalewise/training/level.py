@@ -77,6 +77,7 @@ class LevelTrainer:
         self.objective, self.images, self.recipe = objective.to(device), images, recipe
         self.device, self.rank, self.level = device, rank, objective.level
         self.low = objective.level > recipe.levels
+        self.batch = recipe.low_batch if self.low else recipe.at("batch", self.level)
         self.network = objective.network
         self.precision = recipe.precision_on(device)
         self.network.to(memory_format=fastest_layout(device))  # type: ignore[call-overload]
@@ -121,8 +122,7 @@ class LevelTrainer:
     def _draw(self, step: int) -> tuple[Tensor, torch.Generator]:
         """The batch of a step, drawn while the one before is trained on, and its chance."""
         generator = self._generator(step)
-        count = self.recipe.low_batch if self.low else self.recipe.batch
-        batch = draw_batch(self.images, self.recipe, self.level, count, generator)
+        batch = draw_batch(self.images, self.recipe, self.level, self.batch, generator)
         return batch.pin_memory() if self.device.type == "cuda" else batch, generator
 
     def _descend(self, batch: Tensor, generator: torch.Generator) -> float:

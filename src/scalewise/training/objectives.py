@@ -31,7 +31,7 @@ def crop_side(images: ImageSet, recipe: Recipe, level: int) -> int:
         if images.size and images.size[0] == images.size[1] <= 4 * wanted * stride:
             wanted = images.size[0] // stride
     else:
-        stride, wanted = 1 << level, recipe.crop
+        stride, wanted = 1 << level, recipe.at("crop", level)
     side = min(wanted, min(images.smallest) // stride)
     if side < 8:
         raise ScalewiseError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,9 +21,19 @@ from scalewise.wavelets import filters, is_haar
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+PER_LEVEL = ("receptive_field", "width", "blocks", "batch", "crop")
+"""Fields that may be lists, one entry per level of details, level 1 (finest) first."""
+
+Value = TypeVar("Value")
+PerLevel: TypeAlias = Value | tuple[Value, ...]
+
 
 class Recipe(BaseModel):
     """How to train a prior; the defaults suit a few hundred photographs.
+
+    `receptive_field`, `width`, `blocks`, `batch` and `crop` are one number, or a list of one number
+    per level of details, level 1 (finest) first: a level costs a quarter of the next finer one, so
+    coarse levels can afford more. `at` gives the value of a level.
 
     Attributes:
         levels: number of wavelet levels J; 0 learns images in the pixel domain.
@@ -76,17 +86,17 @@ class Recipe(BaseModel):
     levels: Annotated[int, Field(ge=0, le=8)] = 3
     wavelet: str = "haar"
     form: Literal["told", "bias-free"] = "told"
-    receptive_field: Annotated[int, Field(ge=3)] = 13
-    width: Annotated[int, Field(ge=4)] = 64
-    blocks: Annotated[int, Field(ge=1)] = 4
+    receptive_field: PerLevel[Annotated[int, Field(ge=3)]] = 13
+    width: PerLevel[Annotated[int, Field(ge=4)]] = 64
+    blocks: PerLevel[Annotated[int, Field(ge=1)]] = 4
     depth: Annotated[int, Field(ge=2)] = 21
     low_width: Annotated[int, Field(ge=8)] = 32
     low_multiples: tuple[int, ...] = (1, 2, 2)
     low_blocks: Annotated[int, Field(ge=1)] = 2
     low_local: bool = False
     low_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    batch: Annotated[int, Field(ge=2)] = 8
-    crop: Annotated[int, Field(ge=8)] = 32
+    batch: PerLevel[Annotated[int, Field(ge=2)]] = 8
+    crop: PerLevel[Annotated[int, Field(ge=8)]] = 32
     low_batch: Annotated[int, Field(ge=1)] = 16
     low_crop: Annotated[int, Field(ge=8)] = 24
     turns: bool = True
@@ -123,14 +133,28 @@ class Recipe(BaseModel):
             )
         if not is_haar(self.wavelet):
             filters(self.wavelet)
+        for name in PER_LEVEL:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != max(1, self.levels):
+                raise ValueError(
+                    f"{name} must be one number or a list of {max(1, self.levels)}, one per "
+                    f"level, finest first; found {len(value)}"
+                )
         widest = 2 * self.depth + 1 if self.form == "bias-free" else 999
         least = 3 if self.form == "bias-free" else 5
-        if self.receptive_field % 2 == 0 or not least <= self.receptive_field <= widest:
-            raise ValueError(
-                f"receptive_field must be odd and from {least} to {widest}, "
-                f"found {self.receptive_field}"
-            )
+        for field in {self.at("receptive_field", level) for level in range(1, self.levels + 2)}:
+            if field % 2 == 0 or not least <= field <= widest:
+                raise ValueError(
+                    f"receptive_field must be odd and from {least} to {widest}, found {field}"
+                )
         return self
+
+    def at(self, name: str, level: int) -> int:
+        """Value of a field of `PER_LEVEL` at a level, from 1; beyond the last, that of the last."""
+        value: int | tuple[int, ...] = getattr(self, name)
+        if isinstance(value, int):
+            return value
+        return value[min(level, len(value)) - 1]
 
     def precision_on(self, device: torch.device) -> str:
         """The precision, "float32" or "bfloat16", in which a device trains."""
@@ -138,26 +162,22 @@ class Recipe(BaseModel):
             return self.precision
         return "bfloat16" if _computes_bfloat16(device) else "float32"
 
-    def details_network(self, channels: int, sigma_data: float) -> ConditionalDenoiser:
-        """Make the network of one level's details; `sigma_data` is their root mean square."""
+    def details_network(self, channels: int, level: int, sigma_data: float) -> ConditionalDenoiser:
+        """Make the network of a level's details; `sigma_data` is their root mean square."""
         if self.form == "bias-free":
-            kernels = spread_kernels(self.receptive_field, self.depth)
-            return BiasFreeConditional(channels, kernels, self.width)
-        return LocalConditional(
-            channels, self.receptive_field, self.width, self._local_blocks, sigma_data
-        )
+            kernels = spread_kernels(self.at("receptive_field", level), self.depth)
+            return BiasFreeConditional(channels, kernels, self.at("width", level))
+        return LocalConditional(channels, *self._local(level), sigma_data)
 
-    @property
-    def _local_blocks(self) -> int:
-        """Blocks of local networks: more than asked for where the receptive field needs them."""
-        return max(self.blocks, (self.receptive_field - 5) // 2)
+    def _local(self, level: int) -> tuple[int, int, int]:
+        """Receptive field, width and blocks of local networks: as many as the field needs."""
+        field = self.at("receptive_field", level)
+        return field, self.at("width", level), max(self.at("blocks", level), (field - 5) // 2)
 
     def low_network(self, channels: int, size: tuple[int, int], sigma_data: float) -> Denoiser:
         """Make the network of the low-pass image, or of the image where there are no levels."""
         if self.low_local:
-            return LocalDenoiser(
-                channels, self.receptive_field, self.width, self._local_blocks, sigma_data
-            )
+            return LocalDenoiser(channels, *self._local(self.levels + 1), sigma_data)
         if self.form == "told":
             return UNet(
                 channels,
@@ -169,8 +189,9 @@ class Recipe(BaseModel):
                 self.low_dropout,
             )
         depth = self.depth if self.levels == 0 else self.depth - 1
-        field = self.receptive_field if self.levels == 0 else 2 * depth + 1
-        return BiasFreeDenoiser(channels, spread_kernels(field, depth), self.width, size)
+        field = self.at("receptive_field", 1) if self.levels == 0 else 2 * depth + 1
+        width = self.at("width", self.levels + 1)
+        return BiasFreeDenoiser(channels, spread_kernels(field, depth), width, size)
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

@@ -109,7 +109,7 @@ class TrainingRun:
         began, first = time.monotonic(), trainer.state.step
 
         def after_step(loss: float) -> None:
-            count = self.recipe.low_batch if trainer.low else self.recipe.batch
+            count = trainer.batch
             self.listener.on_step(segment.level, trainer.state.step, segment.last, loss, count)
             if time.monotonic() - self.saved_at > SAVE_SECONDS:
                 self._save(trainer)
@@ -191,7 +191,7 @@ class TrainingRun:
             network = (
                 _trainable(self.start.conditionals[level - 1])
                 if self.start
-                else recipe.details_network(channels, round(deviation, 4))
+                else recipe.details_network(channels, level, round(deviation, 4))
             )
             return DetailsObjective(network, coarser, recipe, level, round(deviation, 4))
         mean = self._mean_image(scale)
