@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalewise.benchmark import machine
-from scalewise.benchmark.machine import rounded
+from scalewise.files import write_whole
 from scalewise.images import find_images, read_image, to_channels
 from scalewise.prior import MultiScalePrior
+from scalewise.speed import machine
+from scalewise.speed.machine import rounded
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -59,15 +59,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all: to a file beside it, then renamed.
+    """Write a JSON file, whole or not at all.
 
     Floats are rounded, and every item of a list at the top has a line of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = [f"{json.dumps(key)}: {_lines(rounded(value))}" for key, value in content.items()]
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("{\n" + ",\n".join(entries) + "\n}\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, ("{\n" + ",\n".join(entries) + "\n}\n").encode())
 
 
 def pyplot() -> Any:

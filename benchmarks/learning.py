@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import DATA, RESULTS, ROOT, facts, pyplot, write_figure, write_json
-from scalewise.benchmark.training import PlainLoop
 from scalewise.data import ImageSet, load_image_set
 from scalewise.networks import ConditionalDenoiser, Denoiser
 from scalewise.prior import MultiScalePrior
+from scalewise.speed.training import PlainLoop
 from scalewise.training import Recipe
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, crop_side, draw_batch

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import RESULTS, ROOT, facts, load_prior, pyplot, write_figure, write_json
-from scalewise.benchmark.sampling import counted
 from scalewise.evaluation import radial_power_spectrum, sliced_wasserstein
 from scalewise.evaluation.distances import level_distances
 from scalewise.networks import Network
@@ -32,6 +31,7 @@ from scalewise.samplers import (
     few_steps,
     paper_ascent,
 )
+from scalewise.speed.sampling import counted
 from scalewise.wavelets import split
 
 LOW_CALLS = (5, 8, 12, 20, 40, 80)
@@ -57,7 +57,7 @@ def solvers(network: Network, calls: int) -> dict[str, StepRule]:
     start, end = rule.start, rule.end
     return {
         "second order": Multistep(start, end, calls),
-        "second order, fresh noise": Multistep(start, end, calls, fresh=1.0),
+        "second order, fresh noise": Multistep(start, end, calls, eta=1.0),
         "first order": Euler(start, end, calls),
         "stochastic ascent": _ascent(network, calls),
     }

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, pyplot, read_json, write_figure, write_json
-from scalewise.benchmark import FULL, HEAD, QUICK, part_names, rows, run
 from scalewise.cli.console import table
+from scalewise.speed import FULL, HEAD, QUICK, part_names, rows, run
 
 SCOPES = {scope.name: scope for scope in (QUICK, FULL)}
 AXES = {"seconds": ("µs per pixel", 1e6), "bytes": ("bytes per pixel", 1.0)}

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_json
-from scalewise.benchmark import HEAD, rows
-from scalewise.benchmark.suite import PARTS
+from scalewise.speed import HEAD, rows
+from scalewise.speed.suite import PARTS
 
 Rows = Sequence[Sequence[str]]
 MARK = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- /table:\2 -->)", re.DOTALL)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalewise.data import ImageSet, load_image_set, split
+from scalewise.data import ImageSet, hold_out, load_image_set
 from scalewise.errors import ScalewiseError
 from scalewise.images import Depth, Picture, write_image
 
@@ -318,10 +318,10 @@ def test_crops_are_parts_of_images(sizes: list[tuple[int, int]], side: int, seed
 
 def test_crops_follow_the_generator_alone() -> None:
     image_set = ramp_set((9, 9), (12, 7))
-    first = image_set.crops(8, 5, generator(3), turns=True)
+    first = image_set.crops(8, 5, generator(3), rotate=True)
     torch.manual_seed(99)
-    assert torch.equal(first, image_set.crops(8, 5, generator(3), turns=True))
-    assert not torch.equal(first, image_set.crops(8, 5, generator(4), turns=True))
+    assert torch.equal(first, image_set.crops(8, 5, generator(3), rotate=True))
+    assert not torch.equal(first, image_set.crops(8, 5, generator(4), rotate=True))
 
 
 def test_crop_of_the_whole_image() -> None:
@@ -352,7 +352,7 @@ def test_flips_and_turns_come_evenly() -> None:
     assert ((mirrored == image) | (mirrored == image.flip(-1))).all()
     ways = [image, image.flip(-1), image.flip(-2), image.flip(-1, -2)]
     ways += [way.transpose(-1, -2) for way in ways]
-    turned = image_set.crops(4000, 6, generator(), turns=True)
+    turned = image_set.crops(4000, 6, generator(), rotate=True)
     shares = [float((turned == way).flatten(1).all(1).float().mean()) for way in ways]
     assert sum(shares) == pytest.approx(1)
     assert all(0.1 < share < 0.15 for share in shares)
@@ -361,7 +361,7 @@ def test_flips_and_turns_come_evenly() -> None:
 def test_crops_leave_the_images_alone() -> None:
     image_set = ramp_set((6, 6))
     before = image_set.images[0].clone()
-    image_set.crops(10, 4, generator(), turns=True).zero_()
+    image_set.crops(10, 4, generator(), rotate=True).zero_()
     image_set.whole([0]).zero_()
     assert torch.equal(image_set.images[0], before)
 
@@ -386,8 +386,8 @@ def test_crops_larger_than_an_image(side: int) -> None:
 @given(st.integers(2, 60), st.floats(0.01, 0.99), st.integers(0, 100))
 def test_split_is_a_partition(total: int, fraction: float, seed: int) -> None:
     images = [torch.full((1, 1, 1), number, dtype=torch.uint8) for number in range(total)]
-    training, validation = split(ImageSet(images, "numbers"), fraction, seed)
-    again = split(ImageSet(images, "numbers"), fraction, seed)
+    training, validation = hold_out(ImageSet(images, "numbers"), fraction, seed)
+    again = hold_out(ImageSet(images, "numbers"), fraction, seed)
     first, second = ([int(image) for image in part.images] for part in (training, validation))
     assert sorted(first + second) == list(range(total))
     assert first == sorted(first)
@@ -398,16 +398,16 @@ def test_split_is_a_partition(total: int, fraction: float, seed: int) -> None:
 
 def test_splits_differ_with_the_seed() -> None:
     images = [torch.full((1, 1, 1), number, dtype=torch.uint8) for number in range(100)]
-    parts = [split(ImageSet(images, "numbers"), 0.1, seed)[1].images for seed in (0, 1)]
+    parts = [hold_out(ImageSet(images, "numbers"), 0.1, seed)[1].images for seed in (0, 1)]
     assert [int(image) for image in parts[0]] != [int(image) for image in parts[1]]
 
 
 def test_split_of_one_image() -> None:
     with pytest.raises(ScalewiseError, match="holds 1 image; a split needs at least 2"):
-        split(ramp_set((4, 4)))
+        hold_out(ramp_set((4, 4)))
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 2, float("nan")])
 def test_split_by_a_bad_fraction(fraction: float) -> None:
     with pytest.raises(ScalewiseError, match="fraction must lie between 0 and 1, found"):
-        split(ramp_set((4, 4), (4, 4)), fraction)
+        hold_out(ramp_set((4, 4), (4, 4)), fraction)

@@ -132,7 +132,7 @@ class MixtureDenoiser(Denoiser):
     """Exact for images that are `mean` or `1 - mean`, by equal chance, plus noise of `spread`."""
 
     receptive_field = None
-    told_sigma = True
+    noise_conditional = True
 
     def __init__(self, mean: Tensor, spread: float) -> None:
         super().__init__(channels=len(mean), size=list(mean.shape[1:]))

@@ -173,7 +173,7 @@ class TestHomogeneity:
     @pytest.mark.parametrize("make", [local, local_denoiser, unet], ids=names)
     def test_those_that_are_told_sigma_do_not_claim_it(self, make: Make) -> None:
         network = make()
-        assert network.told_sigma
+        assert network.noise_conditional
         assert not network.homogeneous
 
     def test_normalisation_divides_by_the_running_deviation(self) -> None:
@@ -334,9 +334,9 @@ class TestImagesOut:
 
     def test_an_untrained_unet_shrinks_towards_its_mean(self) -> None:
         network = UNet(1, (8, 8), 8, (1, 2), 1, sigma_data=0.25)
-        network.centre((8, 8)).copy_(torch.rand(1, 1, 8, 8))
+        network.prior_mean((8, 8)).copy_(torch.rand(1, 1, 8, 8))
         (noisy,) = inputs_of(network, (8, 8))
-        expected = (noisy + network.centre((8, 8))) / 2
+        expected = (noisy + network.prior_mean((8, 8))) / 2
         torch.testing.assert_close(network(noisy, 0.25), expected)
 
     @pytest.mark.parametrize("denoising", [True, False])
@@ -395,17 +395,17 @@ class TestLearning:
 
     def test_the_unet_centres_on_its_mean_at_any_size(self) -> None:
         network = UNet(2, (8, 8), 8, (1, 2), 1)
-        mean = network.centre((8, 8))
+        mean = network.prior_mean((8, 8))
         mean.copy_(torch.tensor([0.2, 0.7]).view(1, 2, 1, 1).expand_as(mean))
         for size in [(8, 8), (5, 12), (1, 1)]:
-            centre = network.centre(size)
+            centre = network.prior_mean(size)
             assert centre.shape == (1, 2, *size)
             torch.testing.assert_close(centre.mean(dim=(0, 2, 3)), torch.tensor([0.2, 0.7]))
 
     def test_a_local_denoiser_centres_on_its_colour(self) -> None:
         network = LocalDenoiser(2, 9, 8, blocks=2)
         network.mean.copy_(torch.tensor([0.2, 0.7]).view(2, 1, 1))
-        assert network.centre((3, 5)).shape == (1, 2, 3, 5)
+        assert network.prior_mean((3, 5)).shape == (1, 2, 3, 5)
         images = network(torch.rand(2, 2, 6, 7), 1e6)
         torch.testing.assert_close(images, network.mean.expand_as(images), rtol=0, atol=1e-3)
 
@@ -424,7 +424,7 @@ class TestLearning:
     def test_the_default_centre_is_mid_gray(self) -> None:
         network = bias_free()
         assert isinstance(network, Denoiser)
-        assert network.centre((4, 4)) == 0.5
+        assert network.prior_mean((4, 4)) == 0.5
 
 
 @pytest.mark.gpu

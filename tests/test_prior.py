@@ -188,7 +188,7 @@ class TestDenoise:
 
     def test_blind_networks_need_no_level_and_know_no_unit(self) -> None:
         prior = published()
-        assert not prior.told_sigma
+        assert not prior.noise_conditional
         noisy = torch.rand(2, 1, 9, 16, dtype=torch.float64)
         blind = prior.denoise(noisy)
         assert torch.equal(blind, prior.denoise(noisy, 0.3))
@@ -495,11 +495,11 @@ class TestInputs:
     def test_a_prior_says_what_it_is(self) -> None:
         prior = learned(channels=3)
         assert (prior.levels, prior.channels, prior.size) == (2, 3, (16, 24))
-        assert prior.told_sigma
+        assert prior.noise_conditional
         assert prior.coarser.levels == 1
         assert prior.coarser.size == (8, 12)
         assert prior.coarser.details[0] is prior.details[1]
-        assert MultiScalePrior(published().low, [learned().details[0]]).told_sigma  # type: ignore[list-item]
+        assert MultiScalePrior(published().low, [learned().details[0]]).noise_conditional  # type: ignore[list-item]
 
 
 @pytest.mark.gpu

@@ -109,7 +109,7 @@ class TestMultistep:
         assert float(following) == pytest.approx(0.5 * 2.0 + 0.5 * (1.5 * 1.0), rel=1e-4)
 
     def test_fresh_noise_replaces_what_the_step_took(self) -> None:
-        rule = Multistep(2.0, 0.5, steps=2, rho=1, fresh=1.0, inflation=1.1)
+        rule = Multistep(2.0, 0.5, steps=2, rho=1, eta=1.0, s_noise=1.1)
         noisy, clean, noise = torch.full((1, 1), 8.0), torch.zeros(1, 1), white(1, 1)
         following, _, _ = rule.move(0, noisy, clean, torch.tensor([2.0]), None, noise)
         expected = 8 * (0.5 / 2) ** 2 + 1.1 * 0.5 * (1 - (0.5 / 2) ** 2) ** 0.5 * noise(1)
@@ -132,10 +132,10 @@ class TestMultistep:
         assert seen == [(step, 0.0) for step in range(steps)]
         assert levels == pytest.approx(karras_schedule(steps, 1.0, 0.1))
 
-    @pytest.mark.parametrize("fresh", [0.0, 0.5, 1.0])
-    def test_variance_of_samples_is_right_at_every_frequency(self, fresh: float) -> None:
+    @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+    def test_variance_of_samples_is_right_at_every_frequency(self, eta: float) -> None:
         count = 2000
-        rule = Multistep(HIGH, LOW, 100, fresh=fresh)
+        rule = Multistep(HIGH, LOW, 100, eta=eta)
         samples = draw(EXACT, white(count, 1, *SIZE), rule, 0.5)
         ratio = variances_of(samples) / SPECTRUM
         assert float(ratio.mean()) == pytest.approx(1, abs=4 * (2 / count / 64) ** 0.5 + 0.005)
@@ -255,7 +255,7 @@ class TestStochasticAscent:
 
 RULES: list[StepRule] = [
     Multistep(HIGH, LOW, 15),
-    Multistep(HIGH, LOW, 15, fresh=1.0),
+    Multistep(HIGH, LOW, 15, eta=1.0),
     StochasticAscent(HIGH, LOW, h=0.05, beta=0.5, blind=False),
     StochasticAscent(HIGH, LOW, h=0.05, beta=0.5, blind=True),
 ]
@@ -268,7 +268,7 @@ class TestDraw:
     @pytest.mark.parametrize("rule", RULES, ids=RULE_NAMES)
     def test_a_sample_does_not_depend_on_its_batch(self, rule: StepRule) -> None:
         noise = white(5, 1, *SIZE)
-        together = draw(EXACT, noise, rule, EXACT.centre(SIZE))
+        together = draw(EXACT, noise, rule, EXACT.prior_mean(SIZE))
         for index in range(5):
             alone = draw(EXACT, only(noise, index), rule, 0.5)
             torch.testing.assert_close(alone[0], together[index], rtol=0, atol=1e-12)
@@ -306,7 +306,7 @@ class TestDefaults:
         network = make()
         start, end = network.sigma_range
         first = 3 * start if blind and steps == 12 else start
-        noise = {40: {"fresh": 1.0, "inflation": 1.01}, 12: {"fresh": 1.0}}.get(steps, {})
+        noise = {40: {"eta": 1.0, "s_noise": 1.01}, 12: {"eta": 1.0}}.get(steps, {})
         assert few_steps(network) == Multistep(first, end, steps, **noise)
         growing = network.conditional or not blind
         rule = StochasticAscent(start, end, 0.01, beta, blind=blind, growing=growing)

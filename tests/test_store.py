@@ -15,6 +15,7 @@ from skimage import data
 from torch import Tensor, nn
 
 from scalewise import store
+from scalewise.device import pick_device
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import (
     BiasFreeConditional,
@@ -416,14 +417,14 @@ def test_hub_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_devices() -> None:
-    assert store.pick_device("cpu") == torch.device("cpu")
-    assert store.pick_device().type in ("cpu", "cuda", "mps")
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device().type in ("cpu", "cuda", "mps")
     for name in ("gpu", "meta", ""):
         with pytest.raises(UsageError, match=f"must be auto, cpu, cuda or mps, found '{name}'"):
-            store.pick_device(name)
+            pick_device(name)
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="device cuda is not there: PyTorch sees 0"):
-            store.pick_device("cuda")
+            pick_device("cuda")
 
 
 @pytest.mark.gpu

@@ -22,7 +22,7 @@ from scalewise.training.level import one_thread
 from scalewise.training.objectives import crop_side, draw_batch, white_noise
 from scalewise.training.plan import TIMING_STEPS, Segment
 
-Form = Literal["told", "bias-free"]
+Form = Literal["noise-conditional", "bias-free"]
 
 TINY: dict[str, Any] = {
     "levels": 1,
@@ -93,19 +93,19 @@ def same_weights(a: MultiScalePrior, b: MultiScalePrior) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-@pytest.mark.parametrize("form", ["told", "bias-free"])
+@pytest.mark.parametrize("form", ["noise-conditional", "bias-free"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("stop_at", [1, 7, 10, 17, 24])
 def test_interrupted_run_ends_with_the_same_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    form: Literal["told", "bias-free"],
+    form: Literal["noise-conditional", "bias-free"],
     precision: Literal["float32", "bfloat16"],
     stop_at: int,
 ) -> None:
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
     recipe = Recipe(
-        **TINY, form=form, steps=12, seed=3, low_dropout=0.25, precision=precision, turns=False
+        **TINY, form=form, steps=12, seed=3, low_dropout=0.25, precision=precision, rotate=False
     )
     whole = make_run(tmp_path / "whole", recipe).run()
     with pytest.raises(KeyboardInterrupt):
@@ -160,7 +160,7 @@ def test_half_precision_learns_what_float32_learns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("level", [1, 2])
-@pytest.mark.parametrize(("form", "tolerance"), [("told", 0.05), ("bias-free", 0.75)])
+@pytest.mark.parametrize(("form", "tolerance"), [("noise-conditional", 0.05), ("bias-free", 0.75)])
 def test_half_precision_descends_where_float32_does(
     tmp_path: Path, form: Form, tolerance: float, level: int
 ) -> None:
@@ -317,7 +317,7 @@ def test_crops_fit_the_level_and_faces_are_taken_whole() -> None:
 
 def test_gray_images_get_gray_noise() -> None:
     images = dead_leaves(4, 40, 0, channels=3)
-    batch = draw_batch(images, Recipe(gray=0.5, levels=1, crop=8), 1, 4, torch.Generator())
+    batch = draw_batch(images, Recipe(gray_fraction=0.5, levels=1, crop=8), 1, 4, torch.Generator())
     gray = (batch == batch[:, :1]).flatten(1).all(1)
     assert gray.tolist() == [False, False, True, True]
     noise = white_noise(batch, torch.Generator().manual_seed(0))

@@ -79,7 +79,7 @@ class ImageSet:
         size: int,
         generator: torch.Generator,
         flips: bool = True,
-        turns: bool = False,
+        rotate: bool = False,
     ) -> Tensor:
         """Draw random square crops.
 
@@ -91,7 +91,7 @@ class ImageSet:
             size: side of a crop, in pixels.
             generator: CPU generator, the only source of chance.
             flips: mirror each crop left to right with probability 1/2.
-            turns: also mirror top to bottom and transpose, each with probability 1/2.
+            rotate: also mirror top to bottom and transpose, each with probability 1/2.
 
         Returns:
             Crops of shape (count, C, size, size), float32 in [0, 1].
@@ -116,9 +116,9 @@ class ImageSet:
             top = int(down * (image.shape[1] - size + 1))
             left = int(across * (image.shape[2] - size + 1))
             crop.copy_(image[:, top : top + size, left : left + size])
-        if flips or turns:
+        if flips or rotate:
             _where(batch, chance[3] < 0.5, batch.flip(-1))
-        if turns:
+        if rotate:
             _where(batch, chance[4] < 0.5, batch.flip(-2))
             _where(batch, chance[5] < 0.5, batch.transpose(-1, -2))
         return _to_float(batch)
@@ -178,7 +178,9 @@ def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
     return ImageSet(images, path.resolve().name)
 
 
-def split(image_set: ImageSet, fraction: float = 0.05, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+def hold_out(
+    image_set: ImageSet, fraction: float = 0.05, seed: int = 0
+) -> tuple[ImageSet, ImageSet]:
     """Split a set at random into training and validation images.
 
     Args:

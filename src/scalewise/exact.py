@@ -94,7 +94,7 @@ class GaussianDenoiser(Denoiser):
     """
 
     receptive_field = None
-    told_sigma = True
+    noise_conditional = True
 
     def __init__(self, spectrum: Tensor, mean: float | Tensor = 0.5) -> None:
         spectrum, mean = _as_cross_spectrum(spectrum, mean)
@@ -105,7 +105,7 @@ class GaussianDenoiser(Denoiser):
         """Denoise images (N, C, H, W); `sigma` from 0 to infinity, a number or (N,)."""
         return self.law.denoise(noisy, self.need(sigma))
 
-    def centre(self, size: tuple[int, int]) -> Tensor:
+    def prior_mean(self, size: tuple[int, int]) -> Tensor:
         """The mean image, shape (1, C, H, W)."""
         return self.law.mean[None]
 
@@ -125,7 +125,7 @@ class GaussianConditional(ConditionalDenoiser):
     """
 
     receptive_field = None
-    told_sigma = True
+    noise_conditional = True
     regression: Tensor
 
     def __init__(self, spectrum: Tensor, mean: Tensor) -> None:

@@ -91,14 +91,14 @@ def information(
     clean: Tensor,
     noise: Callable[[int], Tensor],
     sigma_range: tuple[float, float],
-    centre: Tensor | float = 0.0,
+    mean: Tensor | float = 0.0,
     steps: int = 16,
     draws: int = 3,
 ) -> Information:
     """Integrate a denoiser's error over the noise levels.
 
     Rather than the error, its gain over a linear denoiser is integrated, that of a white Gaussian
-    signal about `centre` with the array's own mean square: its integral is known, and the gain
+    signal about `mean` with the array's own mean square: its integral is known, and the gain
     vanishes towards both ends. Above `sigma_range` it is taken for zero. So it is where a denoiser
     leaves more residual than there is noise, which no least-squares estimate does: networks that
     never learnt low noise would otherwise cost bits without bound.
@@ -108,12 +108,12 @@ def information(
         clean: shape (N, M, h, w).
         noise: standard Gaussian field of each step, of the shape of `clean`.
         sigma_range: noise levels that hide everything, and down to which to measure.
-        centre: best guess of `clean` that needs no measurement, to broadcast with it.
+        mean: best guess of `clean` that needs no measurement, to broadcast with it.
         steps: number of noise levels, nodes of Gauss-Legendre quadrature in log sigma.
         draws: fields per noise level, from 2, to know the standard error.
     """
     sigmas, weights = log_quadrature(sigma_range, steps)
-    spread = (clean - centre).square().mean(dim=(1, 2, 3)).double()
+    spread = (clean - mean).square().mean(dim=(1, 2, 3)).double()
     size = clean[0].numel()
     nats = 0.5 * size * (spread / min(sigma_range) ** 2).log1p()
     variance = torch.zeros_like(nats)
@@ -122,7 +122,7 @@ def information(
         gains = []
         for draw in range(draws):
             noisy = clean + sigma * noise(step * draws + draw)
-            linear = centre + per_image(spread / (spread + sigma**2), clean) * (noisy - centre)
+            linear = mean + per_image(spread / (spread + sigma**2), clean) * (noisy - mean)
             better = _believed(denoise(noisy, level), noisy, linear, sigma)
             gain = (linear - better) * (linear + better - 2 * clean) / sigma**2
             gains.append(gain.sum(dim=(1, 2, 3), dtype=torch.float64))

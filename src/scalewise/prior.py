@@ -24,7 +24,7 @@ from scalewise.likelihood import (
     information,
 )
 from scalewise.networks import ConditionalDenoiser, Denoiser, unit_of
-from scalewise.networks.replay import replayed
+from scalewise.networks.graphs import replayed
 from scalewise.noise import GaussianField, estimate_sigma
 from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
@@ -66,9 +66,9 @@ class MultiScalePrior(nn.Module):
         return None if low is None else (low[0] << self.levels, low[1] << self.levels)
 
     @property
-    def told_sigma(self) -> bool:
+    def noise_conditional(self) -> bool:
         """Whether any of the networks is told the noise level."""
-        return any(network.told_sigma for network in (self.low, *self.conditionals))
+        return any(network.noise_conditional for network in (self.low, *self.conditionals))
 
     @property
     def coarser(self) -> MultiScalePrior:
@@ -93,7 +93,7 @@ class MultiScalePrior(nn.Module):
             The denoised images, same shape; not clipped.
         """
         noisy = self._checked(noisy, "noisy")
-        if sigma is None and self.told_sigma:
+        if sigma is None and self.noise_conditional:
             sigma = estimate_sigma(noisy)
         height, width = noisy.shape[-2:]
         clean = self._denoise(mirror_to_multiple(noisy, 1 << self.levels), sigma)
@@ -166,10 +166,10 @@ class MultiScalePrior(nn.Module):
         low = self._checked(small, "small")
         level = self._levels_of(factor)
         networks = self.conditionals[:level]
-        if not all(network.told_sigma for network in networks):
+        if not all(network.noise_conditional for network in networks):
             return self.upscale(small, factor, samples=16).mean(0)
         for network in reversed(networks):
-            low = merge(low, cast(Tensor, network.centre(low)), self.wavelet)
+            low = merge(low, cast(Tensor, network.prior_mean(low)), self.wavelet)
         return low
 
     @torch.no_grad()
@@ -204,8 +204,8 @@ class MultiScalePrior(nn.Module):
             keys = tuple(range(first, min(count, first + batch)))
             low_size = (half(size[0], self.levels), half(size[1], self.levels))
             noise = self._noise(keys, self.levels + 1, self.channels, low_size, seed)
-            centre = self.low.centre(low_size)
-            low = draw(replayed(self.low), noise, sampler(self.low), centre)
+            mean = self.low.prior_mean(low_size)
+            low = draw(replayed(self.low), noise, sampler(self.low), mean)
             if watch:
                 watch(self.levels, low)
             images.append(self._refine(low, self.levels, keys, seed, sampler, watch))
@@ -258,12 +258,12 @@ class MultiScalePrior(nn.Module):
             low, details = split(low, self.wavelet)
             sigma = GAIN * sigma
             noise = self._noise(keys, level, 3 * self.channels, _size(low), seed)
-            span, centre = (network.sigma_range[0], sigma), network.centre(low)
+            span, mean = (network.sigma_range[0], sigma), network.prior_mean(low)
             given = _given(network, low)
-            factors.append(information(given, details, noise, span, centre, *effort))
+            factors.append(information(given, details, noise, span, mean, *effort))
         noise = self._noise(keys, self.levels + 1, self.channels, _size(low), seed)
-        span, centre = (self.low.sigma_range[0], sigma), self.low.centre(_size(low))
-        return [*factors, information(self.low, low, noise, span, centre, *effort)]
+        span, mean = (self.low.sigma_range[0], sigma), self.low.prior_mean(_size(low))
+        return [*factors, information(self.low, low, noise, span, mean, *effort)]
 
     def _refine(
         self,
@@ -279,7 +279,7 @@ class MultiScalePrior(nn.Module):
             network = self.conditionals[j - 1]
             height, width = low.shape[-2:]
             noise = self._noise(keys, j, 3 * self.channels, (height, width), seed)
-            details = draw(_given(network, low), noise, sampler(network), network.centre(low))
+            details = draw(_given(network, low), noise, sampler(network), network.prior_mean(low))
             low = merge(low, details, self.wavelet)
             if watch:
                 watch(j - 1, low)

@@ -46,7 +46,7 @@ def draw(
     denoise: Callable[[Tensor, Tensor], Tensor],
     noise: Noise,
     rule: StepRule,
-    centre: Tensor | float = 0.0,
+    mean: Tensor | float = 0.0,
     watch: Watch | None = None,
 ) -> Tensor:
     """Draw samples from the distribution that a denoiser holds.
@@ -55,14 +55,14 @@ def draw(
         denoise: maps (noisy, sigma of shape (N,)) to the least-squares clean estimate.
         noise: standard Gaussian field of each step.
         rule: where to begin, how to move, when to stop.
-        centre: what the first noisy state is centred on.
+        mean: what the first noisy state is centred on.
         watch: called after every step.
 
     Returns:
         The samples, of the shape that `noise` gives.
     """
     field = noise(0)
-    noisy = sample = centre + rule.start * field
+    noisy = sample = mean + rule.start * field
     sigma = torch.full((len(field),), rule.start, dtype=field.dtype, device=field.device)
     done, memory = torch.zeros_like(sigma, dtype=torch.bool), None
     ended = 0
@@ -110,9 +110,9 @@ class Multistep:
         end: last noise level, whose denoised state is the sample.
         steps: number of calls of the network.
         rho: density of the schedule at its end.
-        fresh: 0 follows the probability flow, deterministic after the first noise; 1 the reverse
+        eta: 0 follows the probability flow, deterministic after the first noise; 1 the reverse
             diffusion, whose fresh noise makes up for errors of earlier steps.
-        inflation: factor of the fresh noise; a little above 1 makes up for the energy that
+        s_noise: factor of the fresh noise; a little above 1 makes up for the energy that
             imperfect denoisers lose (`S_noise` of Karras et al. 2022, section 4).
     """
 
@@ -120,8 +120,8 @@ class Multistep:
     end: float
     steps: int = 20
     rho: float = 7.0
-    fresh: float = 0.0
-    inflation: float = 1.0
+    eta: float = 0.0
+    s_noise: float = 1.0
 
     def finished(self, step: int, sigma: Tensor) -> Tensor:
         """All images end together, at the last level of the schedule."""
@@ -137,10 +137,10 @@ class Multistep:
         if memory is not None:
             weight = 0.5 * math.log(now / then) / math.log(levels[step - 1] / now)
             aim = torch.lerp(memory, clean, 1 + weight)
-        kept = (then / now) ** self.fresh
+        kept = (then / now) ** self.eta
         following = torch.lerp(aim, noisy, kept * then / now)
-        if self.fresh:
-            added = self.inflation * then * math.sqrt(1 - kept**2)
+        if self.eta:
+            added = self.s_noise * then * math.sqrt(1 - kept**2)
             following = following + added * noise(step + 1)
         return following, torch.full_like(sigma, then), clean
 
@@ -202,13 +202,13 @@ def few_steps(network: Network) -> StepRule:
     of it: they begin at three times its range, and so have the contrast of the paper's ascent.
     """
     start, end = network.sigma_range
-    if network.told_sigma and network.conditional:
+    if network.noise_conditional and network.conditional:
         return Multistep(start, end, steps=10)
-    if network.told_sigma:
-        return Multistep(start, end, steps=40, fresh=1.0, inflation=1.01)
+    if network.noise_conditional:
+        return Multistep(start, end, steps=40, eta=1.0, s_noise=1.01)
     if network.conditional:
         return Multistep(start, end, steps=4)
-    return Multistep(3 * start, end, steps=12, fresh=1.0)
+    return Multistep(3 * start, end, steps=12, eta=1.0)
 
 
 def paper_ascent(network: Network) -> StepRule:
@@ -219,7 +219,7 @@ def paper_ascent(network: Network) -> StepRule:
     """
     start, end = network.sigma_range
     beta = 0.5 if network.conditional else 0.01
-    told = network.told_sigma
+    told = network.noise_conditional
     return StochasticAscent(
         start, end, h=0.01, beta=beta, blind=not told, growing=told or network.conditional
     )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from scalewise.cli.console import Bar, Record, table
-from scalewise.cli.paths import check_json, refuse_dash, write_json
+from scalewise.cli.paths import check_json, refuse_dash
 from scalewise.cli.program import report
 from scalewise.errors import ScalewiseError
+from scalewise.files import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -181,8 +181,8 @@ def synthesize(
 
     check_inputs(images, training, json_file, force)
     from scalewise import store
-    from scalewise.cli.paths import write_json
     from scalewise.evaluation import evaluate_synthesize
+    from scalewise.files import write_json
 
     prior = store.load(model, device)
     reference = one_array(images, prior.channels)

@@ -71,7 +71,7 @@ def import_reference(
     Example:
       scalewise import-reference checkpoints/ --out models/
     """
-    from scalewise.interop import import_reference as convert
+    from scalewise.published import import_reference as convert
 
     for folder in convert(source, out, force):
         typer.echo(json.dumps({"model": str(folder)}) if as_json else str(folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -169,23 +168,3 @@ def _check_names(jobs: Sequence[Job]) -> None:
             if place in seen:
                 raise UsageError(f"{path}: two outputs have this name; rename or move an input")
             seen.add(place)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file, whole or not at all; NaN and infinite numbers become null."""
-    import json
-
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(json.dumps(_finite(value), indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -57,7 +57,7 @@ def denoised(
     noisy, notes = _fitted(picture, prior)
     gain = GRAY_GAIN if len(noisy) < len(picture.pixels) else 1.0
     level = None if sigma is None else sigma / 255
-    if level is None and prior.told_sigma:  # before gray is repeated, with its noise, to RGB
+    if level is None and prior.noise_conditional:  # before gray is repeated, with its noise, to RGB
         level = estimate_sigma(picture.pixels[None]).item()
     clean = prior.denoise(noisy[None], None if level is None else gain * level).cpu()
     if level is None:  # a blind network's own residual tells

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from scalewise import evaluation, store
 from scalewise.data import ImageSet
-from scalewise.evaluation import figures
+from scalewise.evaluation import sheets
 from scalewise.images import Picture, write_image
 from scalewise.prior import MultiScalePrior
 from scalewise.training.objectives import VALIDATION_SIGMA
@@ -152,7 +152,7 @@ class Reporter:
                 row += [small[0], prior.upscale_mean(small)[0], prior.upscale(small)[0, 0]]
             rows.append(row)
         titles = ["clean", "noisy", "denoised", "small", "least squares", "sample"]
-        return figures.sheet(rows, titles[: len(rows[0])])
+        return sheets.sheet(rows, titles[: len(rows[0])])
 
     def _log(self, record: dict[str, Any]) -> None:
         if self.quiet:

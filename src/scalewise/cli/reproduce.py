@@ -74,9 +74,9 @@ def reproduce(
     from scalewise.reproduce.figures import check_matplotlib
 
     check_matplotlib()
+    from scalewise.device import pick_device
     from scalewise.reproduce import reproduce as run
     from scalewise.reproduce.context import load_faces
-    from scalewise.store import pick_device
 
     entries = run(
         out,

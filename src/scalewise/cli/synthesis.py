@@ -142,11 +142,11 @@ def _files(output: Path, count: int, force: bool) -> list[Path]:
 def _write(images: Tensor, files: list[Path], force: bool) -> list[str]:
     """Write single images, or one sheet of all."""
     from scalewise.cli.pictures import save
-    from scalewise.evaluation import figures
+    from scalewise.evaluation import sheets
     from scalewise.images import Picture
 
     if len(files) < len(images):
-        images = figures.grid(images)[None]
+        images = sheets.grid(images)[None]
     notes = [
         note
         for image, file in zip(images, files, strict=True)

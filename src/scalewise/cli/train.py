@@ -219,11 +219,11 @@ def _named_recipe(name: str) -> dict[str, Any]:
 
 
 def _images(source: str, validation: str | None, channels: int | None) -> tuple[ImageSet, ImageSet]:
-    from scalewise.data import load_image_set, split
+    from scalewise.data import hold_out, load_image_set
 
     training = load_image_set(source, channels)
     if validation is None:
-        return split(training)
+        return hold_out(training)
     return training, load_image_set(validation, training.channels)
 
 
@@ -241,7 +241,7 @@ def _device(name: str) -> tuple[torch.device, int]:
 
     import torch
 
-    from scalewise.store import pick_device
+    from scalewise.device import pick_device
 
     place = pick_device(name)
     if "LOCAL_RANK" not in os.environ:

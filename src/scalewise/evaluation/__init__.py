@@ -7,10 +7,10 @@ from scalewise.evaluation.distances import (
     radial_power_spectrum,
     sliced_wasserstein,
 )
-from scalewise.evaluation.figures import grid, sheet
 from scalewise.evaluation.likelihood import evaluate_likelihood, mean_bits
 from scalewise.evaluation.metrics import psnr, ssim
 from scalewise.evaluation.records import Record, Watch, crop_to_multiple, means
+from scalewise.evaluation.sheets import grid, sheet
 from scalewise.evaluation.synthesis import evaluate_synthesize, measure_samples
 from scalewise.evaluation.upscaling import evaluate_upscale, interpolate
 

@@ -100,7 +100,7 @@ def _denoise(
     It is estimated before gray is repeated to RGB, which makes the noise of the channels equal.
     """
     level = sigma
-    if sigma is None and prior.told_sigma:
+    if sigma is None and prior.noise_conditional:
         level = estimate_sigma(noisy[None]).item()
     given = to_channels(noisy, prior.channels)[0]
     denoised = prior.denoise(given[None], level).cpu()

@@ -22,7 +22,7 @@ class Network(nn.Module):
         settings: the arguments that it was made with, plain JSON values.
         receptive_field: side of the square of inputs that one output depends on; None if global.
         conditional: whether it denoises details given a low-pass image.
-        told_sigma: whether it must be given the noise level (a blind network reads it off).
+        noise_conditional: whether it must be given the noise level (a blind network reads it off).
         homogeneous: whether `f(a * y) = a * f(y)` for `a > 0` in evaluation mode.
         precision: in which its convolutions are computed, by autocast; None for that of its
             weights. What comes in and goes out is not rounded.
@@ -31,7 +31,7 @@ class Network(nn.Module):
     precision: torch.dtype | None = None
     receptive_field: int | None
     conditional: ClassVar[bool] = False
-    told_sigma: ClassVar[bool] = False
+    noise_conditional: ClassVar[bool] = False
     homogeneous: ClassVar[bool] = False
 
     def __init__(self, **settings: Any) -> None:
@@ -69,11 +69,11 @@ class Denoiser(Network):
         """Denoise images of shape (N, C, H, W); `sigma` in their units, a number or (N,)."""
         raise NotImplementedError
 
-    def centre(self, size: tuple[int, int]) -> Tensor | float:
+    def prior_mean(self, size: tuple[int, int]) -> Tensor | float:
         """What sampling starts around: mid-gray, unless the network knows the mean image."""
         return 0.5
 
-    def centre_on(self, mean: Tensor) -> None:
+    def set_mean(self, mean: Tensor) -> None:
         """Learn the mean of the training images, shape (C, H, W), where the network wants it."""
 
 
@@ -111,7 +111,7 @@ class ConditionalDenoiser(Network):
         """
         raise NotImplementedError
 
-    def centre(self, low: Tensor) -> Tensor | float:
+    def prior_mean(self, low: Tensor) -> Tensor | float:
         """What sampling starts around: `E[details | low]`, where the network can tell it, or zero.
 
         A network that is told the noise level gives the mean when told that it is infinite.
@@ -119,7 +119,7 @@ class ConditionalDenoiser(Network):
         Args:
             low: the clean low-pass image, shape (N, C, h, w).
         """
-        if not self.told_sigma:
+        if not self.noise_conditional:
             return 0.0
         return self(torch.zeros_like(low).repeat(1, 3, 1, 1), low, math.inf).details
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalewise.networks import fast
+from scalewise.networks import strips
 from scalewise.networks.base import Bands, ConditionalDenoiser, Denoiser
 from scalewise.networks.convolution import convolution, field_of
 from scalewise.score import Sigma
@@ -130,9 +130,9 @@ class BiasFreeCNN(nn.Sequential):
         if self.training:
             return self._in_training(features)
         layers = self._folded()
-        if fast.suits(features, *(layer.weight for layer in layers)):
+        if strips.suits(features, *(layer.weight for layer in layers)):
             width, outputs = len(layers[0].weight), len(layers[-1].weight)
-            return fast.run(lambda _: layers, features, width, outputs)
+            return strips.run(lambda _: layers, features, width, outputs)
         for layer in layers:
             features = F.conv2d(features, layer.weight, padding=layer.margin)
             features = torch.relu(features) if layer.rectified else features
@@ -152,14 +152,14 @@ class BiasFreeCNN(nn.Sequential):
                 features, scale = following.rectified(features)
         return features
 
-    def _folded(self) -> list[fast.Layer]:
+    def _folded(self) -> list[strips.Layer]:
         """The convolutions, with the normalisations that follow them in their weights."""
         layers = []
         for layer, following in pairwise([*self, None]):
             if isinstance(layer, nn.Conv2d):
                 normed = isinstance(following, BiasFreeNorm)
                 weight = layer.weight * following.scale[:, None] if normed else layer.weight
-                layers.append(fast.Layer(weight, rectified=normed))
+                layers.append(strips.Layer(weight, rectified=normed))
         return layers
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scalewise.errors import UsageError
-from scalewise.networks import fast
+from scalewise.networks import strips
 from scalewise.networks.base import (
     NOISE_FEATURES,
     Bands,
@@ -66,9 +66,9 @@ class Trunk(Network):
     def _trunk(self, features: Tensor, told: Tensor) -> Tensor:
         """Map (N, inputs, h, w) to (N, outputs, h, w), told (N or 1, numbers)."""
         told = self.modulate(told)
-        if fast.suits(features, told.float(), *self.parameters()):
+        if strips.suits(features, told.float(), *self.parameters()):
             told, width, outputs = told.float(), self.enter.out_channels, self.leave.out_channels
-            return fast.run(lambda part: self._stages(told, part), features, width, outputs)
+            return strips.run(lambda part: self._stages(told, part), features, width, outputs)
         features = self.enter(features)
         for block, (scale, shift) in self._modulated(told):
             features = block(features, scale, shift)
@@ -80,13 +80,13 @@ class Trunk(Network):
         values = told[:, :, None, None].chunk(2 * len(blocks), dim=1)
         return list(zip(blocks, zip(values[0::2], values[1::2], strict=True), strict=True))
 
-    def _stages(self, told: Tensor, part: slice) -> list[fast.Stage]:
+    def _stages(self, told: Tensor, part: slice) -> list[strips.Stage]:
         """The fast form, for a part of the images."""
         told = told[part] if len(told) > 1 else told
         told = told[:1] if bool((told == told[:1]).all()) else told
         inner = [block.stage(scale, shift) for block, (scale, shift) in self._modulated(told)]
-        enter = fast.Layer(self.enter.weight, self.enter.bias)
-        return [enter, *inner, fast.Layer(self.leave.weight, self.leave.bias)]
+        enter = strips.Layer(self.enter.weight, self.enter.bias)
+        return [enter, *inner, strips.Layer(self.leave.weight, self.leave.bias)]
 
 
 class LocalConditional(Trunk, ConditionalDenoiser):
@@ -104,7 +104,7 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         sigma_data: root mean square of the clean details of this level.
     """
 
-    told_sigma = True
+    noise_conditional = True
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class LocalDenoiser(Trunk, Denoiser):
         sigma_data: root mean square of the centred images.
     """
 
-    told_sigma = True
+    noise_conditional = True
     mean: Tensor
 
     def __init__(
@@ -189,11 +189,11 @@ class LocalDenoiser(Trunk, Denoiser):
         """From noise that hides everything to noise that nobody sees."""
         return 40 * self.sigma_data, 0.005 * self.sigma_data
 
-    def centre(self, size: tuple[int, int]) -> Tensor:
+    def prior_mean(self, size: tuple[int, int]) -> Tensor:
         """The mean colour, shape (1, C, H, W)."""
         return self.mean.expand(-1, *size).unsqueeze(0)
 
-    def centre_on(self, mean: Tensor) -> None:
+    def set_mean(self, mean: Tensor) -> None:
         """Learn the mean colour of the training images."""
         self.mean.copy_(mean.mean(dim=(1, 2), keepdim=True))
 
@@ -213,7 +213,7 @@ class ModulatedBlock(nn.Module):
         hidden = torch.relu(self.spatial(features) * (1 + scale) + shift)
         return features + self.pointwise(hidden)
 
-    def stage(self, scale: Tensor, shift: Tensor) -> fast.Residual:
+    def stage(self, scale: Tensor, shift: Tensor) -> strips.Residual:
         """The fast form, told (N, width, 1, 1) each, or (1, width, 1, 1) for all images."""
-        first = fast.modulated(self.spatial, 1 + scale, shift)
-        return fast.Residual(first, fast.Layer(self.pointwise.weight, self.pointwise.bias))
+        first = strips.modulated(self.spatial, 1 + scale, shift)
+        return strips.Residual(first, strips.Layer(self.pointwise.weight, self.pointwise.bias))

@@ -32,7 +32,7 @@ class UNet(Denoiser):
     """
 
     receptive_field = None
-    told_sigma = True
+    noise_conditional = True
     mean: Tensor
 
     def __init__(
@@ -99,7 +99,7 @@ class UNet(Denoiser):
         """
         sigma = per_image(self.need(sigma), noisy)
         height, width = noisy.shape[-2:]
-        mean = self.centre((height, width))
+        mean = self.prior_mean((height, width))
         skip, out, inside = precondition(sigma, self.sigma_data)
         centred = noisy - mean
         correction = self._network(inside * centred, sigma.expand(len(noisy), 1, 1, 1))
@@ -110,14 +110,14 @@ class UNet(Denoiser):
         """From noise that hides everything to noise that nobody sees."""
         return 40 * self.sigma_data, 0.005 * self.sigma_data
 
-    def centre(self, size: tuple[int, int]) -> Tensor:
+    def prior_mean(self, size: tuple[int, int]) -> Tensor:
         """Mean of the training images, resized where another size than theirs is asked for."""
         if tuple(size) == self.size:
             return self.mean[None]
         resized = F.interpolate(self.mean[None], size, mode="bilinear", align_corners=False)
         return resized
 
-    def centre_on(self, mean: Tensor) -> None:
+    def set_mean(self, mean: Tensor) -> None:
         """Learn the mean of the training images."""
         self.mean.copy_(mean)
 

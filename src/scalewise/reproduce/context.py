@@ -14,8 +14,8 @@ from scalewise import store
 from scalewise.data import ImageSet, load_image_set
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images import to_channels
-from scalewise.interop import import_reference
 from scalewise.prior import MultiScalePrior
+from scalewise.published import import_reference
 from scalewise.reproduce.networks import Networks
 from scalewise.reproduce.scale import Scale
 

@@ -25,7 +25,7 @@ SAVE_SECONDS = 30.0
 CHUNK = 10
 """Steps between two looks at the clock."""
 
-Form = Literal["told", "bias-free"]
+Form = Literal["noise-conditional", "bias-free"]
 
 
 class Patches(ImageSet):
@@ -102,25 +102,27 @@ class Networks:
 
     def whole(self, times: float = 1.0) -> MultiScalePrior:
         """A pixel-domain U-Net, told the noise level, of global receptive field."""
-        run = self._run(self._recipe(levels=0, form="told"), self.training, self.validation)
+        run = self._run(
+            self._recipe(levels=0, form="noise-conditional"), self.training, self.validation
+        )
         return self._prior(run, {1: "whole-unet"}, times)
 
     def multi_scale(
-        self, field: int, levels: int = 2, form: Form = "told", times: int = 1
+        self, field: int, levels: int = 2, form: Form = "noise-conditional", times: int = 1
     ) -> MultiScalePrior:
         """A multi-scale prior; all receptive fields of a form share the low-pass network.
 
         Args:
             field: receptive field of the networks of the details.
             levels: wavelet levels.
-            form: ours ("told"), or the published one ("bias-free"), whose details are trained on
-                clean low-pass images.
+            form: ours ("noise-conditional"), or the published one ("bias-free"), whose details
+                are trained on clean low-pass images.
             times: how many times as wide as others the networks of the details are.
         """
         width = times * self.scale.width
         recipe = self._recipe(levels=levels, form=form, receptive_field=field, width=width)
         run = self._run(recipe, self.training, self.validation)
-        kind = "" if form == "told" else "-published"
+        kind = "" if form == "noise-conditional" else "-published"
         wide = "" if times == 1 else f"-wide{times}"
         low = f"low{1 << levels}{kind}"
         names = {
@@ -131,7 +133,7 @@ class Networks:
 
     def details(self, field: int) -> MultiScalePrior:
         """The details of level 1 alone, given the clean low-pass image; the rest is untrained."""
-        recipe = self._recipe(levels=1, receptive_field=field, denoising=0.0)
+        recipe = self._recipe(levels=1, receptive_field=field, denoising_fraction=0.0)
         run = self._run(recipe, self.training, self.validation)
         return self._prior(run, {1: f"given-clean-rf{field}"})
 

@@ -8,8 +8,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from scalewise.files import finite
 from scalewise.reproduce.experiment import Cell, Figure, Result, Table
-from scalewise.reproduce.report import file_of, finite
+from scalewise.reproduce.report import file_of
 
 Entry = tuple[dict[str, Any], Result]
 

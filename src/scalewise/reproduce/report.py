@@ -8,14 +8,13 @@ trained.
 from __future__ import annotations
 
 import json
-import math
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.files import write_json, write_whole
 from scalewise.reproduce.experiment import Figure, Result, Table, plain
 
 STATE, RESULTS, NETWORKS, PAGE = "report.json", "results", "networks", "index.html"
@@ -65,7 +64,7 @@ class ReportFolder:
             self._forget()
         self.path.mkdir(exist_ok=True)
         (self.path / RESULTS).mkdir(exist_ok=True)
-        write_whole(self.path / STATE, _json({"format": FORMAT, "identity": self.identity}))
+        write_json(self.path / STATE, {"format": FORMAT, "identity": self.identity}, indent=1)
 
     def _forget(self) -> None:
         """Remove another run's results and networks."""
@@ -95,7 +94,7 @@ class ReportFolder:
         folder = self.path / RESULTS
         for figure in result.figures:
             write_whole(folder / file_of(name, figure), figure.data)
-        write_whole(folder / f"{name}.json", _json({**about, "name": name, **plain(result)}))
+        write_json(folder / f"{name}.json", {**about, "name": name, **plain(result)}, indent=1)
 
     def results(self, names: Iterable[str]) -> list[tuple[dict[str, Any], Result]]:
         """Stored results in the given order: what is known about each, and the result."""
@@ -125,25 +124,6 @@ def file_of(name: str, figure: Figure) -> str:
     return f"{name}-{figure.name}.{figure.suffix}"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        ScalewiseError: it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise ScalewiseError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of the report.
 
@@ -157,19 +137,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ScalewiseError(f"{path}: expected a JSON object; remove it to make it anew")
     return fields
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def finite(value: object) -> object:
-    """The same value, with NaN and infinite numbers as None, which JSON can hold."""
-    if isinstance(value, dict):
-        return {str(name): finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _differences(found: object, wanted: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import torch
 
 from scalewise import __version__
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.files import write_json, write_whole
 from scalewise.reproduce.context import Context, Images
 from scalewise.reproduce.experiment import Cell, Experiment, Result, Table
 from scalewise.reproduce.experiments import EXPERIMENTS
@@ -24,8 +25,6 @@ from scalewise.reproduce.report import (
     PAGE,
     ReportFolder,
     file_of,
-    finite,
-    write_whole,
 )
 from scalewise.reproduce.scale import Scale
 from scalewise.training.files import load_state
@@ -176,16 +175,9 @@ def write_public(
         for figure in result.figures:
             write_whole(out / "figures" / file_of(name, figure), figure.data)
         stored = {**about, "figures": [f for f in about["figures"] if not f["private"]]}
-        text = _dumps(stored)
-        write_whole(out / "data" / f"{name}.json", text)
+        write_json(out / "data" / f"{name}.json", stored, indent=1)
     write_whole(out / PAGE, html_page(shown, identity, networks).encode())
     write_whole(out / "README.md", markdown_page(shown, networks).encode())
-
-
-def _dumps(value: object) -> bytes:
-    import json
-
-    return (json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def _public(result: Result) -> Result:

@@ -3,7 +3,7 @@
 from scalewise.store.card import card, summary
 from scalewise.store.config import FORMAT_VERSION, NETWORKS, ModelConfig, NetworkConfig
 from scalewise.store.folders import check_folder, load, read_config, save
-from scalewise.store.names import PACKAGED, TRAINING, packaged, pick_device, resolve
+from scalewise.store.names import PACKAGED, TRAINING, packaged, resolve
 
 __all__ = [
     "FORMAT_VERSION",
@@ -16,7 +16,6 @@ __all__ = [
     "check_folder",
     "load",
     "packaged",
-    "pick_device",
     "read_config",
     "resolve",
     "save",

@@ -14,11 +14,12 @@ from pydantic import JsonValue
 from safetensors import SafetensorError
 from torch import Tensor
 
+from scalewise.device import pick_device
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.prior import MultiScalePrior
 from scalewise.store.card import card
 from scalewise.store.config import ModelConfig, build, describe, parse_config
-from scalewise.store.names import CARD, CONFIG, TRAINING, WEIGHTS, pick_device, resolve
+from scalewise.store.names import CARD, CONFIG, TRAINING, WEIGHTS, resolve
 
 
 def save(
@@ -92,7 +93,7 @@ def load(name: str | Path, device: str = "auto", precision: str = "float32") -> 
         ScalewiseError: nothing has that name, or the folder's files are missing, damaged, made
             by a newer Scalewise, or disagree.
     """
-    place = pick_device(device)
+    target = pick_device(device)
     if precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}")
     folder = resolve(name)
@@ -103,7 +104,7 @@ def load(name: str | Path, device: str = "auto", precision: str = "float32") -> 
     prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for network in (prior.low, *prior.conditionals):
         network.precision = PRECISIONS[precision]
-    return prior.to(place).eval()
+    return prior.to(target).eval()
 
 
 def read_config(folder: str | Path) -> ModelConfig:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from scalewise.errors import ScalewiseError
+from scalewise.files import write_whole
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -17,15 +17,9 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     Raises:
         ScalewiseError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
     try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        write_whole(path, lambda file: torch.save(state, file))
+    except (ScalewiseError, RuntimeError) as error:
         raise ScalewiseError(
             f"cannot write training state to {path}: {_reason(error)}; make room or choose another "
             "folder, then go on with --resume: the last state that was written is kept"

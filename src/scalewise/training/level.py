@@ -144,7 +144,7 @@ class LevelTrainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         """Power-law running average of the weights (Karras et al. 2024, equation 127)."""
-        weight = min(1.0, (self.recipe.average + 1) / self.state.step)
+        weight = min(1.0, (self.recipe.ema_gamma + 1) / self.state.step)
         means, now = self.average.state_dict().values(), self.network.state_dict().values()
         torch._foreach_lerp_(list(means), list(now), weight)
 

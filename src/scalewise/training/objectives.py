@@ -47,12 +47,12 @@ def draw_batch(
 ) -> Tensor:
     """Draw clean images of the scale that a level starts from: `x_{level-1}`.
 
-    A share `recipe.gray` of an RGB batch is made gray.
+    A share `recipe.gray_fraction` of an RGB batch is made gray.
     """
     crops = images.crops(
-        count, crop_side(images, recipe, level), generator, flips=True, turns=recipe.turns
+        count, crop_side(images, recipe, level), generator, flips=True, rotate=recipe.rotate
     )
-    grays = round(recipe.gray * count) if images.channels == 3 else 0
+    grays = round(recipe.gray_fraction * count) if images.channels == 3 else 0
     if grays:
         weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
         crops[-grays:] = (weights * crops[-grays:]).sum(1, keepdim=True)
@@ -76,10 +76,13 @@ class Objective(nn.Module):
         self.recipe, self.level, self.sigma_data = recipe, level, sigma_data
         scale = GAIN ** (level if level <= recipe.levels else recipe.levels)
         self.removed = LogNormalLevels(
-            recipe.image_sigma * scale, recipe.image_spread, 1e-3 * scale, 2.0 * scale
+            math.exp(recipe.denoising_P_mean) * scale,
+            recipe.denoising_P_std,
+            1e-3 * scale,
+            2.0 * scale,
         )
         self.sampled = LogNormalLevels(
-            recipe.prior_sigma * sigma_data, recipe.prior_spread, 1e-3 * sigma_data, 50 * sigma_data
+            math.exp(recipe.P_mean) * sigma_data, recipe.P_std, 1e-3 * sigma_data, 50 * sigma_data
         )
 
     def psnr(self, images: Tensor, generator: torch.Generator) -> float:
@@ -104,7 +107,7 @@ class LowObjective(Objective):
 
     def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Loss of a batch of low-pass images (N, C, h, w)."""
-        measured = round(self.recipe.low_denoising * len(images))
+        measured = round(self.recipe.low_denoising_fraction * len(images))
         levels = [self.sampled.draw(len(images) - measured, generator)]
         if measured:
             levels.append(self.removed.draw(measured, generator))
@@ -147,8 +150,10 @@ class DetailsObjective(Objective):
         """Loss of a batch of images `x_{level-1}` (N, C, h, w)."""
         count = len(images)
         order = torch.randperm(count, generator=generator)
-        denoised = round(self.recipe.denoising * count) if self.network.told_sigma else 0
-        averaged = round(self.recipe.averaging * count) if self.network.told_sigma else 0
+        denoised = (
+            round(self.recipe.denoising_fraction * count) if self.network.noise_conditional else 0
+        )
+        averaged = round(self.recipe.mean_fraction * count) if self.network.noise_conditional else 0
         parts = order.split([denoised, averaged, count - denoised - averaged])
         loss = self._sampling(images[parts[2]], images[parts[1]], generator) * (count - denoised)
         if denoised:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, TypeVar
+import math
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,8 +25,23 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PER_LEVEL = ("receptive_field", "width", "blocks", "batch", "crop")
 """Fields that may be lists, one entry per level of details, level 1 (finest) first."""
 
+Form = Literal["noise-conditional", "bias-free"]
+
 Value = TypeVar("Value")
 PerLevel: TypeAlias = Value | tuple[Value, ...]
+
+
+_RENAMED = {
+    "average": "ema_gamma",
+    "averaging": "mean_fraction",
+    "denoising": "denoising_fraction",
+    "favour": "level_weights",
+    "gray": "gray_fraction",
+    "image_spread": "denoising_P_std",
+    "low_denoising": "low_denoising_fraction",
+    "prior_spread": "P_std",
+    "turns": "rotate",
+}
 
 
 class Recipe(BaseModel):
@@ -38,41 +54,44 @@ class Recipe(BaseModel):
     Attributes:
         levels: number of wavelet levels J; 0 learns images in the pixel domain.
         wavelet: the orthogonal wavelet.
-        form: "told" (ours: told sigma, low-pass by a U-Net) or "bias-free" (the published form).
+        form: "noise-conditional" (ours; low-pass by a U-Net) or "bias-free" (the published form).
         receptive_field: of the networks of the details; of the image where there are no levels.
         width: channels of the networks of the details.
-        blocks: residual blocks of local networks ("told"); more where `receptive_field` needs them.
+        blocks: residual blocks of noise-conditional local networks; more where
+            `receptive_field` needs them.
         depth: convolutions of every network ("bias-free").
         low_width: channels of the finest scale of the U-Net.
         low_multiples: channels of its scales, in multiples of `low_width`.
         low_blocks: residual blocks per scale of the U-Net.
         low_local: whether a local network of `receptive_field` learns the low-pass image, not a
-            U-Net; without levels that is a denoiser in the pixel domain ("told").
+            U-Net; without levels that is a denoiser in the pixel domain ("noise-conditional").
         low_dropout: share of the U-Net's hidden features left out in training.
         batch: crops per step for the details.
         crop: side of the crops, in coefficients of a level's bands.
         low_batch: low-pass images per step.
         low_crop: side of the crops of low-pass images; images that all have one size up to
             `4 * low_crop` are taken whole.
-        turns: mirror top to bottom and transpose, besides left to right.
-        gray: share of an RGB batch that is made gray, noise included.
-        denoising: share of a batch of details that trains denoising, from an estimated low-pass.
-        low_denoising: share of a batch of low-pass images with noise to remove, not of sampling.
-        averaging: share of a batch that trains the least-squares estimate without measurement.
-        image_sigma: median level, in [0, 1] units of the image, of the noise to remove.
-        image_spread: standard deviation of its logarithm.
-        prior_sigma: median level, over the data's own deviation, of the noise of sampling.
-        prior_spread: standard deviation of its logarithm.
+        rotate: mirror top to bottom and transpose, besides left to right.
+        gray_fraction: share of an RGB batch that is made gray, noise included.
+        denoising_fraction: share of a batch of details that trains denoising, from an estimate
+            of the low-pass image.
+        low_denoising_fraction: share of a batch of low-pass images with noise to remove, not of
+            sampling.
+        mean_fraction: share of a batch that trains the least-squares estimate without measurement.
+        denoising_P_mean: mean of ln(sigma) of the noise to remove, sigma in [0, 1] image units.
+        denoising_P_std: standard deviation of ln(sigma) of the noise to remove.
+        P_mean: mean of ln(sigma / sigma_data) of the noise of sampling (Karras et al. 2022).
+        P_std: standard deviation of ln(sigma / sigma_data).
         learning_rate: peak of AdamW for the details.
         low_learning_rate: peak of AdamW for the low-pass network.
         weight_decay: of AdamW.
         warmup: steps of linear warm-up.
         decay: last share of the run, in which the learning rate falls to zero.
-        average: exponent of the running average of the weights; about `1 / average` of all steps
-            so far count.
+        ema_gamma: exponent of the running average of the weights; about
+            `1 / ema_gamma` of all steps so far count.
         minutes: time budget, split over the levels by where validation error still falls.
-        favour: how many times more of the time some levels get than by their speed of learning;
-            `levels + 1` is the low-pass image.
+        level_weights: how many times more of the time some levels get than by their speed of
+            learning; `levels + 1` is the low-pass image.
         steps: steps of every level, in place of a time budget.
         precision: of convolutions in training: "float32", "bfloat16" (weights and sums stay in
             float32), or "auto", bfloat16 where the processor computes with it.
@@ -85,7 +104,7 @@ class Recipe(BaseModel):
 
     levels: Annotated[int, Field(ge=0, le=8)] = 3
     wavelet: str = "haar"
-    form: Literal["told", "bias-free"] = "told"
+    form: Form = "noise-conditional"
     receptive_field: PerLevel[Annotated[int, Field(ge=3)]] = 13
     width: PerLevel[Annotated[int, Field(ge=4)]] = 64
     blocks: PerLevel[Annotated[int, Field(ge=1)]] = 4
@@ -99,37 +118,53 @@ class Recipe(BaseModel):
     crop: PerLevel[Annotated[int, Field(ge=8)]] = 32
     low_batch: Annotated[int, Field(ge=1)] = 16
     low_crop: Annotated[int, Field(ge=8)] = 24
-    turns: bool = True
-    gray: Fraction = 0.15
-    denoising: Fraction = 0.5
-    low_denoising: Fraction = 0.5
-    averaging: Fraction = 0.1
-    image_sigma: float = 0.12
-    image_spread: float = 0.9
-    prior_sigma: float = 1.0
-    prior_spread: float = 1.3
+    rotate: bool = True
+    gray_fraction: Fraction = 0.15
+    denoising_fraction: Fraction = 0.5
+    low_denoising_fraction: Fraction = 0.5
+    mean_fraction: Fraction = 0.1
+    denoising_P_mean: float = -2.12
+    denoising_P_std: float = 0.9
+    P_mean: float = 0.0
+    P_std: float = 1.3
     learning_rate: float = 2e-3
     low_learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     warmup: Annotated[int, Field(ge=0)] = 200
     decay: Fraction = 0.3
-    average: Annotated[float, Field(gt=0)] = 12.0
+    ema_gamma: Annotated[float, Field(gt=0)] = 12.0
     minutes: Annotated[float, Field(gt=0)] | None = None
-    favour: dict[int, Annotated[float, Field(gt=0)]] = {}
+    level_weights: dict[int, Annotated[float, Field(gt=0)]] = {}
     steps: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     start: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, fields: Any) -> Any:
+        """Take the names that recipes had before 0.2."""
+        if not isinstance(fields, dict):
+            return fields
+        fields = {_RENAMED.get(name, name): value for name, value in fields.items()}
+        for old, new in (("image_sigma", "denoising_P_mean"), ("prior_sigma", "P_mean")):
+            if old in fields:
+                fields[new] = math.log(fields.pop(old))
+        if fields.get("form") == "told":
+            fields["form"] = "noise-conditional"
+        return fields
+
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         if self.minutes is not None and self.steps is not None:
             raise ValueError("minutes and steps are two ways to say one thing; give one of them")
-        if self.denoising + self.averaging > 1:
-            raise ValueError("denoising and averaging are shares of a batch; their sum is above 1")
+        if self.denoising_fraction + self.mean_fraction > 1:
+            raise ValueError(
+                "denoising_fraction and mean_fraction are shares of a batch; their sum is above 1"
+            )
         if self.low_local and self.form == "bias-free":
             raise ValueError(
-                "low_local chooses between networks of the form told; leave one or the other out"
+                "low_local chooses between noise-conditional networks; leave one or the other out"
             )
         if not is_haar(self.wavelet):
             filters(self.wavelet)
@@ -178,7 +213,7 @@ class Recipe(BaseModel):
         """Make the network of the low-pass image, or of the image where there are no levels."""
         if self.low_local:
             return LocalDenoiser(channels, *self._local(self.levels + 1), sigma_data)
-        if self.form == "told":
+        if self.form == "noise-conditional":
             return UNet(
                 channels,
                 size,

@@ -200,7 +200,7 @@ class TrainingRun:
             return LowObjective(_trainable(self.start.low), recipe, level, deviation)
         height, width = scale.shape[-2:]
         low = recipe.low_network(channels, (height, width), deviation)
-        low.centre_on(mean)
+        low.set_mean(mean)
         return LowObjective(low, recipe, level, deviation)
 
     def _mean_image(self, crops: torch.Tensor) -> torch.Tensor:

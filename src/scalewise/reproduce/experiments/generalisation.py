@@ -123,7 +123,7 @@ def agreement(
     """Agreement by band, and low-pass samples of both priors."""
     found, shown = {}, []
     low = low_pass(images, LEVELS)
-    centre = pair[0].low.centre((low.shape[-2], low.shape[-1]))
+    centre = pair[0].low.prior_mean((low.shape[-2], low.shape[-1]))
     sigma = RATIO * float((low - low.mean(0)).square().mean().sqrt())
     noisy = low + sigma * white(low, seed)
     denoised = [prior.low(noisy, sigma) for prior in pair]
@@ -141,7 +141,12 @@ def agreement(
         estimates = [network(noisy, given, sigma).details for network in networks]
         rule = few_steps(networks[0])
         samples = [
-            draw(_given(network, given), _noise(details, seed, level), rule, network.centre(given))
+            draw(
+                _given(network, given),
+                _noise(details, seed, level),
+                rule,
+                network.prior_mean(given),
+            )
             for network in networks
         ]
         found[f"details {level}"] = _compare(estimates, samples, details)

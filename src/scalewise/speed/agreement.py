@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scalewise.benchmark.forward import ready
-from scalewise.benchmark.machine import autocast
 from scalewise.prior import MultiScalePrior
+from scalewise.speed.forward import ready
+from scalewise.speed.machine import autocast
 
 LOST = 0.02
 """Decibels of PSNR by which a precision may change the result."""

@@ -8,11 +8,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from scalewise.benchmark import published
-from scalewise.benchmark.machine import Setting
-from scalewise.benchmark.timing import Work
 from scalewise.errors import ScalewiseError
-from scalewise.networks.replay import recorded
+from scalewise.networks.graphs import recorded
+from scalewise.speed import baseline
+from scalewise.speed.machine import Setting
+from scalewise.speed.timing import Work
 
 TOLERANCE = 1e-4
 """Greatest difference from the published output, over its largest value, in float32."""
@@ -64,16 +64,16 @@ def measure_forward(
     setting: Setting,
     receptive_field: int = 13,
     side: int = 512,
-    width: int = published.WIDTH,
-    depth: int = published.DEPTH,
+    width: int = baseline.WIDTH,
+    depth: int = baseline.DEPTH,
 ) -> Forward:
     """Time a pass over bands of `side` x `side`, ours and the published one in turns.
 
     Raises:
         ScalewiseError: the two do not give the same details.
     """
-    network = published.details_network(1, receptive_field, width, depth)
-    plain = published.published_form(network).to(setting.device)
+    network = baseline.details_network(1, receptive_field, width, depth)
+    plain = baseline.published_form(network).to(setting.device)
     ours = ready(network, setting.device)
     generator = torch.Generator().manual_seed(0)
     bands = torch.randn(1, 4, side, side, generator=generator).to(setting.device)
@@ -100,7 +100,7 @@ def measure_forward(
     if setting.device.type == "cuda":
         works["replayed"] = recorded(fast)[0]
     times = setting.clock.compare(works, warm=False)
-    rate = published.flops_per_position(network) * side * side / times["ours"].seconds
+    rate = baseline.flops_per_position(network) * side * side / times["ours"].seconds
     limit = dense_flops / times["dense"].seconds
     return Forward(
         receptive_field,

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalewise.benchmark import published
-from scalewise.benchmark.machine import Setting
 from scalewise.data import ImageSet
 from scalewise.prior import MultiScalePrior
+from scalewise.speed import baseline
+from scalewise.speed.machine import Setting
 from scalewise.training import Recipe
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, draw_batch
@@ -72,7 +72,7 @@ class PlainLoop:
 
     def __init__(self, trainer: LevelTrainer) -> None:
         network: Any = trainer.network
-        self.network = published.published_form(network).to(trainer.device).train()
+        self.network = baseline.published_form(network).to(trainer.device).train()
         self.network = self.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(self.network.parameters(), 1e-3)
         self.trainer, self.generator = trainer, torch.Generator().manual_seed(0)
@@ -103,10 +103,10 @@ def trainer_of(recipe: Recipe, device: torch.device) -> LevelTrainer:
     shape = (IMAGES, 1, side, side)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     images = ImageSet(list(pixels), "noise")
-    network = published.details_network(
+    network = baseline.details_network(
         1, recipe.at("receptive_field", 1), recipe.at("width", 1), recipe.depth
     )
-    coarser = MultiScalePrior(published.low_network(1, (side // 2, side // 2), depth=2))
+    coarser = MultiScalePrior(baseline.low_network(1, (side // 2, side // 2), depth=2))
     objective = DetailsObjective(network.requires_grad_(True), coarser, recipe, 1, 0.05)
     return LevelTrainer(objective, images, images, recipe, device)
 
@@ -116,8 +116,8 @@ def measure_training(
     batch: int = 16,
     crop: int = 64,
     receptive_field: int = 13,
-    width: int = published.WIDTH,
-    depth: int = published.DEPTH,
+    width: int = baseline.WIDTH,
+    depth: int = baseline.DEPTH,
 ) -> Training:
     """Time steps of our trainer and of the plain loop, on crops of `crop` x `crop` pixels.
 
@@ -158,7 +158,7 @@ def measure_training(
     }
     times = setting.clock.compare(works)
     seconds = times["ours"].seconds / STEPS
-    flops = 3 * published.flops_per_position(trainer.network) * batch * (crop // 2) ** 2
+    flops = 3 * baseline.flops_per_position(trainer.network) * batch * (crop // 2) ** 2
     limit = dense_flops / times["dense"].seconds
     return Training(
         receptive_field,

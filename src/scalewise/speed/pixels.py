@@ -9,12 +9,12 @@ from functools import partial
 import torch
 
 from scalewise import store
-from scalewise.benchmark.forward import ready
-from scalewise.benchmark.machine import Setting
-from scalewise.benchmark.memory import peak_bytes
-from scalewise.benchmark.timing import Timing, Work
 from scalewise.networks import BiasFreeDenoiser, LocalConditional
 from scalewise.prior import MultiScalePrior
+from scalewise.speed.forward import ready
+from scalewise.speed.machine import Setting
+from scalewise.speed.memory import peak_bytes
+from scalewise.speed.timing import Timing, Work
 
 TASKS = ("denoise", "upscale")
 SMALL = "small"

@@ -29,12 +29,13 @@ def benchmark(
     Example:
       scalewise benchmark --quick --json speed.json
     """
-    from scalewise.cli.paths import check_json, refuse_dash, write_json
+    from scalewise.cli.paths import check_json, refuse_dash
+    from scalewise.files import write_json
 
     refuse_dash(json_file)
     check_json(json_file, force)
-    from scalewise.benchmark import FULL, HEAD, QUICK, part_names, rows, run
     from scalewise.cli.console import Bar, table
+    from scalewise.speed import FULL, HEAD, QUICK, part_names, rows, run
 
     scope = QUICK if quick else FULL
     with Bar("measuring", len(part_names(scope))) as bar:

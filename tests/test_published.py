@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError
-from scalewise.interop import import_reference
 from scalewise.networks import ConditionalDenoiser, Denoiser, probe_receptive_field
 from scalewise.prior import MultiScalePrior
+from scalewise.published import import_reference
 from scalewise.store import load, read_config
 from scalewise.wavelets import decompose
 

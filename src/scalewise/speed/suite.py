@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from scalewise import store
-from scalewise.benchmark import published
-from scalewise.benchmark.agreement import best_precision, measure_agreement
-from scalewise.benchmark.forward import measure_forward
-from scalewise.benchmark.machine import Setting, facts, limits, rounded
-from scalewise.benchmark.pixels import SMALL, measure_pixels
-from scalewise.benchmark.sampling import measure_sampling
-from scalewise.benchmark.start import measure_packaged, measure_start, photo
-from scalewise.benchmark.timing import Clock
-from scalewise.benchmark.training import measure_training
+from scalewise.device import pick_device
+from scalewise.speed import baseline
+from scalewise.speed.agreement import best_precision, measure_agreement
+from scalewise.speed.forward import measure_forward
+from scalewise.speed.machine import Setting, facts, limits, rounded
+from scalewise.speed.pixels import SMALL, measure_pixels
+from scalewise.speed.sampling import measure_sampling
+from scalewise.speed.start import measure_packaged, measure_start, photo
+from scalewise.speed.timing import Clock
+from scalewise.speed.training import measure_training
 
 Record = dict[str, Any]
 
@@ -53,8 +54,8 @@ class Scope:
     patience: float = 8.0
     burst: float = 0.2
     budget: float = 110.0
-    width: int = published.WIDTH
-    depth: int = published.DEPTH
+    width: int = baseline.WIDTH
+    depth: int = baseline.DEPTH
     field: int = 13
     side: int = 512
     wider: tuple[int, ...] = ()
@@ -196,14 +197,14 @@ def run(
         Plain JSON values: `commit`, `machine`, `versions`, `scope`, `device`, `precision`,
         `limits`, off the CPU `agreement`, and the parts.
     """
-    place = store.pick_device(device)
+    where = pick_device(device)
     deadline = time.perf_counter() + scope.budget
-    clock = Clock(place, scope.turns, scope.least, scope.patience, scope.burst, deadline)
-    setting = Setting(place, clock)
-    content = facts(place) | {"scope": scope.name, "device": str(place)}
-    if place.type != "cpu":
+    clock = Clock(where, scope.turns, scope.least, scope.patience, scope.burst, deadline)
+    setting = Setting(where, clock)
+    content = facts(where) | {"scope": scope.name, "device": str(where)}
+    if where.type != "cpu":
         prior = store.load(scope.models[0], "cpu")
-        found = measure_agreement(prior, photo(256)[None], place)
+        found = measure_agreement(prior, photo(256)[None], where)
         setting = replace(setting, dtype=best_precision(found))
         content["agreement"] = rounded([asdict(agreement) for agreement in found])
     best = limits(setting)

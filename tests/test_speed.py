@@ -17,20 +17,20 @@ from cli_tools import save_models, scalewise, tiny_prior
 from torch import Tensor, nn
 from zoo import randomised
 
-from scalewise import benchmark
-from scalewise.benchmark import machine, published, report
-from scalewise.benchmark.agreement import best_precision, measure_agreement
-from scalewise.benchmark.forward import measure_forward
-from scalewise.benchmark.machine import Setting
-from scalewise.benchmark.memory import peak_bytes
-from scalewise.benchmark.pixels import SMALL, measure_pixels
-from scalewise.benchmark.sampling import counted, measure_sampling, published_prior
-from scalewise.benchmark.start import measure_packaged, measure_start
-from scalewise.benchmark.timing import Clock, Work, summary
-from scalewise.benchmark.training import PlainLoop, measure_training, trainer_of
+from scalewise import speed
 from scalewise.errors import ScalewiseError
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser
 from scalewise.samplers import few_steps
+from scalewise.speed import baseline, machine, report
+from scalewise.speed.agreement import best_precision, measure_agreement
+from scalewise.speed.forward import measure_forward
+from scalewise.speed.machine import Setting
+from scalewise.speed.memory import peak_bytes
+from scalewise.speed.pixels import SMALL, measure_pixels
+from scalewise.speed.sampling import counted, measure_sampling, published_prior
+from scalewise.speed.start import measure_packaged, measure_start
+from scalewise.speed.timing import Clock, Work, summary
+from scalewise.speed.training import PlainLoop, measure_training, trainer_of
 from scalewise.training import Recipe
 
 CPU = torch.device("cpu")
@@ -44,19 +44,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tiny(models: Path, monkeypatch: pytest.MonkeyPatch) -> benchmark.Scope:
+def tiny(models: Path, monkeypatch: pytest.MonkeyPatch) -> speed.Scope:
     """The full run, at tiny sizes, in place of both scopes; commands are not run."""
     monkeypatch.setattr(machine, "SHAPES", {"cpu": ((1, 8), (2, 8))})
     monkeypatch.setattr(machine, "COPIED", {"cpu": 1 << 16})
-    scope = benchmark.Scope(
+    scope = speed.Scope(
         "full", 2, 1, 1.0, 0.0, 1e3, width=8, depth=5, field=5, side=16, fields=(3, 5), bands=(8,),
         size=32, levels=2, batches=(2,), batch=2, train_batch=2, crop=32, pixel_sides=(16, 32),
         pixels=32 * 32, wider=(7,), small_sides=(16,), small_pixels=256, photo=32, faces=2,
         models=(str(models / "photos"), str(models / "faces")),
     )  # fmt: skip
     for name in ("QUICK", "FULL"):
-        monkeypatch.setattr(benchmark, name, scope)
-    monkeypatch.setattr("scalewise.benchmark.start._run", lambda command: None)
+        monkeypatch.setattr(speed, name, scope)
+    monkeypatch.setattr("scalewise.speed.start._run", lambda command: None)
     return scope
 
 
@@ -87,7 +87,7 @@ def test_published_details_network_is_ours(training: bool) -> None:
     network: Any = randomised(BiasFreeConditional(2, [3, 1, 3, 1], 6)).train(training)
     with torch.no_grad():
         network.trunk[2].gain[0] = -0.7
-    plain: Any = published.published_form(network)
+    plain: Any = baseline.published_form(network)
     assert plain.training == training
     low, noisy = torch.randn(3, 2, 9, 7), torch.randn(3, 6, 9, 7)
     expected = network(noisy, low).details
@@ -113,12 +113,12 @@ def _in_order(plain: Any) -> list[Any]:
 def test_published_low_network_is_ours() -> None:
     network = randomised(BiasFreeDenoiser(1, [3, 3, 3], 6))
     noisy = torch.randn(2, 1, 8, 8)
-    plain = published.published_form(network)
+    plain = baseline.published_form(network)
     torch.testing.assert_close(noisy - plain(noisy), network(noisy), rtol=1e-5, atol=1e-5)
 
 
 def test_published_normalisation_divides_by_the_deviation_and_remembers_it() -> None:
-    norm = published.PublishedNorm(2, momentum=0.25, epsilon=0.0)
+    norm = baseline.PublishedNorm(2, momentum=0.25, epsilon=0.0)
     features = torch.randn(4, 2, 16, 16) * torch.tensor([2.0, 5.0]).view(1, 2, 1, 1)
     sd = features.transpose(0, 1).flatten(1).std(dim=1, unbiased=False)
     result = norm(features)
@@ -129,14 +129,14 @@ def test_published_normalisation_divides_by_the_deviation_and_remembers_it() -> 
 
 
 def test_published_shapes() -> None:
-    details = published.published_form(published.details_network(1, 13))
-    low = published.published_form(published.low_network(1, (40, 40)))
+    details = baseline.published_form(baseline.details_network(1, 13))
+    low = baseline.published_form(baseline.low_network(1, (40, 40)))
     kernels = [layer.kernel_size[0] for layer in details.convolutions]  # type: ignore[index]
     assert (len(kernels), kernels.count(3), kernels[0]) == (21, 6, 3)
     assert [layer.kernel_size for layer in low.convolutions] == [(3, 3)] * 20
     assert (len(details.norms), len(low.norms)) == (19, 18)
     assert not any(name.endswith("bias") for name in details.state_dict())
-    assert published.flops_per_position(low) == 2 * 9 * (64 + 18 * 64 * 64 + 64)
+    assert baseline.flops_per_position(low) == 2 * 9 * (64 + 18 * 64 * 64 + 64)
 
 
 # Timing
@@ -189,14 +189,14 @@ def test_forward_counts_operations_and_agrees() -> None:
 
 
 def test_forward_refuses_to_time_another_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = published.published_form
+    right = baseline.published_form
 
     def wrong(network: Any) -> nn.Module:
         plain = right(network)
         nn.init.constant_(plain.norms[0].gammas, 1.1)  # type: ignore[arg-type]
         return plain
 
-    monkeypatch.setattr(published, "published_form", wrong)
+    monkeypatch.setattr(baseline, "published_form", wrong)
     with pytest.raises(ScalewiseError, match="differs from the published one"):
         measure_forward(SETTING, 5, 16, width=8, depth=5)
 
@@ -324,8 +324,8 @@ def test_lower_precision_runs() -> None:
 
 
 @pytest.mark.gpu
-def test_cuda_run(tiny: benchmark.Scope) -> None:
-    content = benchmark.run(tiny, "cuda", ["forward_512", "sample_320", "training", "per_pixel"])
+def test_cuda_run(tiny: speed.Scope) -> None:
+    content = speed.run(tiny, "cuda", ["forward_512", "sample_320", "training", "per_pixel"])
     assert content["agreement"][0]["holds"]
     assert content["forward_512"]["seconds_replayed"] > 0
 
@@ -333,7 +333,7 @@ def test_cuda_run(tiny: benchmark.Scope) -> None:
 # The command
 
 
-def test_command_writes_what_it_prints(tiny: benchmark.Scope, tmp_path: Path) -> None:
+def test_command_writes_what_it_prints(tiny: speed.Scope, tmp_path: Path) -> None:
     file = tmp_path / "speed.json"
     outcome = scalewise("benchmark", "--quick", "--device", "cpu", "--json", file)
     assert outcome.code == 0, outcome.stderr
@@ -355,11 +355,11 @@ def test_command_writes_what_it_prints(tiny: benchmark.Scope, tmp_path: Path) ->
     assert all(math.isfinite(value) for value in numbers(content))
     lines = outcome.stdout.splitlines()
     assert lines[0].split() == ["measured", "Scalewise", "baseline", "ratio"]
-    assert len(lines) == 2 + len(benchmark.rows(content))
+    assert len(lines) == 2 + len(speed.rows(content))
 
 
 def test_command_checks_its_output_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "run", lambda *_, **__: pytest.fail("measured for nothing"))
+    monkeypatch.setattr(speed, "run", lambda *_, **__: pytest.fail("measured for nothing"))
     there = tmp_path / "there.json"
     there.write_text("{}")
     for place, told in (
@@ -391,7 +391,7 @@ def test_rows_of_a_gpu() -> None:
 
 
 def test_script_measures_parts_into_one_file(
-    tiny: benchmark.Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: speed.Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
     speed = importlib.import_module("benchmarks.speed")
@@ -415,7 +415,7 @@ def test_commit_is_of_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 def test_nothing_is_learnt_by_measuring() -> None:
     """Networks of the published shape are the same in every run."""
-    first, second = (published.details_network(1, 5, 8, 5) for _ in range(2))
+    first, second = (baseline.details_network(1, 5, 8, 5) for _ in range(2))
     pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     assert all(equal(a, b) for a, b in pairs)
 

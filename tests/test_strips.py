@@ -19,8 +19,8 @@ from scalewise.networks import (
     LocalConditional,
     LocalDenoiser,
     Network,
-    fast,
     spread_kernels,
+    strips,
 )
 
 SIZES = [(1, 1), (1, 7), (5, 1), (2, 3), (8, 8), (13, 10), (31, 37)]
@@ -61,7 +61,7 @@ def outputs_of(network: Network, inputs: list[Tensor], sigma: Any = 0.1) -> Tens
 @contextmanager
 def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch:
-        patch.setenv(fast.EXACT, "1")
+        patch.setenv(strips.EXACT, "1")
         yield
 
 
@@ -69,13 +69,13 @@ class Runs:
     """How often the fast form ran."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count, run = 0, fast.run
+        self.count, run = 0, strips.run
 
         def counted(*arguments: Any) -> Tensor:
             self.count += 1
             return run(*arguments)
 
-        monkeypatch.setattr(fast, "run", counted)
+        monkeypatch.setattr(strips, "run", counted)
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ class TestSameValues:
         columns: int,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(fast, "FEATURES", 16 * pixels)
-        monkeypatch.setattr(fast, "COLUMNS", columns)
+        monkeypatch.setattr(strips, "FEATURES", 16 * pixels)
+        monkeypatch.setattr(strips, "COLUMNS", columns)
         network = make(field, depth)
         for size in [(19, 27), (1, 40), (40, 1)]:
             assert_same(network, inputs_of(network, size, 2), monkeypatch)
@@ -132,7 +132,7 @@ class TestSameValues:
     def test_levels_by_image(
         self, pixels: int, levels: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(fast, "FEATURES", 16 * pixels)
+        monkeypatch.setattr(strips, "FEATURES", 16 * pixels)
         network = told()
         assert_same(network, inputs_of(network, (17, 11), 4), monkeypatch, torch.tensor(levels))
 
@@ -173,7 +173,7 @@ class TestChoice:
     def test_the_variable_must_say_so(
         self, value: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(fast.EXACT, value)
+        monkeypatch.setenv(strips.EXACT, value)
         network = blind().requires_grad_(False)
         outputs_of(network, inputs_of(network, (8, 8), 1))
         assert runs.count == 1
@@ -279,8 +279,8 @@ def test_memory_is_that_of_strips(
 ) -> None:
     network = make(13, 8, 32).requires_grad_(False)
     inputs = inputs_of(network, size, 2)
-    monkeypatch.setattr(fast, "FEATURES", 32 * 1000)
-    monkeypatch.setattr(fast, "COLUMNS", 100)
+    monkeypatch.setattr(strips, "FEATURES", 32 * 1000)
+    monkeypatch.setattr(strips, "COLUMNS", 100)
     with Largest() as largest:
         outputs_of(network, inputs)
     ends = 2 * size[0] * size[1] * 5 * network.settings["channels"]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import scalewise
-from scalewise.benchmark.timing import Clock, Work
+from scalewise.speed.timing import Clock, Work
 
 PACKAGES = ("torch", "numpy", "pillow", "scikit-image")
 

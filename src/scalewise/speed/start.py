@@ -15,9 +15,9 @@ from torch import Tensor
 
 import scalewise
 from scalewise import store
-from scalewise.benchmark.machine import Setting
 from scalewise.errors import ScalewiseError
 from scalewise.images import Picture, write_image
+from scalewise.speed.machine import Setting
 
 SIGMA = 25 / 255
 BATCH = 16

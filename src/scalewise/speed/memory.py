@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from scalewise.benchmark.timing import Work
 from scalewise.errors import ScalewiseError
+from scalewise.speed.timing import Work
 
 Maker = Callable[..., tuple[Work, Work]]
 """Makes a small work of the same kind, which loads and compiles what is needed, and the work."""

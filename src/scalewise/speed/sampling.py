@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from scalewise.benchmark import published
-from scalewise.benchmark.forward import ready
-from scalewise.benchmark.machine import Setting
-from scalewise.benchmark.timing import Work
 from scalewise.prior import MultiScalePrior
+from scalewise.speed import baseline
+from scalewise.speed.forward import ready
+from scalewise.speed.machine import Setting
+from scalewise.speed.timing import Work
 
 FIELD = 13
 """Receptive field of the published networks of details for 320x320 images."""
@@ -58,15 +58,15 @@ def published_prior(
     size: int,
     levels: int,
     channels: int = 1,
-    width: int = published.WIDTH,
-    depth: int = published.DEPTH,
+    width: int = baseline.WIDTH,
+    depth: int = baseline.DEPTH,
 ) -> MultiScalePrior:
     """Make our prior of networks of the published shapes, with random weights."""
     field = min(FIELD, 2 * depth + 1)
     low_side = size >> levels
     return MultiScalePrior(
-        published.low_network(channels, (low_side, low_side), width, depth),
-        [published.details_network(channels, field, width, depth, 1 + j) for j in range(levels)],
+        baseline.low_network(channels, (low_side, low_side), width, depth),
+        [baseline.details_network(channels, field, width, depth, 1 + j) for j in range(levels)],
     )
 
 
@@ -101,12 +101,12 @@ def measure_sampling(
     levels: int = 3,
     batch: int = 8,
     channels: int = 1,
-    width: int = published.WIDTH,
-    depth: int = published.DEPTH,
+    width: int = baseline.WIDTH,
+    depth: int = baseline.DEPTH,
 ) -> Sampling:
     """Time a batch of samples of our default sampler, and single calls of the published networks.
 
-    The published time of an image is that of its calls (`published.CALLS`, those of the
+    The published time of an image is that of its calls (`baseline.CALLS`, those of the
     coarsest levels where there are fewer than three); its steps between the calls are not counted.
     """
     prior = published_prior(size, levels, channels, width, depth)
@@ -123,7 +123,7 @@ def measure_sampling(
         work()
     warm = setting.device.type != "cpu"  # where kernels are chosen or compiled for each shape
     times = setting.clock.compare({**works, "ours": ours}, warm)
-    called = dict(zip(works, published.CALLS, strict=False))
+    called = dict(zip(works, baseline.CALLS, strict=False))
     seconds = {name: times[name].seconds for name in works}
     total = sum(called[name] * seconds[name] for name in works)
     each = times["ours"].seconds / batch
@@ -139,7 +139,7 @@ def _published_calls(prior: MultiScalePrior, size: int, device: torch.device) ->
     networks: list[Any] = [prior.low, *reversed(prior.conditionals)]
     levels = [prior.levels, *range(prior.levels, 0, -1)]
     for name, network, level in zip(network_names(prior.levels), networks, levels, strict=True):
-        plain = published.published_form(network).to(device)
+        plain = baseline.published_form(network).to(device)
         side, channels = size >> level, network.channels * (1 if name == "low" else 4)
         works[name] = partial(plain, torch.randn(1, channels, side, side, device=device))
     return works

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scalewise.benchmark.sampling import counted
-from scalewise.networks import LocalConditional, LocalDenoiser, Network, replay
+from scalewise.networks import LocalConditional, LocalDenoiser, Network, graphs
 from scalewise.prior import MultiScalePrior
+from scalewise.speed.sampling import counted
 
 SIGMA = torch.tensor([0.1])
 
@@ -49,8 +49,8 @@ class Recorder:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Have small inputs on the CPU recorded, by a stand-in for CUDA graphs."""
     recorder = Recorder()
-    monkeypatch.setattr(replay, "recorded", recorder)
-    monkeypatch.setattr(replay, "suits", lambda network, inputs: not network._forward_pre_hooks)
+    monkeypatch.setattr(graphs, "recorded", recorder)
+    monkeypatch.setattr(graphs, "suits", lambda network, inputs: not network._forward_pre_hooks)
     return recorder
 
 
@@ -60,7 +60,7 @@ def test_gives_what_calls_give(recorder: Recorder) -> None:
     kept = []
     for _ in range(5):
         given = bands()
-        found = replay.replayed(network)(*given)
+        found = graphs.replayed(network)(*given)
         kept.append((found, network(*given)))
     assert recorder.count == 1
     for found, expected in kept:  # a result is the caller's: later calls leave it alone
@@ -71,10 +71,10 @@ def test_gives_what_calls_give(recorder: Recorder) -> None:
 @torch.no_grad()
 def test_a_few_calls_are_not_worth_a_recording(recorder: Recorder) -> None:
     network = details()
-    for _ in range(replay.DIRECT):
-        replay.replayed(network)(*bands())
+    for _ in range(graphs.DIRECT):
+        graphs.replayed(network)(*bands())
     assert recorder.count == 0
-    replay.replayed(network)(*bands())
+    graphs.replayed(network)(*bands())
     assert recorder.count == 1
 
 
@@ -92,35 +92,35 @@ def test_later_batches_take_the_recording(recorder: Recorder) -> None:
 def test_every_kind_of_call_has_its_own(recorder: Recorder) -> None:
     network = details()
     kinds = [bands(), bands(2), bands(side=8)]
-    for _ in range(replay.DIRECT + 2):
+    for _ in range(graphs.DIRECT + 2):
         for given in kinds:
-            assert torch.equal(replay.replayed(network)(*given).details, network(*given).details)
+            assert torch.equal(graphs.replayed(network)(*given).details, network(*given).details)
     assert recorder.count == len(kinds)
 
 
 @torch.no_grad()
 def test_the_oldest_is_forgotten(recorder: Recorder) -> None:
     network = details()
-    for side in range(4, 4 + replay.KEPT + 1):
-        for _ in range(replay.DIRECT + 1):
-            replay.replayed(network)(*bands(side=side))
-    assert len(replay._TAPES[network]) == replay.KEPT
-    assert recorder.count == replay.KEPT + 1
-    replay.replayed(network)(*bands(side=5))
-    assert recorder.count == replay.KEPT + 1
+    for side in range(4, 4 + graphs.KEPT + 1):
+        for _ in range(graphs.DIRECT + 1):
+            graphs.replayed(network)(*bands(side=side))
+    assert len(graphs._TAPES[network]) == graphs.KEPT
+    assert recorder.count == graphs.KEPT + 1
+    graphs.replayed(network)(*bands(side=5))
+    assert recorder.count == graphs.KEPT + 1
 
 
 @torch.no_grad()
 def test_weights_that_moved_are_recorded_anew(recorder: Recorder) -> None:
     network = details()
     given = bands()
-    for _ in range(replay.DIRECT + 1):
-        replay.replayed(network)(*given)
+    for _ in range(graphs.DIRECT + 1):
+        graphs.replayed(network)(*given)
     network.leave.weight.mul_(2)  # in place: the recording reads it
-    assert torch.equal(replay.replayed(network)(*given).details, network(*given).details)
+    assert torch.equal(graphs.replayed(network)(*given).details, network(*given).details)
     network.leave.weight = torch.nn.Parameter(3 * network.leave.weight)
-    for _ in range(replay.DIRECT + 1):
-        assert torch.equal(replay.replayed(network)(*given).details, network(*given).details)
+    for _ in range(graphs.DIRECT + 1):
+        assert torch.equal(graphs.replayed(network)(*given).details, network(*given).details)
     assert recorder.count == 2
 
 
@@ -141,24 +141,24 @@ def test_recordings_go_with_their_network(
         result = work()
         return lambda: None, lambda: result  # unlike the recorder, a graph lets go of the work
 
-    monkeypatch.setattr(replay, "recorded", graph)
+    monkeypatch.setattr(graphs, "recorded", graph)
     network = details()
     gc.collect()
-    before = len(replay._TAPES)
-    for _ in range(replay.DIRECT + 1):
-        replay.replayed(network)(*bands())
-    assert len(replay._TAPES) == before + 1
+    before = len(graphs._TAPES)
+    for _ in range(graphs.DIRECT + 1):
+        graphs.replayed(network)(*bands())
+    assert len(graphs._TAPES) == before + 1
     del network
     gc.collect()
-    assert len(replay._TAPES) == before
+    assert len(graphs._TAPES) == before
 
 
 @torch.no_grad()
 def test_is_for_gpus() -> None:
     network = details()
-    for _ in range(replay.DIRECT + 1):
-        replay.replayed(network)(*bands())
-    assert network not in replay._TAPES
+    for _ in range(graphs.DIRECT + 1):
+        graphs.replayed(network)(*bands())
+    assert network not in graphs._TAPES
 
 
 def on_gpu(network: Network, *inputs: Tensor) -> bool:
@@ -170,7 +170,7 @@ def on_gpu(network: Network, *inputs: Tensor) -> bool:
         def numel(self) -> int:
             return inputs[0].numel()
 
-    return replay.suits(network, [Elsewhere()])  # type: ignore[list-item]
+    return graphs.suits(network, [Elsewhere()])  # type: ignore[list-item]
 
 
 def test_is_for_small_inputs_and_nothing_to_differentiate(
@@ -196,8 +196,8 @@ def test_is_for_small_inputs_and_nothing_to_differentiate(
 @torch.no_grad()
 def test_gives_what_calls_give_on_a_gpu() -> None:
     network = details().cuda()
-    for _ in range(replay.DIRECT + 2):
+    for _ in range(graphs.DIRECT + 2):
         given = [value.cuda() for value in bands()]
-        found = replay.replayed(network)(*given)
+        found = graphs.replayed(network)(*given)
         assert torch.allclose(found.details, network(*given).details, atol=1e-5)
-    assert [tape.calls for tape in replay._TAPES[network].values()] == [replay.DIRECT + 2]
+    assert [tape.calls for tape in graphs._TAPES[network].values()] == [graphs.DIRECT + 2]

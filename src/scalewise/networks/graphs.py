@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from scalewise.networks.base import Network
-from scalewise.networks.fast import exact
+from scalewise.networks.strips import exact
 
 LARGEST = 1 << 20
 """Numbers of a noisy batch above which computing outweighs launching."""
