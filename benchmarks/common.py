@@ -33,8 +33,8 @@ def read_images(folder: Path, channels: int, count: int | None = None) -> dict[s
     Returns:
         Images in [0, 1] by file name, each (C, H, W).
     """
-    files = find_images(folder)[:count]
-    return {file.name: to_channels(read_image(file).pixels, channels)[0] for file in files}
+    files = find_images(folder).files[:count]
+    return {file.name: to_channels(read_image(file).pixels[0], channels)[0] for file in files}
 
 
 def load_prior(model: str, device: str) -> MultiScalePrior:

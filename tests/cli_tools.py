@@ -74,7 +74,7 @@ def rich_picture(height: int = 21, width: int = 27) -> Picture:
     exif = Image.Exif()
     exif[0x013B] = "Somebody"
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return Picture(pixels, alpha, "uint16", icc, exif.tobytes())
+    return Picture(pixels, alpha, depth="uint16", icc=icc, exif=exif.tobytes())
 
 
 def bomb(path: Path, side: int = 60_000) -> Path:

@@ -95,7 +95,7 @@ def test_denoise_is_the_priors_denoise(photos: Path, tmp_path: Path) -> None:
     assert "sigma 25.0" in done.stdout
     with torch.no_grad():
         expected = store.load(photos).denoise(pixels[None], 25 / 255)[0]
-    assert torch.equal(read_image(tmp_path / "clean.tif").pixels, expected)
+    assert torch.equal(read_image(tmp_path / "clean.tif").pixels[0], expected)
 
 
 @pytest.mark.parametrize("model", ["photos", "gray"])
@@ -125,7 +125,7 @@ def test_gray_model_is_told_the_noise_of_the_gray_image(models: Path, tmp_path: 
     gray, _ = to_channels(smooth(20, 28), 1)
     with torch.no_grad():
         expected = store.load(models / "gray").denoise(gray[None], level)[0]
-    torch.testing.assert_close(read_image(files[1]).pixels, expected)
+    torch.testing.assert_close(read_image(files[1]).pixels[0], expected)
 
 
 def test_denoise_keeps_depth_alpha_profile_and_exif(photos: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_strength_blends(photos: Path, tmp_path: Path) -> None:
         out = tmp_path / f"{strength}.tif"
         arguments = ("--sigma", 25, "--strength", strength, "--model", photos)
         assert scalewise("denoise", tmp_path / "noisy.tif", out, *arguments).code == 0
-        results[strength] = read_image(out).pixels
+        results[strength] = read_image(out).pixels[0]
     assert torch.equal(results[0], smooth(20, 28))
     torch.testing.assert_close(results[0.5], (results[0] + results[1]) / 2)
 
@@ -314,7 +314,7 @@ def test_upscale_enlarges_alpha_and_keeps_the_rest(photos: Path, tmp_path: Path)
     done = scalewise("upscale", tmp_path / "a.png", tmp_path / "b.png", "--model", photos)
     assert done.code == 0
     back = read_image(tmp_path / "b.png")
-    assert back.pixels.shape == (3, 12, 16)
+    assert back.pixels.shape == (1, 3, 12, 16)
     assert back.alpha is not None
     assert 0.1 < back.alpha.mean() < 0.9
     assert (back.depth, back.icc) == ("uint16", given.icc)

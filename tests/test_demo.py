@@ -44,7 +44,9 @@ def test_demo_writes_a_sheet_and_single_results(
     assert [row.split()[0] for row in rows[:4]] == ["denoise", "upscale", "upscale", "synthesize"]
     assert "20.1" in rows[0]  # dB at sigma 25
     assert stored(out / "demo.png").shape[1:] == (demo.WIDTH, 3)
-    small, large = (read_image(out / f"upscale-{kind}.png").pixels for kind in ("small", "sample"))
+    small, large = (
+        read_image(out / f"upscale-{kind}.png").pixels[0] for kind in ("small", "sample")
+    )
     assert large.shape[1] == demo.FACTOR * small.shape[1]
 
     again = scalewise("demo")

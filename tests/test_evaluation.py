@@ -347,7 +347,7 @@ class TestBenchmarks:
         sheet = tmp_path / "pictures" / "sheet.png"
         places = ["--faces", str(tmp_path), "--sheet", str(sheet), "--count", "4", "--shown", "4"]
         synthesis.main([*places, "--json", str(tmp_path / "synthesis.json")])
-        assert read_image(sheet).pixels.shape == (3, 70, 70)
+        assert read_image(sheet).pixels.shape == (1, 3, 70, 70)
 
         tables = importlib.import_module("benchmarks.tables")
         page = tmp_path / "page.md"

@@ -48,7 +48,7 @@ def random_picture(
         values = torch.rand(count, *size, generator=generator)
         return values if depth == "float32" else (values * TOPS[depth]).round() / TOPS[depth]
 
-    return Picture(plane(channels), plane(1) if alpha else None, depth)
+    return Picture(plane(channels), plane(1) if alpha else None, depth=depth)
 
 
 def samples(height: int, width: int, count: int, dtype: str, seed: int = 0) -> Array:
@@ -59,7 +59,7 @@ def samples(height: int, width: int, count: int, dtype: str, seed: int = 0) -> A
 
 
 def as_samples(picture: Picture) -> Array:
-    planes = [picture.pixels] + ([] if picture.alpha is None else [picture.alpha])
+    planes = [picture.pixels[0]] + ([] if picture.alpha is None else [picture.alpha[0]])
     values = torch.cat(planes).movedim(0, -1).numpy()
     if picture.depth == "float32":
         return values
@@ -142,7 +142,7 @@ def test_lossless_round_trip(
     assert write_image(file, picture) == []
     found = read_image(file)
     if suffix == ".webp" and channels == 1:
-        picture = Picture(picture.pixels.expand(3, -1, -1), picture.alpha)
+        picture = Picture(picture.pixels.expand(-1, 3, -1, -1), picture.alpha)
     assert_same(found, picture)
     assert leftovers(tmp_path) == [file.name]
 
@@ -181,14 +181,14 @@ def test_any_shape_round_trip(
 def test_jpeg_round_trip_drops_alpha_and_depth(tmp_path: Path, suffix: str, channels: int) -> None:
     ramp = torch.linspace(0, 1, 32).expand(channels, 24, 32)
     file = tmp_path / f"image{suffix}"
-    notes = write_image(file, Picture(ramp, torch.ones(1, 24, 32), "uint16"))
+    notes = write_image(file, Picture(ramp, torch.ones(1, 24, 32), depth="uint16"))
     assert notes == [
         "JPEG holds at most 8 bits per channel: values were rounded",
         "JPEG holds no alpha: it was left out",
     ]
     found = read_image(file)
     assert (found.depth, found.alpha) == ("uint8", None)
-    torch.testing.assert_close(found.pixels, ramp, rtol=0, atol=0.02)
+    torch.testing.assert_close(found.pixels[0], ramp, rtol=0, atol=0.02)
 
 
 def test_integers_are_rounded_and_clipped_floats_are_not(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_integers_are_rounded_and_clipped_floats_are_not(tmp_path: Path) -> None
     write_image(tmp_path / "a.png", Picture(values))
     assert as_samples(read_image(tmp_path / "a.png")).ravel().tolist() == [0, 0, 1, 255]
     write_image(tmp_path / "a.tif", Picture(values, depth="float32"))
-    assert torch.equal(read_image(tmp_path / "a.tif").pixels, values)
+    assert torch.equal(read_image(tmp_path / "a.tif").pixels[0], values)
 
 
 def test_output_is_readable_by_others(tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_16_bit_png_with_a_transparent_colour(tmp_path: Path, count: int) -> Non
     expected = torch.ones(1, 5, 4)
     expected[0, 2, 3] = 0
     assert picture.alpha is not None
-    assert torch.equal(picture.alpha, expected)
-    assert picture.pixels.shape[0] == count
+    assert torch.equal(picture.alpha[0], expected)
+    assert picture.pixels.shape[1] == count
 
 
 def test_palette_becomes_rgb(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_gray_png_with_a_transparent_value(tmp_path: Path) -> None:
         tmp_path / "a.png", transparency=5
     )
     picture = read_image(tmp_path / "a.png")
-    assert picture.pixels.shape == (1, 3, 4)
+    assert picture.pixels.shape == (1, 1, 3, 4)
     assert picture.alpha is not None
     assert (picture.alpha == 0).sum() == 1
 
@@ -288,7 +288,7 @@ def test_one_bit(tmp_path: Path, name: str) -> None:
     Image.fromarray(array).save(tmp_path / name, **options)
     picture = read_image(tmp_path / name)
     assert picture.depth == "uint8"
-    np.testing.assert_array_equal(picture.pixels[0].numpy(), array)
+    np.testing.assert_array_equal(picture.pixels[0, 0].numpy(), array)
 
 
 def test_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
     Image.fromarray(flat.copy(), "CMYK").save(tmp_path / "a.jpg", quality=100)
     picture = read_image(tmp_path / "a.jpg")
     red = torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 16, 16)
-    torch.testing.assert_close(picture.pixels, red, rtol=0, atol=0.02)
+    torch.testing.assert_close(picture.pixels[0], red, rtol=0, atol=0.02)
 
 
 def test_cmyk_jpeg_uses_its_profile(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_tiff_of_12_bits(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", array, bitspersample=12)
     picture = read_image(tmp_path / "a.tif")
     assert picture.depth == "uint16"
-    np.testing.assert_allclose(picture.pixels[0].numpy(), array / 4095, rtol=1e-6)
+    np.testing.assert_allclose(picture.pixels[0, 0].numpy(), array / 4095, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -394,7 +394,7 @@ def test_float_tiff_is_kept_as_stored(tmp_path: Path, dtype: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", array)
     picture = read_image(tmp_path / "a.tif")
     assert picture.depth == "float32"
-    np.testing.assert_array_equal(picture.pixels[0].numpy(), array.astype(np.float32))
+    np.testing.assert_array_equal(picture.pixels[0, 0].numpy(), array.astype(np.float32))
 
 
 def test_tiff_alpha_multiplied_into_the_pixels_is_divided_out(tmp_path: Path) -> None:
@@ -473,7 +473,7 @@ def test_profile_and_exif_are_carried(
     tmp_path: Path, source: str, suffix: str, depth: Depth
 ) -> None:
     picture = random_picture(depth, 3, False, (8, 8))
-    picture = Picture(picture.pixels, None, depth, SRGB, exif_block().tobytes())
+    picture = Picture(picture.pixels, depth=depth, icc=SRGB, exif=exif_block().tobytes())
     write_image(tmp_path / f"a{source}", picture)
     first = read_image(tmp_path / f"a{source}")
     write_image(tmp_path / f"b{suffix}", first)
@@ -569,7 +569,7 @@ def test_damaged_exif_does_not_spoil_the_pixels(tmp_path: Path) -> None:
     Image.new("RGB", (5, 4)).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     picture = read_image(tmp_path / "a.jpg")
     assert picture.exif is None
-    assert picture.pixels.shape == (3, 4, 5)
+    assert picture.pixels.shape == (1, 3, 4, 5)
 
 
 # Bad files
@@ -694,7 +694,7 @@ def test_large_images_below_the_limit_do_not_warn(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     for suffix in (".png", ".jpg", ".tif"):
         write_image(tmp_path / f"a{suffix}", Picture(torch.rand(3, 20, 30)))
-        assert read_image(tmp_path / f"a{suffix}").pixels.shape == (3, 20, 30)
+        assert read_image(tmp_path / f"a{suffix}").pixels.shape == (1, 3, 20, 30)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -830,7 +830,7 @@ def test_existing_output_needs_force(tmp_path: Path) -> None:
         write_image(file, Picture(torch.rand(1, 2, 2)))
     assert file.read_bytes() == b"precious"
     write_image(file, Picture(torch.rand(1, 2, 2)), force=True)
-    assert read_image(file).pixels.shape == (1, 2, 2)
+    assert read_image(file).pixels.shape == (1, 1, 2, 2)
     assert leftovers(tmp_path) == ["a.png"]
 
 
@@ -878,7 +878,7 @@ def test_full_disk_leaves_everything_as_it_was(tmp_path: Path, suffix: str, forc
         file.write_bytes(b"precious")
     picture = random_picture("uint8", 3, False, (64, 64))
     with full_disk(500), pytest.raises(ScalewiseError, match="cannot be written: ") as caught:
-        write_image(file, picture, force)
+        write_image(file, picture, force=force)
     assert str(file) in str(caught.value)
     assert leftovers(tmp_path) == ([file.name] if force else [])
     if force:
@@ -925,10 +925,10 @@ def test_too_large_for_the_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "alpha", "match"),
     [
-        ((2, 4, 5), None, r"pixels must be .*, found \(2, 4, 5\)"),
+        ((2, 4, 5), None, r"pixels must be .*, found \(1, 2, 4, 5\)"),
         ((4, 5), None, r"pixels must be"),
         ((1, 0, 5), None, r"pixels must be"),
-        ((3, 4, 5), (1, 5, 4), r"alpha must be \(1, 4, 5\) as the pixels, found \(1, 5, 4\)"),
+        ((3, 4, 5), (1, 5, 4), r"alpha must be \(1, 1, 4, 5\) as the pixels, found \(1, 1, 5, 4\)"),
     ],
 )
 def test_picture_checks_its_shapes(
@@ -946,7 +946,7 @@ def test_find_images(tmp_path: Path) -> None:
     for name in ["z.png", "b/a.JPG", "b/c/x.tiff", "b/._a.jpg", "notes.txt", "b/y.webp"]:
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
-    found = [file.relative_to(tmp_path).as_posix() for file in find_images(tmp_path)]
+    found = [file.relative_to(tmp_path).as_posix() for file in find_images(tmp_path).files]
     assert found == ["b/a.JPG", "b/c/x.tiff", "b/y.webp", "z.png"]
 
 

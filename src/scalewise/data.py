@@ -215,7 +215,7 @@ def hold_out(
 def _image_files(path: Path) -> list[Path]:
     """Files of a folder, of a list, or the one image itself."""
     if path.is_dir():
-        return find_images(path)
+        return list(find_images(path).files)
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return [path]
@@ -238,9 +238,14 @@ def _image_files(path: Path) -> list[Path]:
 def _training_image(file: Path, channels: int | None) -> Tensor:
     """Read one image as (C, H, W) uint8 where it has 8 bits, else float32 in [0, 1]."""
     picture: Picture = read_image(file)
-    pixels = picture.pixels
-    if picture.depth == "float32":
-        _check_range(float(pixels.min()), float(pixels.max()), str(file))
+    if len(picture.pixels) > 1:
+        raise ScalewiseError(
+            f"{file}: holds {len(picture.pixels)} planes; expected a single image to train on"
+        )
+    pixels = picture.pixels[0]
+    if picture.depth.startswith("float"):
+        stored = picture.intensities.stored(picture.pixels)
+        _check_range(float(stored.min()), float(stored.max()), str(file))
     if channels is not None:
         pixels = to_channels(pixels, channels)[0]
     return (pixels * 255).round().to(torch.uint8) if picture.depth == "uint8" else pixels

@@ -80,11 +80,11 @@ def clean_images(source: Path) -> tuple[dict[str, Tensor], int]:
         known = load_image_set(source).images
         return {f"{place:04d}": _as_float(image) for place, image in enumerate(known)}, 0
     if not source.is_dir():
-        return {source.name: read_image(source).pixels}, 0
-    images, files = {}, find_images(source)
+        return {source.name: read_image(source).pixels[0]}, 0
+    images, files = {}, find_images(source).files
     for file in files:
         try:
-            images[str(file.relative_to(source))] = read_image(file).pixels
+            images[str(file.relative_to(source))] = read_image(file).pixels[0]
         except ScalewiseError as error:
             report(error)
     if not images:

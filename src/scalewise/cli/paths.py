@@ -74,7 +74,7 @@ def plan(
         check_absent(kept, "give --force to overwrite, or --skip-existing to leave them out")
     else:
         for path in (path for job in jobs for path in job.outputs):
-            check_output(path, force or skip_existing)
+            check_output(path, force=force or skip_existing)
     return jobs
 
 
@@ -146,7 +146,7 @@ def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> l
     outputs = {path.resolve() for path in (target, deviation) if path is not None}
     within = {path for path in outputs if source.resolve() in path.parents}
     jobs = []
-    for file in find_images(source):
+    for file in find_images(source).files:
         name = file.relative_to(source)
         std = None if deviation is None else (deviation / name).with_suffix(".tif")
         if within.isdisjoint(file.resolve().parents):

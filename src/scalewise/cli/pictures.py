@@ -55,10 +55,10 @@ def denoised(
         strength: share of the denoised image in the output, in [0, 1].
     """
     noisy, notes = _fitted(picture, prior)
-    gain = GRAY_GAIN if len(noisy) < len(picture.pixels) else 1.0
+    gain = GRAY_GAIN if len(noisy) < picture.pixels.shape[1] else 1.0
     level = None if sigma is None else sigma / 255
     if level is None and prior.noise_conditional:  # before gray is repeated, with its noise, to RGB
-        level = estimate_sigma(picture.pixels[None]).item()
+        level = estimate_sigma(picture.pixels[:1]).item()
     clean = prior.denoise(noisy[None], None if level is None else gain * level).cpu()
     if level is None:  # a blind network's own residual tells
         level = residual_sigma(noisy[None], clean).item() / gain
@@ -98,7 +98,7 @@ def upscaled(
     results = [_like(picture, image, alpha) for image in large[:, 0].cpu()]
     deviation = None
     if len(results) > 1:
-        spread = torch.stack([result.pixels for result in results]).std(0)
+        spread = torch.stack([result.pixels[0] for result in results]).std(0)
         deviation = Picture(spread, depth="float32")
     return Result(results, deviation=deviation, notes=notes)
 
@@ -118,12 +118,12 @@ def save(picture: Picture, path: Path, force: bool, skip_existing: bool = False)
     if skip_existing and not force and path.exists():
         return []
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_image(path, picture, force)
+    return write_image(path, picture, force=force)
 
 
 def _fitted(picture: Picture, prior: MultiScalePrior) -> tuple[Tensor, list[str]]:
     """Pixels with the channels of a prior, and notes."""
-    pixels, note = to_channels(picture.pixels, prior.channels)
+    pixels, note = to_channels(picture.pixels[0], prior.channels)
     notes = [] if note is None else [f"{note} for the model"]
     most = picture.pixels.abs().max().item()
     if most > BRIGHTEST:
@@ -133,11 +133,11 @@ def _fitted(picture: Picture, prior: MultiScalePrior) -> tuple[Tensor, list[str]
 
 def _like(picture: Picture, pixels: Tensor, alpha: Tensor | None) -> Picture:
     """New pixels and alpha with all else that a file says; gray stays gray."""
-    if len(picture.pixels) == 1:
+    if picture.pixels.shape[1] == 1:
         pixels, _ = to_channels(pixels, 1)
     return replace(picture, pixels=pixels, alpha=alpha)
 
 
 def _bicubic(alpha: Tensor, factor: int) -> Tensor:
-    enlarged = F.interpolate(alpha[None], scale_factor=factor, mode="bicubic")
-    return enlarged[0].clamp(0, 1)
+    enlarged = F.interpolate(alpha, scale_factor=factor, mode="bicubic")
+    return enlarged.clamp(0, 1)

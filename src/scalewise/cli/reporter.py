@@ -107,7 +107,7 @@ class Reporter:
         """Write the model folder and the sheet of pictures."""
         if not self.quiet:
             self._publish(prior, summary, {})
-            sheet = Picture(self._sheet(prior), None, "uint8", None, None)
+            sheet = Picture(self._sheet(prior))
             write_image(self.out / store.TRAINING / "validation.png", sheet, force=True)
 
     def finish(self, prior: MultiScalePrior, summary: dict[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _files(output: Path, count: int, force: bool) -> list[Path]:
 
     refuse_dash(output)
     if looks_like_image(output) and not output.is_dir():
-        check_output(output, force)
+        check_output(output, force=force)
         return [output]
     check_new_folder(output)
     files = [output / f"{place:04d}.png" for place in range(1, count + 1)]

@@ -1,19 +1,27 @@
-"""Reading and writing image files: PNG, TIFF, JPEG and WebP, with alpha, profile and EXIF.
+"""Reading and writing image files: PNG, TIFF, JPEG and WebP, with all that they say.
 
-Pixels come and go at the depth of the file: 8 or 16 bits per channel, or floats.
+Pixels come and go at the depth, and in the unit, of the file.
 """
 
+from scalewise.images.alpha import fill_hidden
+from scalewise.images.finding import ImageFiles, find_images
 from scalewise.images.formats import IMAGE_SUFFIXES
-from scalewise.images.picture import PIXEL_LIMIT, Depth, Picture, to_channels
-from scalewise.images.reading import find_images, read_image
+from scalewise.images.intensities import Depth, Intensities
+from scalewise.images.picture import PIXEL_LIMIT, Picture, to_channels
+from scalewise.images.reading import read_image
+from scalewise.images.resolution import Resolution
 from scalewise.images.writing import check_output, write_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "PIXEL_LIMIT",
     "Depth",
+    "ImageFiles",
+    "Intensities",
     "Picture",
+    "Resolution",
     "check_output",
+    "fill_hidden",
     "find_images",
     "read_image",
     "to_channels",

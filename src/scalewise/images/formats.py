@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scalewise.images.picture import Array, Depth, Picture
+from scalewise.images.intensities import Depth
+from scalewise.images.picture import Array, Picture
 from scalewise.images.png import encode_png16
 from scalewise.images.tiff import encode_tiff
 
@@ -22,7 +23,7 @@ class Format:
     gray: bool
     alpha: bool
     longest_side: int
-    encode: Callable[[Array, Picture], bytes]
+    encode: Callable[[Array, Picture, int | None], bytes]
 
 
 def _encode_pillow(array: Array, picture: Picture, name: str, **options: Any) -> bytes:
@@ -34,21 +35,30 @@ def _encode_pillow(array: Array, picture: Picture, name: str, **options: Any) ->
     return buffer.getvalue()
 
 
-def _encode_png(array: Array, picture: Picture) -> bytes:
+def _encode_png(array: Array, picture: Picture, _: int | None) -> bytes:
     if array.dtype == np.uint8:
         return _encode_pillow(array, picture, "PNG")
     return encode_png16(array, picture.icc, picture.exif)
 
 
 _PNG = Format("PNG", ("uint8", "uint16"), True, True, 2**31 - 1, _encode_png)
-_TIFF = Format("TIFF", ("uint8", "uint16", "float32"), True, True, 2**31 - 1, encode_tiff)
+_TIFF = Format(
+    "TIFF",
+    ("uint8", "uint16", "float32"),
+    True,
+    True,
+    2**31 - 1,
+    lambda array, picture, _: encode_tiff(array, picture),
+)
 _JPEG = Format(
     "JPEG",
     ("uint8",),
     True,
     False,
     65535,
-    lambda array, picture: _encode_pillow(array, picture, "JPEG", quality=95, subsampling=0),
+    lambda array, picture, quality: _encode_pillow(
+        array, picture, "JPEG", quality=quality or 95, subsampling=0
+    ),
 )
 _WEBP = Format(
     "WebP",
@@ -56,7 +66,7 @@ _WEBP = Format(
     False,
     True,
     16383,
-    lambda array, picture: _encode_pillow(array, picture, "WEBP", lossless=True, exact=True),
+    lambda array, picture, _: _encode_pillow(array, picture, "WEBP", lossless=True, exact=True),
 )
 FORMATS = {
     ".png": _PNG,
@@ -64,6 +74,8 @@ FORMATS = {
     ".tiff": _TIFF,
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
+    ".jpe": _JPEG,
+    ".jfif": _JPEG,
     ".webp": _WEBP,
 }
 IMAGE_SUFFIXES = tuple(FORMATS)

@@ -1,8 +1,8 @@
 """What is known of an image once its file is read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,28 +11,37 @@ from PIL import Image
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError
+from scalewise.images.intensities import Depth, Intensities, type_range
+from scalewise.images.resolution import Resolution
 
 PIXEL_LIMIT = 500_000_000
 
-Depth = Literal["uint8", "uint16", "float32"]
 Array = npt.NDArray[Any]
 
 ORIENTATION = 0x0112
 _FLIPS = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}  # of (C, H, W); 5-8 transpose
 
 
+_OF_THE_TYPE = Intensities()  # stands for the range of the depth, where none is given
+
+
 @dataclass(frozen=True)
 class Picture:
-    """An image with what its file says about it.
+    """An image, or a stack of planes, with what its file says about it.
 
     Args:
-        pixels: float32 of shape (C, H, W), C = 1 (gray) or 3 (RGB); intensities in [0, 1], or as
-            stored in a float TIFF.
-        alpha: float32 of shape (1, H, W), 1 where opaque, not multiplied into `pixels`; or None.
-        depth: type of a channel in the file.
+        pixels: float32 of shape (P, C, H, W): P planes, each an image of its own, of C = 1 (gray)
+            or 3 (RGB) channels. A photo has one plane; (C, H, W) is taken for that. Intensities:
+            0 is black and 1 is white in `intensities`; floats may go beyond.
+        alpha: float32 of shape (P, 1, H, W), 1 where opaque, not multiplied into `pixels`; or
+            None.
+        depth: type of a value in the file.
+        intensities: black and white in the unit of the file; those of `depth` if not given.
         icc: colour profile.
         exif: EXIF block, starting with `Exif`; it holds no orientation, since `pixels` stand
             upright.
+        resolution: how large a pixel is.
+        notes: sentences on what reading changed, found or left out.
 
     Raises:
         ScalewiseError: if a shape is another.
@@ -40,19 +49,41 @@ class Picture:
 
     pixels: Tensor
     alpha: Tensor | None = None
+    _: KW_ONLY
     depth: Depth = "uint8"
+    intensities: Intensities = _OF_THE_TYPE
     icc: bytes | None = None
     exif: bytes | None = None
+    resolution: Resolution | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check shapes."""
+        """Check shapes, and fill in what follows from others."""
+        for name in ("pixels", "alpha"):
+            values = getattr(self, name)
+            if values is not None and values.ndim == 3:
+                object.__setattr__(self, name, values[None])
+        if self.intensities is _OF_THE_TYPE:
+            object.__setattr__(self, "intensities", type_range(self.depth))
         shape = tuple(self.pixels.shape)
-        if len(shape) != 3 or shape[0] not in (1, 3) or 0 in shape:
-            raise ScalewiseError(f"pixels must be (1, H, W) or (3, H, W), found {shape}")
-        if self.alpha is not None and self.alpha.shape != (1, *shape[1:]):
+        if len(shape) != 4 or shape[1] not in (1, 3) or 0 in shape:
+            raise ScalewiseError(f"pixels must be (P, 1, H, W) or (P, 3, H, W), found {shape}")
+        if self.alpha is not None and self.alpha.shape != (shape[0], 1, *shape[2:]):
             raise ScalewiseError(
-                f"alpha must be {(1, *shape[1:])} as the pixels, found {tuple(self.alpha.shape)}"
+                f"alpha must be {(shape[0], 1, *shape[2:])} as the pixels, "
+                f"found {tuple(self.alpha.shape)}"
             )
+        if len(self.intensities.black) not in (1, shape[0]):
+            raise ScalewiseError(
+                f"intensities must have one range, or one for each of {shape[0]} planes, "
+                f"found {len(self.intensities.black)}"
+            )
+
+    def scaled(self, factor: float) -> "Picture":
+        """The same pixels, of which `factor` more go into a length: for an enlarged image."""
+        if self.resolution is None:
+            return self
+        return replace(self, resolution=self.resolution.scaled(factor))
 
 
 def to_channels(pixels: Tensor, channels: int) -> tuple[Tensor, str | None]:
@@ -115,4 +146,4 @@ def make_picture(
     samples = samples.flip(_FLIPS.get(orientation, ())).contiguous()
     colours = 1 if samples.shape[0] < 3 else 3
     alpha = samples[colours:] if samples.shape[0] > colours else None
-    return Picture(samples[:colours], alpha, depth, icc, exif)
+    return Picture(samples[:colours], alpha, depth=depth, icc=icc, exif=exif)

@@ -1,8 +1,9 @@
-"""Finding and reading image files."""
+"""Reading image files."""
 
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -11,24 +12,29 @@ import numpy as np
 from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from scalewise.errors import ScalewiseError
-from scalewise.images.formats import IMAGE_SUFFIXES
+from scalewise.images.intensities import given_range
 from scalewise.images.picture import Picture, check_size, make_picture, read_metadata
 from scalewise.images.png import decode_png16
 from scalewise.images.tiff import read_tiff
 
 
-def read_image(path: str | Path) -> Picture:
+def read_image(
+    path: str | Path, *, black: float | None = None, white: float | None = None
+) -> Picture:
     """Read a PNG, TIFF, JPEG or WebP file.
 
     Palettes, CMYK and 1-bit images become RGB or gray; the EXIF orientation is applied.
 
     Args:
         path: the file; its content tells the format, not its name.
+        black: stored value of intensity 0; None for what the file says.
+        white: stored value of intensity 1; likewise.
 
     Returns:
         The picture, at the depth of the file.
 
     Raises:
+        UsageError: if white is not above black.
         ScalewiseError: if the file is missing, damaged, no image, larger than `PIXEL_LIMIT`
             pixels, holds several pages or frames, other than 1 to 4 channels, or NaN.
     """
@@ -40,7 +46,7 @@ def read_image(path: str | Path) -> Picture:
         with file.open("rb") as stream:
             reader = _reader(stream.read(12))
             stream.seek(0)
-            return reader(stream)
+            picture = reader(stream)
     except ScalewiseError as error:
         raise ScalewiseError(f"{file}: {error}") from None
     except Exception as error:  # decoders raise a dozen types on damaged files
@@ -53,31 +59,16 @@ def read_image(path: str | Path) -> Picture:
         else:
             reason = f"damaged or cut short, cannot be decoded ({error or type(error).__name__})"
         raise ScalewiseError(f"{file}: {reason}") from error
+    return _with_range(picture, black, white)
 
 
-def find_images(folder: str | Path) -> list[Path]:
-    """List the images of a folder and its subfolders.
-
-    Args:
-        folder: where to look; hidden files are left out.
-
-    Returns:
-        Files whose suffix is in `IMAGE_SUFFIXES`, in any case, sorted.
-
-    Raises:
-        ScalewiseError: if the folder is missing or holds no image.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise ScalewiseError(f"{root}: expected a folder of images, found none of this name")
-    found = [
-        file
-        for file in sorted(root.rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "." and file.is_file()
-    ]
-    if not found:
-        raise ScalewiseError(f"{root}: holds no image; expected {', '.join(IMAGE_SUFFIXES)} files")
-    return found
+def _with_range(picture: Picture, black: float | None, white: float | None) -> Picture:
+    """The same picture with intensities between given black and white."""
+    wanted = given_range(black, white, picture.intensities)
+    if wanted is picture.intensities:
+        return picture
+    stored = picture.intensities.stored(picture.pixels)
+    return replace(picture, pixels=wanted.of(stored), intensities=wanted)
 
 
 def _reader(head: bytes) -> Callable[[BinaryIO], Picture]:

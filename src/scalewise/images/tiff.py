@@ -12,10 +12,10 @@ import torch
 from PIL import Image, TiffImagePlugin
 
 from scalewise.errors import ScalewiseError
+from scalewise.images.intensities import Depth
 from scalewise.images.picture import (
     ORIENTATION,
     Array,
-    Depth,
     Picture,
     check_size,
     make_picture,

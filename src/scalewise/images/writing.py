@@ -1,8 +1,6 @@
 """Writing image files, whole or not at all."""
 
 import os
-import secrets
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +8,9 @@ import numpy as np
 import torch
 
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.files import write_whole
 from scalewise.images.formats import FORMATS, IMAGE_SUFFIXES, Format
+from scalewise.images.intensities import type_range
 from scalewise.images.picture import Picture, to_channels
 
 _TOPS = {"uint8": 255, "uint16": 65535}
@@ -19,7 +19,9 @@ _ICC_SPACES = {1: b"GRAY", 3: b"RGB "}
 _LONGEST_JPEG_EXIF = 65533
 
 
-def write_image(path: str | Path, picture: Picture, force: bool = False) -> list[str]:
+def write_image(
+    path: str | Path, picture: Picture, *, force: bool = False, quality: int | None = None
+) -> list[str]:
     """Write a picture, whole or not at all.
 
     The depth is kept where the format can: 8 or 16 bits in PNG, floats too in TIFF, 8 bits in
@@ -30,6 +32,7 @@ def write_image(path: str | Path, picture: Picture, force: bool = False) -> list
         path: output file; the suffix tells the format.
         picture: what to write.
         force: overwrite an existing file.
+        quality: of a JPEG, from 1 to 100.
 
     Returns:
         One sentence for each thing that the format could not keep.
@@ -40,24 +43,30 @@ def write_image(path: str | Path, picture: Picture, force: bool = False) -> list
             pixels hold NaN.
     """
     file = Path(path)
-    check_output(file, force)
+    check_output(file, force=force)
+    if len(picture.pixels) != 1:
+        raise ScalewiseError(f"{file}: stacks cannot be written yet")
     fitted, notes = _fit(picture, FORMATS[file.suffix.lower()], file)
-    planes = [fitted.pixels] if fitted.alpha is None else [fitted.pixels, fitted.alpha]
-    values = torch.cat([plane.detach().cpu().float() for plane in planes]).movedim(0, -1)
+    top = _TOPS.get(fitted.depth, 1)
+    planes = [fitted.intensities.stored(fitted.pixels[0].detach().cpu().float())]
+    if fitted.alpha is not None:
+        planes.append(top * fitted.alpha[0].detach().cpu().float())
+    planes = [plane.reshape(-1, *plane.shape[-2:]) for plane in planes]
+    values = torch.cat(planes).movedim(0, -1)
     if not bool(values.isfinite().all()):
         raise ScalewiseError(f"{file}: not written, the pixels hold NaN or infinite values")
     if fitted.depth != "float32":
-        values = (values.clamp(0, 1) * _TOPS[fitted.depth]).round()
+        values = values.round().clamp(0, top)
     array = np.ascontiguousarray(values.numpy().astype(fitted.depth))
     try:
-        data = FORMATS[file.suffix.lower()].encode(array, fitted)
+        data = FORMATS[file.suffix.lower()].encode(array, fitted, quality)
     except Exception as error:  # encoders raise a dozen types
         raise ScalewiseError(f"{file}: cannot be encoded: {error}") from error
-    _write_whole(file, data)
+    write_whole(file, data)
     return notes
 
 
-def check_output(path: str | Path, force: bool = False) -> None:
+def check_output(path: str | Path, *, force: bool = False) -> None:
     """Check before long work that an image can be written.
 
     Args:
@@ -92,7 +101,7 @@ def _fit(picture: Picture, kind: Format, file: Path) -> tuple[Picture, list[str]
             f"{max(picture.pixels.shape)}; write a .png or .tif file"
         )
     if picture.depth not in kind.depths:
-        picture = replace(picture, depth=kind.depths[-1])
+        picture = replace(picture, depth=kind.depths[-1], intensities=type_range(kind.depths[-1]))
         bits = _BITS[picture.depth]
         notes.append(f"{kind.name} holds at most {bits} bits per channel: values were rounded")
     if picture.alpha is not None and not kind.alpha:
@@ -100,26 +109,10 @@ def _fit(picture: Picture, kind: Format, file: Path) -> tuple[Picture, list[str]
         notes.append(f"{kind.name} holds no alpha: it was left out")
     if not kind.gray:
         picture = replace(picture, pixels=to_channels(picture.pixels, 3)[0])
-    if picture.icc and picture.icc[16:20] != _ICC_SPACES[picture.pixels.shape[0]]:
+    if picture.icc and picture.icc[16:20] != _ICC_SPACES[picture.pixels.shape[1]]:
         picture = replace(picture, icc=None)
         notes.append("the colour profile belongs to other channels: it was left out")
     if kind.name == "JPEG" and len(picture.exif or b"") > _LONGEST_JPEG_EXIF:
         picture = replace(picture, exif=None)
         notes.append(f"JPEG holds at most {_LONGEST_JPEG_EXIF} bytes of EXIF: it was left out")
     return picture, notes
-
-
-def _write_whole(file: Path, data: bytes) -> None:
-    """Write to a temporary file in the same folder, then rename it."""
-    part = file.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-    except OSError as error:
-        raise ScalewiseError(f"{file}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
