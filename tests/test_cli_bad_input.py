@@ -65,7 +65,7 @@ def refused(place: Path, code: int, words: str, *arguments: object) -> None:
     [
         ("absent.png", "absent.png: expected an image or a folder, found nothing"),
         ("empty", "empty: holds no image"),
-        ("words.png", "words.png: is not a PNG, TIFF, JPEG or WebP image"),
+        ("words.png", "words.png: is not a PNG, TIFF, JPEG, WebP or BMP image"),
         ("cut.jpg", "cut.jpg: damaged or cut short"),
         ("bomb.png", "bomb.png: its header announces 60000 x 60000 pixels"),
         ("nan.tif", "nan.tif: holds NaN or infinite values"),

@@ -389,12 +389,16 @@ def test_tiff_of_12_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_float_tiff_is_kept_as_stored(tmp_path: Path, dtype: str) -> None:
-    array = np.random.default_rng(0).normal(0, 3, (6, 7)).astype(dtype)
+def test_float_tiff_is_kept_as_stored(tmp_path: Path, dtype: Depth) -> None:
+    array = np.random.default_rng(0).normal(0.5, 0.3, (6, 7)).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", array)
     picture = read_image(tmp_path / "a.tif")
-    assert picture.depth == "float32"
+    assert picture.depth == dtype
     np.testing.assert_array_equal(picture.pixels[0, 0].numpy(), array.astype(np.float32))
+    write_image(tmp_path / "b.tif", picture)
+    found = tifffile.imread(tmp_path / "b.tif")
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, array.astype(np.float32).astype(dtype))
 
 
 def test_tiff_alpha_multiplied_into_the_pixels_is_divided_out(tmp_path: Path) -> None:
@@ -501,7 +505,7 @@ def test_pillow_reads_the_exif_of_a_written_tiff(tmp_path: Path) -> None:
 
 
 def test_exif_of_a_tiff_beyond_4_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalewise.images.tiff._CLASSIC_BYTES", 10)
+    monkeypatch.setattr("scalewise.images.tiff_writing._CLASSIC_BYTES", 10)
     write_image(tmp_path / "a.tif", Picture(torch.rand(3, 5, 7), exif=exif_block().tobytes()))
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         assert tiff.is_bigtiff
@@ -592,10 +596,10 @@ def test_a_folder_is_no_image(tmp_path: Path) -> None:
     refusal(tmp_path, "expected an image file, found a folder")
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a", b"not an image at all", b"\x89PNG"])
+@pytest.mark.parametrize("content", [b"", b"BM", b"not an image at all", b"\x89PNG"])
 def test_not_an_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
-    refusal(tmp_path / "a.png", "is not a PNG, TIFF, JPEG or WebP image")
+    refusal(tmp_path / "a.png", "is not a PNG, TIFF, JPEG, WebP or BMP image")
 
 
 @pytest.mark.parametrize(
@@ -717,28 +721,12 @@ def test_tiff_of_doubles_too_large_for_floats(tmp_path: Path) -> None:
     refusal(tmp_path / "a.tif", "holds NaN or infinite values")
 
 
-def test_tiff_of_several_pages(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", samples(5, 8, 9, "uint8"), photometric="minisblack")
-    refusal(tmp_path / "a.tif", "holds 5 pages; expected a single image")
+def test_cmyk_tiff_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 9, 4), np.uint8), photometric="separated")
+    refusal(tmp_path / "a.tif", "holds 4 channels of SEPARATED data; expected gray, RGB")
 
 
-@pytest.mark.parametrize(
-    ("shape", "options", "match"),
-    [
-        ((8, 9, 5), {"photometric": "minisblack", "planarconfig": "contig"}, "holds 5 channels"),
-        ((8, 9, 2), {"photometric": "minisblack", "planarconfig": "contig"}, "holds 2 channels"),
-        ((8, 9, 4), {"photometric": "separated"}, "holds 4 channels of SEPARATED data"),
-        ((16, 16, 16), {"volumetric": True, "tile": (16, 16, 16)}, "in 16 planes"),
-    ],
-)
-def test_tiff_of_other_channels(
-    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], match: str
-) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8), **options)
-    refusal(tmp_path / "a.tif", match)
-
-
-@pytest.mark.parametrize("dtype", ["int16", "uint32", "complex64"])
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "complex64"])
 def test_tiff_of_other_types(tmp_path: Path, dtype: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), dtype))
     refusal(tmp_path / "a.tif", f"holds {dtype} values")
@@ -815,9 +803,9 @@ def test_without_imagecodecs(tmp_path: Path) -> None:
 
 def test_unknown_suffix(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"unknown image suffix '\.bmp'; use one of \.png"
+        UsageError, match=r"unknown image suffix '\.gif'; use one of \.png"
     ) as caught:
-        write_image(tmp_path / "a.bmp", Picture(torch.rand(1, 2, 2)))
+        write_image(tmp_path / "a.gif", Picture(torch.rand(1, 2, 2)))
     assert caught.value.exit_code == 2
     assert all(suffix in str(caught.value) for suffix in IMAGE_SUFFIXES)
     assert leftovers(tmp_path) == []

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalewise.errors import UsageError
+from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images import Picture, to_channels, write_image
 from scalewise.noise import estimate_sigma
 from scalewise.prior import MultiScalePrior
@@ -20,9 +20,6 @@ from scalewise.score import residual_sigma
 
 GRAY_GAIN = math.hypot(0.299, 0.587, 0.114)
 """Noise of a gray image over that of the RGB image which it was made of."""
-
-BRIGHTEST = 4.0
-"""Intensities beyond this are no noisy ones, but on another scale."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +121,9 @@ def save(picture: Picture, path: Path, force: bool, skip_existing: bool = False)
 def _fitted(picture: Picture, prior: MultiScalePrior) -> tuple[Tensor, list[str]]:
     """Pixels with the channels of a prior, and notes."""
     pixels, note = to_channels(picture.pixels[0], prior.channels)
-    notes = [] if note is None else [f"{note} for the model"]
-    most = picture.pixels.abs().max().item()
-    if most > BRIGHTEST:
-        notes.append(f"intensities go to {most:.4g}, where 1 is white; divide them first")
+    if len(picture.pixels) > 1:
+        raise ScalewiseError(f"holds {len(picture.pixels)} planes; expected a single image")
+    notes = [*picture.notes, *([] if note is None else [f"{note} for the model"])]
     return pixels, notes
 
 

@@ -6,7 +6,8 @@ Pixels come and go at the depth, and in the unit, of the file.
 from scalewise.images.alpha import fill_hidden
 from scalewise.images.finding import ImageFiles, find_images
 from scalewise.images.formats import IMAGE_SUFFIXES
-from scalewise.images.intensities import Depth, Intensities
+from scalewise.images.intensities import Intensities
+from scalewise.images.kinds import Depth
 from scalewise.images.picture import PIXEL_LIMIT, Picture, to_channels
 from scalewise.images.reading import read_image
 from scalewise.images.resolution import Resolution

@@ -2,71 +2,61 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from scalewise.images.intensities import Depth
-from scalewise.images.picture import Array, Picture
-from scalewise.images.png import encode_png16
-from scalewise.images.tiff import encode_tiff
+from scalewise.images.kinds import DEPTHS, Array, Depth
+from scalewise.images.picture import Picture
+from scalewise.images.pillow import encode_bmp, encode_jpeg, encode_webp
+from scalewise.images.png import encode_png
+from scalewise.images.tiff_writing import encode_tiff
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a file format can hold, and the function that encodes it."""
+    """What a file format can hold, and the function that encodes it.
+
+    Args:
+        name: of the format.
+        depths: types of values, of which the last takes what the others cannot hold.
+        encode: from values (P, H, W, S), a picture and a quality.
+        gray: it holds one channel, too.
+        alpha: it holds transparency.
+        stacks: it holds several planes.
+        said: it holds profile, EXIF and XMP.
+        longest_side: most pixels along a side.
+    """
 
     name: str
     depths: tuple[Depth, ...]
-    gray: bool
-    alpha: bool
-    longest_side: int
     encode: Callable[[Array, Picture, int | None], bytes]
+    gray: bool = True
+    alpha: bool = True
+    stacks: bool = False
+    said: bool = True
+    longest_side: int = 2**31 - 1
 
 
-def _encode_pillow(array: Array, picture: Picture, name: str, **options: Any) -> bytes:
-    """Encode 8 bits per channel."""
-    options |= {"icc_profile": picture.icc} if picture.icc else {}
-    options |= {"exif": picture.exif} if picture.exif else {}
-    buffer = BytesIO()
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(buffer, name, **options)
-    return buffer.getvalue()
-
-
-def _encode_png(array: Array, picture: Picture, _: int | None) -> bytes:
-    if array.dtype == np.uint8:
-        return _encode_pillow(array, picture, "PNG")
-    return encode_png16(array, picture.icc, picture.exif)
-
-
-_PNG = Format("PNG", ("uint8", "uint16"), True, True, 2**31 - 1, _encode_png)
-_TIFF = Format(
-    "TIFF",
-    ("uint8", "uint16", "float32"),
-    True,
-    True,
-    2**31 - 1,
-    lambda array, picture, _: encode_tiff(array, picture),
-)
+_PNG = Format("PNG", ("uint8", "uint16"), lambda array, picture, _: encode_png(array[0], picture))
+_TIFF = Format("TIFF", DEPTHS, lambda array, picture, _: encode_tiff(array, picture), stacks=True)
 _JPEG = Format(
     "JPEG",
     ("uint8",),
-    True,
-    False,
-    65535,
-    lambda array, picture, quality: _encode_pillow(
-        array, picture, "JPEG", quality=quality or 95, subsampling=0
-    ),
+    lambda array, picture, quality: encode_jpeg(array[0], picture, quality),
+    alpha=False,
+    longest_side=65535,
 )
 _WEBP = Format(
     "WebP",
     ("uint8",),
-    False,
-    True,
-    16383,
-    lambda array, picture, _: _encode_pillow(array, picture, "WEBP", lossless=True, exact=True),
+    lambda array, picture, _: encode_webp(array[0], picture),
+    gray=False,
+    longest_side=16383,
+)
+_BMP = Format(
+    "BMP",
+    ("uint8",),
+    lambda array, picture, _: encode_bmp(array[0], picture),
+    alpha=False,
+    said=False,
 )
 FORMATS = {
     ".png": _PNG,
@@ -77,5 +67,6 @@ FORMATS = {
     ".jpe": _JPEG,
     ".jfif": _JPEG,
     ".webp": _WEBP,
+    ".bmp": _BMP,
 }
 IMAGE_SUFFIXES = tuple(FORMATS)

@@ -1,19 +1,17 @@
 """The range of a picture's intensities, in the unit of its file."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.images.kinds import Depth, is_float, type_ends
 
-Depth = Literal[
-    "uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"
-]
-DEPTHS: tuple[Depth, ...] = get_args(Depth)
 Source = Literal["type", "file", "found", "given"]
 
 
@@ -29,6 +27,7 @@ class Intensities:
         white: stored value of intensity 1; as many.
         source: where the range comes from: the "type" of the values, the "file", "found" in the
             pixels, or "given" by the caller.
+        most: highest value that may be stored, where that is less than the type's.
 
     Raises:
         ScalewiseError: if a white is not above its black, or they differ in number.
@@ -37,12 +36,12 @@ class Intensities:
     black: tuple[float, ...] = (0.0,)
     white: tuple[float, ...] = (1.0,)
     source: Source = "type"
+    most: float | None = None
 
     def __post_init__(self) -> None:
         """Check the range."""
         pairs = list(zip(self.black, self.white, strict=False))
-        right = all(math.isfinite(b) and math.isfinite(w) and b < w for b, w in pairs)
-        if not right or not pairs or len(self.black) != len(self.white):
+        if not pairs or len(self.black) != len(self.white) or not all(map(_is_range, pairs)):
             raise ScalewiseError(
                 f"each white must be above its black, found black {self.black} "
                 f"and white {self.white}"
@@ -58,7 +57,12 @@ class Intensities:
         black, white = self._columns(pixels)
         return black + pixels * (white - black)
 
-    def differences(self) -> "Intensities":
+    def at(self, plane: int) -> tuple[float, float]:
+        """Black and white of one plane."""
+        index = plane if len(self.black) > 1 else 0
+        return self.black[index], self.white[index]
+
+    def differences(self) -> Intensities:
         """The range of differences of intensities, such as standard deviations: 0 stays 0."""
         spans = tuple(white - black for black, white in zip(self.black, self.white, strict=True))
         return Intensities((0.0,) * len(spans), spans, self.source)
@@ -66,7 +70,7 @@ class Intensities:
     def __str__(self) -> str:
         """Black and white in words, such as `0 to 4095`."""
         pairs = dict.fromkeys(zip(self.black, self.white, strict=True))
-        return ", ".join(f"{_short(black)} to {_short(white)}" for black, white in pairs)
+        return ", ".join(f"{black:.6g} to {white:.6g}" for black, white in pairs)
 
     def _columns(self, like: Tensor) -> tuple[Tensor, Tensor]:
         black, white = (
@@ -77,10 +81,8 @@ class Intensities:
 
 
 def type_range(depth: Depth) -> Intensities:
-    """The range of a type: all of an integer's, from 0; 0 to 1 of floats."""
-    if depth.startswith("float"):
-        return Intensities()
-    return Intensities((0.0,), (float(np.iinfo(depth).max),))
+    """The range of a type: all of an integer's from 0; 0 to 1 of floats."""
+    return Intensities() if is_float(depth) else Intensities((0.0,), (type_ends(depth)[1],))
 
 
 def given_range(black: float | None, white: float | None, otherwise: Intensities) -> Intensities:
@@ -91,16 +93,18 @@ def given_range(black: float | None, white: float | None, otherwise: Intensities
     """
     if black is None and white is None:
         return otherwise
-    blacks = otherwise.black if black is None else (black,) * len(otherwise.black)
-    whites = otherwise.white if white is None else (white,) * len(otherwise.white)
+    blacks = otherwise.black if black is None else (float(black),)
+    whites = otherwise.white if white is None else (float(white),)
+    count = max(len(blacks), len(whites))
+    blacks, whites = (ends if len(ends) == count else ends * count for ends in (blacks, whites))
     for low, high in zip(blacks, whites, strict=True):
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        if not _is_range((low, high)):
             raise UsageError(
-                f"white must be above black, found --black {_short(low)} and "
-                f"--white {_short(high)}; give both in the unit of the file"
+                f"white must be above black, found --black {low:g} and --white {high:g}; "
+                "give both in the unit of the file"
             )
     return Intensities(blacks, whites, "given")
 
 
-def _short(value: float) -> str:
-    return f"{value:.6g}"
+def _is_range(ends: tuple[float, float]) -> bool:
+    return all(map(math.isfinite, ends)) and ends[0] < ends[1]

@@ -2,24 +2,43 @@
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError
-from scalewise.images.intensities import Depth, Intensities, type_range
+from scalewise.images.intensities import Intensities, type_range
+from scalewise.images.kinds import Array, Depth
 from scalewise.images.resolution import Resolution
+from scalewise.images.tiff_layout import TiffLayout
 
 PIXEL_LIMIT = 500_000_000
 
-Array = npt.NDArray[Any]
 
-ORIENTATION = 0x0112
-_FLIPS = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}  # of (C, H, W); 5-8 transpose
+_FLIPS = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}  # of (P, H, W); 5-8 transpose
+
+
+@dataclass(frozen=True)
+class JpegTables:
+    """How a JPEG was compressed.
+
+    Args:
+        tables: quantization tables of 64 numbers.
+        subsampling: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0, -1 for another.
+        progressive: sent in several scans.
+    """
+
+    tables: tuple[tuple[int, ...], ...]
+    subsampling: int
+    progressive: bool = False
+
+
+@dataclass(frozen=True)
+class PngChunks:
+    """Chunks of a PNG on colour and text that Scalewise does not interpret, by kind and data."""
+
+    chunks: tuple[tuple[bytes, bytes], ...]
 
 
 _OF_THE_TYPE = Intensities()  # stands for the range of the depth, where none is given
@@ -40,7 +59,10 @@ class Picture:
         icc: colour profile.
         exif: EXIF block, starting with `Exif`; it holds no orientation, since `pixels` stand
             upright.
+        xmp: XMP packet.
         resolution: how large a pixel is.
+        origin: what only a file of the same format can hold: axes and metadata of a TIFF, tables
+            of a JPEG, further chunks of a PNG.
         notes: sentences on what reading changed, found or left out.
 
     Raises:
@@ -54,7 +76,9 @@ class Picture:
     intensities: Intensities = _OF_THE_TYPE
     icc: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
     resolution: Resolution | None = None
+    origin: TiffLayout | JpegTables | PngChunks | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -81,9 +105,12 @@ class Picture:
 
     def scaled(self, factor: float) -> "Picture":
         """The same pixels, of which `factor` more go into a length: for an enlarged image."""
-        if self.resolution is None:
-            return self
-        return replace(self, resolution=self.resolution.scaled(factor))
+        resolution, origin = self.resolution, self.origin
+        if resolution is not None:
+            resolution = resolution.scaled(factor)
+        if isinstance(origin, TiffLayout):
+            origin = origin.scaled(factor)
+        return replace(self, resolution=resolution, origin=origin)
 
 
 def to_channels(pixels: Tensor, channels: int) -> tuple[Tensor, str | None]:
@@ -113,37 +140,39 @@ def to_channels(pixels: Tensor, channels: int) -> tuple[Tensor, str | None]:
     raise ScalewiseError(f"images of {found} channels cannot be converted to {channels} channels")
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, planes: int = 1) -> None:
     """Refuse decompression bombs, before they are decoded."""
-    if width * height > PIXEL_LIMIT:
+    if width * height * planes > PIXEL_LIMIT:
+        several = f"{planes} planes of " if planes > 1 else ""
         raise ScalewiseError(
-            f"its header announces {width} x {height} pixels, "
+            f"its header announces {several}{width} x {height} pixels, "
             f"more than the {PIXEL_LIMIT // 10**6} million that are allowed"
         )
 
 
-def read_metadata(load: Callable[[], Image.Exif]) -> tuple[int, bytes | None]:
-    """Orientation (1 to 8, if the file is right), and the EXIF block without it."""
-    try:
-        exif = load()
-        orientation = exif.get(ORIENTATION, 1)
-        exif.pop(ORIENTATION, None)
-        block = exif.tobytes() if len(exif) else None
-    except Exception:  # a damaged EXIF block does not spoil the pixels
-        return 1, None
-    return orientation, block
-
-
-def make_picture(
-    array: Array, depth: Depth, top: float, icc: bytes | None, orientation: int, exif: bytes | None
-) -> Picture:
-    """Make a picture of (H, W, S) samples in [0, top]; S = 2 and 4 end with alpha."""
-    with np.errstate(over="ignore"):
-        values = np.array(array, dtype=np.float32)
-    samples = torch.from_numpy(values).div_(top).movedim(-1, 0)
+def upright(array: Array, orientation: int) -> Array:
+    """A view of (P, H, W, S) samples that stands upright, from its EXIF orientation."""
     if orientation in (5, 6, 7, 8):
-        samples = samples.transpose(1, 2)
-    samples = samples.flip(_FLIPS.get(orientation, ())).contiguous()
-    colours = 1 if samples.shape[0] < 3 else 3
-    alpha = samples[colours:] if samples.shape[0] > colours else None
-    return Picture(samples[:colours], alpha, depth=depth, icc=icc, exif=exif)
+        array = array.swapaxes(1, 2)
+    return np.flip(array, _FLIPS.get(orientation, ()))
+
+
+def to_tensor(array: Array, ends: Callable[[int], tuple[float, float]]) -> Tensor:
+    """Intensities of (P, H, W, C) stored values, as float32 (P, C, H, W).
+
+    Args:
+        array: stored values.
+        ends: gives black and white of each plane.
+    """
+    count, height, width, channels = array.shape
+    result = np.empty((count, channels, height, width), np.float32)
+    for plane in range(count):
+        black, white = ends(plane)
+        kind = np.float32 if black == 0 and array.itemsize < 4 else np.float64
+        for channel in range(channels):
+            values: Array = array[plane, :, :, channel].astype(kind)
+            values -= black
+            values /= white - black
+            with np.errstate(over="ignore"):
+                result[plane, channel] = values
+    return torch.from_numpy(result)

@@ -1,57 +1,233 @@
-"""PNG of 16 bits per channel, which Pillow reads and writes only in gray."""
+"""PNG, of which Pillow reads pixels only: chunks are checked and kept here, and 16 bits encoded."""
+
+from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO
 
 import numpy as np
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
 
-from scalewise.images.picture import Array
+from scalewise.errors import ScalewiseError
+from scalewise.images.kinds import Array
+from scalewise.images.metadata import Metadata, read_metadata
+from scalewise.images.picture import Picture, PngChunks, check_size
+from scalewise.images.pillow import pixels_of
+from scalewise.images.resolution import Resolution
 
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of samples, alpha included
+_NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt")
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+           (0, 1, 1, 2))  # Adam7: first column and row, and steps  # fmt: skip
+_XMP = b"XML:com.adobe.xmp\0"
+_LONGEST = 2**25
+_CUT = "damaged or cut short"
+
+Chunks = list[tuple[bytes, memoryview]]
 
 
-def decode_png16(stream: BinaryIO, colour_type: int) -> Array:
+def decode_png(stream: BinaryIO) -> tuple[Array, Metadata, PngChunks | None]:
+    """Read (H, W, S) values of 8 or 16 bits, and what the file says."""
+    chunks = list(_chunks(memoryview(stream.read())))
+    width, height, bits, colour = _check_header(chunks)
+    _check_length(chunks, width, height, bits * _SAMPLES[colour])
+    metadata, kept = _metadata(chunks)
+    bare = _SIGNATURE + b"".join(_packed(kind, data) for kind, data in chunks if kind in _NEEDED)
+    del chunks
+    if bits < 16:
+        return pixels_of(PngImagePlugin.PngImageFile(BytesIO(bare))), metadata, kept
+    array = _decode16(bare, colour)
+    key = PngImagePlugin.PngImageFile(BytesIO(bare)).info.get("transparency")
+    if key is not None:
+        opaque = (array != np.asarray(key)).any(-1, keepdims=True)
+        array = np.concatenate([array, opaque.astype(np.uint16) * 65535], -1)
+    return array, metadata, kept
+
+
+def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and content of each chunk, whose checksums must be right."""
+    at = len(_SIGNATURE)
+    while True:
+        head = data[at : at + 8]
+        if len(head) < 8:
+            raise ScalewiseError(f"{_CUT}: it ends before its last chunk")
+        length, kind = struct.unpack(">I4s", head)
+        content, check = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+        if len(check) < 4 or zlib.crc32(content, zlib.crc32(kind)) != struct.unpack(">I", check)[0]:
+            raise ScalewiseError(f"{_CUT}: the checksum of chunk {kind!r} is wrong")
+        yield kind, content
+        if kind == b"IEND":
+            return
+        at += 12 + length
+
+
+def _check_header(chunks: Chunks) -> tuple[int, int, int, int]:
+    """Width, height, bits of a sample and colour type."""
+    kind, header = chunks[0]
+    if kind != b"IHDR" or len(header) != 13:
+        raise ScalewiseError("damaged: it does not begin with a header")
+    width, height, bits, colour, *_ = struct.unpack(">IIBBBBB", header)
+    check_size(width, height)
+    if colour not in _SAMPLES or bits not in (1, 2, 4, 8, 16) or not width or not height:
+        raise ScalewiseError(f"damaged: its header tells of colour type {colour} and {bits} bits")
+    frames = [struct.unpack(">I", data[:4])[0] for kind, data in chunks if kind == b"acTL"]
+    if max(frames, default=1) > 1:
+        raise ScalewiseError("is an animation; expected a single image")
+    return width, height, bits, colour
+
+
+def _check_length(chunks: Chunks, width: int, height: int, bits: int) -> None:
+    """Unpack without keeping: there must be as many bytes as the header asks for."""
+    passes = _PASSES if chunks[0][1][12] else ((0, 0, 1, 1),)
+    expected = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            expected += rows * (1 + -(-columns * bits // 8))
+    found, unpack = 0, zlib.decompressobj()
+    for kind, data in chunks:
+        rest: bytes | memoryview = data if kind == b"IDAT" else b""
+        while len(rest) and found < expected and not unpack.eof:
+            found += len(unpack.decompress(rest, 2**20))
+            rest = unpack.unconsumed_tail
+    while found < expected and not unpack.eof and (more := unpack.decompress(b"", 2**20)):
+        found += len(more)
+    if found < expected:
+        raise ScalewiseError(
+            f"{_CUT}: it holds {found} of the {expected} bytes of {width} x {height} pixels"
+        )
+
+
+def _metadata(chunks: Chunks) -> tuple[Metadata, PngChunks | None]:
+    """What the chunks beside the pixels say, and those that are kept as they are."""
+    by_kind = {kind: bytes(data) for kind, data in chunks if kind in (b"iCCP", b"eXIf", b"pHYs")}
+    kept, xmp = [], None
+    for kind, data in chunks:
+        if kind == b"iTXt" and bytes(data[: len(_XMP)]) == _XMP:
+            xmp = _international_text(bytes(data))
+        elif kind in _KEPT:
+            kept.append((kind, bytes(data)))
+    block = by_kind.get(b"eXIf", b"")
+
+    def load() -> Image.Exif:
+        exif = Image.Exif()
+        if block:
+            exif.load(b"Exif\0\0" + block.removeprefix(b"Exif\0\0"))
+        return exif
+
+    metadata = read_metadata(
+        load,
+        icc=_profile(by_kind.get(b"iCCP")),
+        xmp=xmp,
+        resolution=_resolution(by_kind.get(b"pHYs")),
+    )
+    return metadata, PngChunks(tuple(kept)) if kept else None
+
+
+def _profile(chunk: bytes | None) -> object:
+    """Unpack the colour profile; something that is none if it is damaged."""
+    if chunk is None:
+        return None
+    with suppress(zlib.error):
+        return zlib.decompressobj().decompress(chunk.partition(b"\0")[2][1:], _LONGEST + 1)
+    return False
+
+
+def _international_text(chunk: bytes) -> bytes | None:
+    """Text of an iTXt chunk."""
+    packed, rest = chunk[len(_XMP)], chunk[len(_XMP) + 2 :]
+    text = rest.partition(b"\0")[2].partition(b"\0")[2]
+    if not packed:
+        return text
+    with suppress(zlib.error):
+        return zlib.decompressobj().decompress(text, _LONGEST)
+    return None
+
+
+def _resolution(chunk: bytes | None) -> Resolution | None:
+    if chunk is None or len(chunk) != 9:
+        return None
+    x, y, unit = struct.unpack(">IIB", chunk)
+    if not x or not y or (unit != 1 and x == y):
+        return None
+    return Resolution(x, y, "m" if unit == 1 else None)
+
+
+def _decode16(bare: bytes, colour: int) -> Array:
     """Decode to (H, W, S) uint16, of which Pillow by itself keeps the high bytes only."""
 
-    def decode(data: BinaryIO, raw_mode: str | None = None) -> Array:
-        data.seek(0)
-        image = PngImagePlugin.PngImageFile(data)
-        if raw_mode:
-            image.tile = [image.tile[0]._replace(args=raw_mode)]
-        return np.asarray(image)
+    def decode(data: bytes, raw_mode: str | None = None) -> Array:
+        with PngImagePlugin.PngImageFile(BytesIO(data)) as image:
+            if raw_mode:
+                image.tile = [image.tile[0]._replace(args=raw_mode)]
+            return np.asarray(image)
 
-    if colour_type == 0:
-        return decode(stream)[..., None].astype(np.uint16)
-    if colour_type == 4:  # 16-bit gray and alpha lie in the file as 8-bit RGBA does
-        stream.seek(0)
-        data = bytearray(stream.read())
-        data[24:26] = b"\x08\x06"
-        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-        return decode(BytesIO(data)).view(">u2").astype(np.uint16)
-    mode = "RGB" if colour_type == 2 else "RGBA"
-    high, low = decode(stream, f"{mode};16B"), decode(stream, f"{mode};16L")
-    return high.astype(np.uint16) << 8 | low
+    if colour == 0:
+        return decode(bare)[..., None].astype(np.uint16)
+    if colour == 4:  # 16-bit gray and alpha lie in the file as 8-bit RGBA does
+        header = bytearray(bare[16:29])
+        header[8:10] = b"\x08\x06"
+        changed = bare[:8] + _packed(b"IHDR", bytes(header)) + bare[33:]
+        return decode(changed).view(">u2").astype(np.uint16)
+    mode = "RGB" if colour == 2 else "RGBA"
+    result = decode(bare, f"{mode};16B").astype(np.uint16)
+    result <<= 8
+    result |= decode(bare, f"{mode};16L")
+    return result
 
 
-def encode_png16(array: Array, icc: bytes | None, exif: bytes | None) -> bytes:
+def encode_png(array: Array, picture: Picture) -> bytes:
+    """Encode (H, W, S) values of 8 or 16 bits, with all that the picture says."""
+    if array.dtype == np.uint8:
+        buffer = BytesIO()
+        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(buffer, "PNG")
+        data = buffer.getvalue()
+    else:
+        data = _encode16(array)
+    said = b"".join(_packed(kind, content) for kind, content in _said(picture))
+    return data[:33] + said + data[33:]
+
+
+def _said(picture: Picture) -> Iterator[tuple[bytes, bytes]]:
+    """Chunks beside the pixels; they follow the header."""
+    if isinstance(picture.origin, PngChunks):
+        yield from picture.origin.chunks
+    if picture.icc:
+        yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(picture.icc)
+    if picture.exif:
+        yield b"eXIf", picture.exif.removeprefix(b"Exif\0\0")
+    if picture.xmp:
+        yield b"iTXt", _XMP + b"\0\0\0\0" + picture.xmp
+    if picture.resolution:
+        metric = picture.resolution.per("m")
+        x, y = metric or (picture.resolution.x, picture.resolution.y)
+        scale = 1 if metric else 1000 / max(x, y)  # a ratio
+        ends = [round(value * scale) for value in (x, y)]
+        if 0 < min(ends) and max(ends) < 2**31:
+            yield b"pHYs", struct.pack(">IIB", *ends, 1 if metric else 0)
+
+
+def _encode16(array: Array) -> bytes:
     """Encode (H, W, S) uint16: gray, gray and alpha, RGB or RGBA."""
     height, width, samples = array.shape
     rows = array.astype(">u2").view(np.uint8).reshape(height, -1)
     filtered = np.full((height, rows.shape[1] + 1), 2, np.uint8)  # filter 2: minus the row above
     filtered[:, 1:] = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
     header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[samples], 0, 0, 0)
-    chunks = [(b"IHDR", header)]
-    if icc:
-        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
-    if exif:
-        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
     packed, longest = zlib.compress(filtered.tobytes()), 2**30
-    chunks += [(b"IDAT", packed[i : i + longest]) for i in range(0, len(packed), longest)]
-    chunks.append((b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
+    parts = [packed[i : i + longest] for i in range(0, len(packed), longest)]
+    chunks = [(b"IHDR", header), *((b"IDAT", part) for part in parts), (b"IEND", b"")]
+    return _SIGNATURE + b"".join(_packed(kind, data) for kind, data in chunks)
+
+
+def _packed(kind: bytes, data: bytes | memoryview) -> bytes:
+    """A chunk: length, kind, content and checksum."""
+    check = zlib.crc32(data, zlib.crc32(kind))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)

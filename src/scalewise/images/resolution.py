@@ -14,6 +14,21 @@ METRES = {
 }
 """Length of each unit in metres."""
 
+_NAMES = {
+    "um": "µm", "μm": "µm", "\\u00b5m": "µm", "micron": "µm", "microns": "µm",
+    "micrometer": "µm", "micrometre": "µm", "millimeter": "mm", "centimeter": "cm",
+    "meter": "m", "nanometer": "nm", "picometer": "pm", "angstrom": "Å", "in": "inch",
+    "inches": "inch",
+}  # fmt: skip
+
+
+def unit_of(name: str) -> str | None:
+    """The unit that a file names in its own way; None for pixels."""
+    plain = name.strip()
+    if plain.lower() in ("", "pixel", "pixels"):
+        return None
+    return _NAMES.get(plain.lower(), plain)
+
 
 @dataclass(frozen=True)
 class Resolution:

@@ -1,84 +1,295 @@
-"""TIFF of 8 and 16 bits per channel and of floats."""
+"""Reading TIFF: photos, stacks of planes, ImageJ and OME-TIFF."""
 
-import os
-import struct
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from io import BytesIO
+from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 import torch
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from scalewise.errors import ScalewiseError
-from scalewise.images.intensities import Depth
-from scalewise.images.picture import (
+from scalewise.images.exposure import find_ranges
+from scalewise.images.intensities import given_range, type_range
+from scalewise.images.kinds import EXACT, Array, Depth, is_float
+from scalewise.images.metadata import (
+    EXIF_IFD,
+    GPS_IFD,
+    INTEROP,
     ORIENTATION,
-    Array,
-    Picture,
-    check_size,
-    make_picture,
+    Metadata,
+    exif_resolution,
     read_metadata,
 )
+from scalewise.images.picture import Picture, to_tensor, upright
+from scalewise.images.resolution import Resolution, unit_of
+from scalewise.images.tiff_checks import check_chain, check_pages
+from scalewise.images.tiff_layout import (
+    PIXEL_SCALE,
+    TIE_POINTS,
+    TRANSFORMATION,
+    Kind,
+    Tag,
+    TiffLayout,
+    ome_pixels,
+)
 
-_EXIF, _GPS, _INTEROP = 0x8769, 0x8825, 0xA005
-_FACTS = (271, 272, 306, 315, 33432, _EXIF, _GPS)  # other tags lay out the file
-_CLASSIC_BYTES = 2**32 - 2**25  # larger ones become BigTIFF
-_TYPES = ("bool", "uint8", "uint16", "float16", "float32", "float64")
-_ALPHAS = ((tifffile.EXTRASAMPLE.ASSOCALPHA,), (tifffile.EXTRASAMPLE.UNASSALPHA,))
-
-
-def read_tiff(stream: BinaryIO) -> Picture:
-    """Read a file of one page: gray, RGB or palette, with or without alpha."""
-    with tifffile.TiffFile(stream) as tiff:
-        pages: list[Any] = [page for page in tiff.pages if not page.aspage().is_reduced]
-        if len(pages) != 1:
-            raise ScalewiseError(f"holds {len(pages)} pages; expected a single image")
-        page = pages[0]
-        _check_tiff(page, tiff.filehandle.size)
-        array = page.asarray().reshape(page.shaped)
-        icc, orientation = page.tags.valueof(34675), page.tags.valueof(ORIENTATION, default=1)
-        _, exif = read_metadata(lambda: _read_exif(stream, tiff, page))
-    separate, _, height, width, contiguous = array.shape
-    array = np.moveaxis(array[:, 0], 0, -2).reshape(height, width, separate * contiguous)
-    top = 2**page.bitspersample - 1 if array.dtype.kind == "u" else 1
-    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-        array, top = (page.colormap >> 8).astype(np.uint8).T[array[..., 0]], 255
-    depth: Depth = "uint8" if array.dtype.itemsize == 1 else "uint16" if top > 1 else "float32"
-    picture = make_picture(array, depth, top, icc, orientation, exif)
-    planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
-    if not all(bool(plane.isfinite().all()) for plane in planes):
-        raise ScalewiseError("holds NaN or infinite values; replace them first")
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        picture = replace(picture, pixels=1 - picture.pixels)
-    if picture.alpha is not None and page.extrasamples == (tifffile.EXTRASAMPLE.ASSOCALPHA,):
-        plain = torch.where(picture.alpha > 0, picture.pixels / picture.alpha, 0)
-        picture = replace(picture, pixels=plain if depth == "float32" else plain.clamp(max=1))
-    return picture
+_FACTS = (271, 272, 306, 315, 33432, EXIF_IFD, GPS_IFD)  # other tags lay out the file
+_KEPT_TAGS = (
+    269, 285, 316, 33723, PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, 34735, 34736, 34737,
+    42112, 42113,
+)  # names, IPTC, GeoTIFF, GDAL  # fmt: skip
+_SOFTWARE, _ICC, _XMP = 305, 34675, 700
+_RANGES = ((340, 341), (280, 281), (50714, 50717))  # SMin/SMax, Min/MaxSampleValue, DNG levels
+_ALPHAS = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+_KINDS = tifffile.PHOTOMETRIC
 
 
-def _check_tiff(page: Any, file_size: int) -> None:
-    """Stop what is too large, cut short, or neither gray nor RGB, before it is decoded."""
-    check_size(page.imagewidth, page.imagelength)
-    kinds, kind = tifffile.PHOTOMETRIC, page.photometric
-    plain = kind in (kinds.MINISWHITE, kinds.MINISBLACK, kinds.RGB, kinds.PALETTE)
-    jpeg = kind == kinds.YCBCR and page.compression in (6, 7)
-    samples, alpha = page.samplesperpixel, page.extrasamples in _ALPHAS
-    counts = (1, 2, 3, 4) if alpha else (1, 3, 4)
-    if page.imagedepth != 1 or samples not in counts or not (plain or jpeg):
+_SPECIAL = {
+    "andor", "avs", "bif", "eer", "fei", "fluoview", "indica", "lsm", "mdgel", "metaseries",
+    "micromanager", "mmstack", "ndpi", "ndtiff", "nih", "philips", "qpi", "scanimage", "scn",
+    "sis", "stk", "svs", "tvips",
+}  # whose metadata are not written  # fmt: skip
+
+
+def read_tiff(stream: BinaryIO, black: float | None, white: float | None) -> Picture:
+    """Read a photo, or all planes of a stack.
+
+    Args:
+        stream: the file.
+        black: stored value of black; None for what the file says.
+        white: likewise.
+    """
+    with _silent():
+        count = check_chain(stream)
+        with tifffile.TiffFile(stream, _multifile=False) as tiff:
+            series, notes = _whole_series(tiff, count)
+            page = series.keyframe
+            check_pages(series, tiff.filehandle.size)
+            layout, array = _expanded(page, _layout(tiff, series), series)
+            metadata = _metadata(stream, tiff, page, layout)
+    array = upright(array, metadata.orientation)
+    picture = _picture(array, page, layout, black, white)
+    facts = metadata.facts() | {"notes": (*metadata.notes, *notes, *picture.notes)}
+    return replace(picture, origin=layout, **facts)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """What is wrong is told once, as an error."""
+    log = logging.getLogger("tifffile")
+    before = log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def _whole_series(tiff: tifffile.TiffFile, count: int) -> tuple[Any, list[str]]:
+    """The one series of a file, and what beside it is left out."""
+    found = list(tiff.series)
+    whole = [one for one in found if not (one.keyframe.is_reduced or one.keyframe.is_mask)]
+    if len(whole) != 1:
+        sizes = ", ".join(" x ".join(map(str, one.shape)) for one in whole[:5])
         raise ScalewiseError(
-            f"holds {samples} channels of {getattr(kind, 'name', kind)} data in "
-            f"{page.imagedepth} planes; expected one plane of gray or RGB, with or without alpha"
+            f"holds {len(whole)} images or series ({sizes}); expected one image, or one stack of "
+            "planes of one size"
         )
-    held, bits = str(page.dtype), page.bitspersample
-    if held not in _TYPES or isinstance(bits, tuple):
+    series = whole[0]
+    left = sum(len(one) for one in found) - len(series)
+    inner = sum(len(level) for level in series.levels[1:])
+    planes = prod(series.shape) // max(1, prod(series.keyframe.shape))
+    if planes + left < count and not inner:
         raise ScalewiseError(
-            f"holds {held} values of {bits} bits; expected unsigned 8 or 16 bits, or floats"
+            f"holds {count} pages, of which its description tells {planes + left}; it is damaged "
+            "or of a kind that is not read"
         )
-    ends = [sum(segment) for segment in zip(page.dataoffsets, page.databytecounts, strict=True)]
-    if not 0 < max(ends, default=0) <= file_size:
-        raise ScalewiseError("damaged or cut short: its pixels lie beyond the end of the file")
+    notes = []
+    if left + inner:
+        notes.append(f"{left + inner} reduced pages (thumbnail, pyramid or mask) were left out")
+    for name in sorted(_SPECIAL & set(tiff.flags)):
+        notes.append(f"metadata of the kind {name} are left out when it is written")
+    return series, notes
+
+
+def _layout(tiff: tifffile.TiffFile, series: Any) -> TiffLayout:
+    """Axes and metadata, of the kinds that are written back."""
+    page, axes, shape = series.keyframe, series.axes, tuple(series.shape)
+    if "Y" not in axes or "X" not in axes or axes.count("S") > 1:
+        raise ScalewiseError(f"holds an array of axes {axes}; expected planes of rows and columns")
+    kinds: dict[str, Kind] = {"ome": "OME", "imagej": "ImageJ", "shaped": "shaped"}
+    kind = kinds.get(series.kind, "plain")
+    colours, alpha = _colours(page)
+    samples = shape[axes.index("S")] if "S" in axes else 1
+    held = {"ImageJ": tiff.imagej_metadata, "shaped": (tiff.shaped_metadata or ({},))[0]}
+    return TiffLayout(
+        axes,
+        shape,
+        split=samples not in (colours, colours + alpha),
+        kind=kind,
+        photometric=_KINDS(page.photometric).name.lower(),
+        separate=page.planarconfig == 2 and samples > 1,
+        extrasamples=tuple(int(extra) for extra in page.extrasamples),
+        description={"OME": tiff.ome_metadata, "plain": page.description or None}.get(kind),
+        metadata=dict(held.get(kind) or {}) or None,
+        colormap=page.colormap if kind == "ImageJ" else None,
+        bits=page.bitspersample if 8 < page.bitspersample < 16 else None,
+        tags=tuple(_tags(page)),
+    )
+
+
+def _colours(page: Any) -> tuple[int, bool]:
+    """How many samples of a pixel are its colour, and whether one more is alpha."""
+    kind, samples = page.photometric, page.samplesperpixel
+    jpeg = kind == _KINDS.YCBCR and page.compression in (6, 7)
+    if kind not in (_KINDS.MINISWHITE, _KINDS.MINISBLACK, _KINDS.RGB, _KINDS.PALETTE) and not jpeg:
+        raise ScalewiseError(
+            f"holds {samples} channels of {getattr(kind, 'name', kind)} data; expected gray, RGB "
+            "or a palette; convert it first"
+        )
+    alpha = len(page.extrasamples) == 1 and page.extrasamples[0] in _ALPHAS
+    plain = kind == _KINDS.MINISBLACK and samples == 3 and page.planarconfig == 1
+    return 3 if jpeg or plain or kind == _KINDS.RGB else 1, alpha
+
+
+def _tags(page: Any) -> Iterator[Tag]:
+    """Tags that are kept as they are."""
+    for code in _KEPT_TAGS:
+        tag = page.tags.get(code)
+        if tag is not None:
+            yield code, int(tag.dtype), tag.count, tag.value
+    software = page.tags.valueof(_SOFTWARE)
+    if isinstance(software, str) and not software.startswith(("tifffile", "Scalewise")):
+        yield _SOFTWARE, 2, 0, software
+
+
+def _expanded(page: Any, layout: TiffLayout, series: Any) -> tuple[TiffLayout, Array]:
+    """Decode to (P, H, W, S): palettes become RGB, and less than 8 bits become 8."""
+    array = series.asarray()
+    if page.photometric == _KINDS.PALETTE and layout.colormap is None:
+        array = (page.colormap >> 8).astype(np.uint8).T[array]
+        layout = replace(
+            layout, axes=layout.axes + "S", shape=(*layout.shape, 3), photometric="rgb"
+        )
+    elif page.bitspersample < 8:
+        table = np.rint(np.linspace(0, 255, 2**page.bitspersample)).astype(np.uint8)
+        array = table[array.astype(np.uint8)]
+    if page.photometric == _KINDS.MINISWHITE:
+        array = inverted(array, layout.bits)
+    return layout, layout.to_planes(array)
+
+
+def inverted(array: Array, bits: int | None) -> Array:
+    """White for black: what MINISWHITE means; its own inverse."""
+    if array.dtype.kind == "f":
+        return 1 - array
+    top = 2**bits - 1 if bits else np.iinfo(array.dtype).max
+    return array.dtype.type(top) - array
+
+
+def _picture(
+    array: Array, page: Any, layout: TiffLayout, black: float | None, white: float | None
+) -> Picture:
+    """Find the range and make the picture."""
+    depth: Depth = array.dtype.name  # type: ignore[assignment]
+    _check_values(array, depth)
+    colours = 1 if array.shape[-1] < 3 else 3
+    alpha = None
+    if array.shape[-1] > colours:
+        top = 2.0**layout.bits - 1 if layout.bits else type_range(depth).white[0]
+        alpha = to_tensor(array[..., colours:], lambda _: (0.0, top))
+    found, notes = find_ranges(
+        array[..., :colours],
+        depth,
+        channels=layout.channels(),
+        visible=None if alpha is None else alpha[:, 0].numpy(),
+        said=_said_range(page, depth, layout),
+    )
+    intensities = given_range(black, white, found)
+    pixels = to_tensor(array[..., :colours], intensities.at)
+    if alpha is not None and page.extrasamples[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
+        pixels = torch.where(alpha > 0, pixels / alpha, 0)
+        pixels = pixels if is_float(depth) else pixels.clamp(max=1)
+    notes = notes if intensities is found else ()
+    return Picture(pixels, alpha, depth=depth, intensities=intensities, notes=notes)
+
+
+def _check_values(array: Array, depth: Depth) -> None:
+    """Refuse what 32-bit floats cannot carry."""
+    if is_float(depth):
+        most = np.finfo(np.float32).max
+        for plane in array:
+            if not (np.isfinite(plane).all() and np.abs(plane).max() <= most):
+                raise ScalewiseError("holds NaN or infinite values; replace them first")
+    elif array.itemsize > 2 and float(array.max()) - float(array.min()) >= EXACT:
+        raise ScalewiseError(
+            f"holds {depth} values from {array.min()} to {array.max()}, more than the {EXACT} "
+            "that are kept exactly; convert it to 32-bit floats first"
+        )
+
+
+def _said_range(page: Any, depth: Depth, layout: TiffLayout) -> tuple[float, float] | None:
+    """Black and white by the tags of a file, or by the bits of its values."""
+    for low, high in _RANGES:
+        least, most = (_numbers(page.tags.valueof(code)) for code in (low, high))
+        if most:
+            ends = min(least, default=0.0), max(most)
+            if ends[0] < ends[1] and ends[1] not in (255.0, type_range(depth).white[0]):
+                return ends
+            if is_float(depth) and ends[0] < ends[1]:
+                return ends
+    return (0.0, 2.0**layout.bits - 1) if layout.bits else None
+
+
+def _numbers(value: Any) -> list[float]:
+    """Finite numbers of a tag."""
+    values = value if isinstance(value, tuple | list) else [value]
+    numbers = [float(v) for v in values if isinstance(v, int | float)]
+    return [number for number in numbers if math.isfinite(number)]
+
+
+def _metadata(stream: BinaryIO, tiff: tifffile.TiffFile, page: Any, layout: TiffLayout) -> Metadata:
+    tags = page.tags
+    facts = read_metadata(
+        lambda: _read_exif(stream, tiff, page),
+        icc=tags.valueof(_ICC),
+        xmp=tags.valueof(_XMP),
+        resolution=_resolution(page, layout),
+    )
+    orientation = tags.valueof(ORIENTATION, default=1)
+    return replace(facts, orientation=orientation if isinstance(orientation, int) else 1)
+
+
+def _resolution(page: Any, layout: TiffLayout) -> Resolution | None:
+    """The size of a pixel: by OME-XML, by ImageJ, or by the tags."""
+    if layout.kind == "OME" and layout.description:
+        held = ome_pixels(layout.description)
+        sizes = _numbers([_float(held.get(f"PhysicalSize{axis}")) for axis in "XY"])
+        if len(sizes) == 2 and min(sizes) > 0:
+            unit = unit_of(held.get("PhysicalSizeXUnit", "µm"))
+            return Resolution(1 / sizes[0], 1 / sizes[1], unit)
+    found = exif_resolution(page.tags.valueof(282), page.tags.valueof(283), 3)
+    if found is None:
+        return None
+    if layout.kind == "ImageJ" and layout.metadata and "unit" in layout.metadata:
+        return replace(found, unit=unit_of(str(layout.metadata["unit"])))
+    code = page.tags.valueof(296, default=2)
+    return exif_resolution(found.x, found.y, code)
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
 
 
 def _read_exif(stream: BinaryIO, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Image.Exif:
@@ -88,57 +299,9 @@ def _read_exif(stream: BinaryIO, tiff: tifffile.TiffFile, page: tifffile.TiffPag
     tags.load_from_fp(stream, page.offset)
     exif = Image.Exif()
     for tag in _FACTS:
-        if tag in (_EXIF, _GPS) and tag in tags:
+        if tag in (EXIF_IFD, GPS_IFD) and tag in tags:
             facts = tags.get_ifd(tag)
-            exif[tag] = {key: value for key, value in facts.items() if key != _INTEROP}
+            exif[tag] = {key: value for key, value in facts.items() if key != INTEROP}
         elif tag in tags:
             exif[tag] = tags[tag]
     return exif
-
-
-def encode_tiff(array: Array, picture: Picture) -> bytes:
-    """Encode any depth, with the text and the camera and GPS facts of the EXIF block."""
-    exif = Image.Exif()
-    if picture.exif:
-        exif.load(picture.exif)
-    texts = {tag: value for tag, value in exif.items() if isinstance(value, str)}
-    facts = {tag: dict(exif.get_ifd(tag)) for tag in (_EXIF, _GPS) if exif.get_ifd(tag)}
-    big = array.nbytes > _CLASSIC_BYTES
-    buffer = BytesIO()
-    tifffile.imwrite(
-        buffer,
-        array[..., 0] if array.shape[-1] == 1 else array,
-        bigtiff=big,
-        photometric="rgb" if array.shape[-1] > 2 else "minisblack",
-        planarconfig=None if array.shape[-1] == 1 else "contig",
-        extrasamples=None if picture.alpha is None else ["unassalpha"],
-        compression="zlib",
-        predictor=array.dtype.kind == "u",
-        iccprofile=picture.icc,
-        metadata=None,
-        software=False,
-        extratags=[
-            (tag, 2, 0, text.encode("ascii", "replace"), True) for tag, text in texts.items()
-        ]
-        + [(tag + 1, 16 if big else 4, 1, 0, True) for tag in facts],  # tifffile writes no `tag`
-    )
-    for tag, fact in facts.items():
-        _append_facts(buffer, tag, fact, big)
-    return buffer.getvalue()
-
-
-def _append_facts(buffer: BytesIO, tag: int, facts: dict[int, Any], big: bool) -> None:
-    """Put a directory of EXIF facts at the end of a TIFF, and turn entry `tag + 1` into `tag`."""
-    buffer.seek(0)
-    with tifffile.TiffFile(buffer) as tiff:
-        place = tiff.pages[0].aspage().tags[tag + 1].offset
-    buffer.seek(0)
-    directory = TiffImagePlugin.ImageFileDirectory_v2(buffer.read(16 if big else 8))
-    for key, value in facts.items():
-        if key != _INTEROP:  # points to a directory that is not carried
-            directory[key] = value
-    start = buffer.seek(0, os.SEEK_END)
-    start += buffer.write(bytes(start % 2))
-    buffer.write(directory.tobytes(start))
-    buffer.seek(place)
-    buffer.write(struct.pack("<HHQQ" if big else "<HHII", tag, 16 if big else 4, 1, start))

@@ -5,16 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.files import write_whole
 from scalewise.images.formats import FORMATS, IMAGE_SUFFIXES, Format
 from scalewise.images.intensities import type_range
+from scalewise.images.kinds import Array, is_float, type_ends
 from scalewise.images.picture import Picture, to_channels
+from scalewise.images.tiff_layout import TiffLayout
 
-_TOPS = {"uint8": 255, "uint16": 65535}
-_BITS = {"uint8": 8, "uint16": 16}
 _ICC_SPACES = {1: b"GRAY", 3: b"RGB "}
 _LONGEST_JPEG_EXIF = 65533
 
@@ -24,40 +24,31 @@ def write_image(
 ) -> list[str]:
     """Write a picture, whole or not at all.
 
-    The depth is kept where the format can: 8 or 16 bits in PNG, floats too in TIFF, 8 bits in
-    JPEG (quality 95, full colour resolution) and WebP (lossless). Values are rounded, and clipped
-    to [0, 1] unless written as floats. TIFF is compressed with zlib.
+    The depth and the unit of values are kept where the format can: 8 or 16 bits in PNG, any in
+    TIFF, 8 bits in JPEG, WebP (lossless) and BMP. Integers are rounded, and clipped to what
+    their type holds. A picture from a JPEG is written with its tables, another at quality 95 and
+    full colour resolution. TIFF is compressed with zlib, but for ImageJ and packed bits.
 
     Args:
         path: output file; the suffix tells the format.
         picture: what to write.
         force: overwrite an existing file.
-        quality: of a JPEG, from 1 to 100.
+        quality: of a JPEG, from 1 to 100; None for that of the picture's own file.
 
     Returns:
         One sentence for each thing that the format could not keep.
 
     Raises:
-        UsageError: if the suffix is unknown.
+        UsageError: if the suffix is unknown, or the quality out of range.
         ScalewiseError: if the output exists and `force` is false, cannot be written, or the
             pixels hold NaN.
     """
     file = Path(path)
     check_output(file, force=force)
-    if len(picture.pixels) != 1:
-        raise ScalewiseError(f"{file}: stacks cannot be written yet")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, found {quality}")
     fitted, notes = _fit(picture, FORMATS[file.suffix.lower()], file)
-    top = _TOPS.get(fitted.depth, 1)
-    planes = [fitted.intensities.stored(fitted.pixels[0].detach().cpu().float())]
-    if fitted.alpha is not None:
-        planes.append(top * fitted.alpha[0].detach().cpu().float())
-    planes = [plane.reshape(-1, *plane.shape[-2:]) for plane in planes]
-    values = torch.cat(planes).movedim(0, -1)
-    if not bool(values.isfinite().all()):
-        raise ScalewiseError(f"{file}: not written, the pixels hold NaN or infinite values")
-    if fitted.depth != "float32":
-        values = values.round().clamp(0, top)
-    array = np.ascontiguousarray(values.numpy().astype(fitted.depth))
+    array = _stored(fitted, file)
     try:
         data = FORMATS[file.suffix.lower()].encode(array, fitted, quality)
     except Exception as error:  # encoders raise a dozen types
@@ -95,24 +86,82 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
 def _fit(picture: Picture, kind: Format, file: Path) -> tuple[Picture, list[str]]:
     """Leave out what a format cannot hold, and say so."""
     notes: list[str] = []
-    if max(picture.pixels.shape) > kind.longest_side:
+    planes, colours, *sides = picture.pixels.shape
+    if max(sides) > kind.longest_side:
         raise ScalewiseError(
             f"{file}: {kind.name} holds at most {kind.longest_side} pixels a side, found "
-            f"{max(picture.pixels.shape)}; write a .png or .tif file"
+            f"{max(sides)}; write a .png or .tif file"
+        )
+    if planes > 1 and not kind.stacks:
+        raise ScalewiseError(
+            f"{file}: {kind.name} holds one plane, found a stack of {planes}; write a .tif file"
         )
     if picture.depth not in kind.depths:
-        picture = replace(picture, depth=kind.depths[-1], intensities=type_range(kind.depths[-1]))
-        bits = _BITS[picture.depth]
-        notes.append(f"{kind.name} holds at most {bits} bits per channel: values were rounded")
+        picture, note = _shallower(picture, kind)
+        notes.append(note)
     if picture.alpha is not None and not kind.alpha:
         picture = replace(picture, alpha=None)
         notes.append(f"{kind.name} holds no alpha: it was left out")
     if not kind.gray:
         picture = replace(picture, pixels=to_channels(picture.pixels, 3)[0])
-    if picture.icc and picture.icc[16:20] != _ICC_SPACES[picture.pixels.shape[1]]:
+    notes += _lost(picture, kind)
+    if not kind.said:
+        picture = replace(picture, icc=None, exif=None, xmp=None)
+    if picture.icc and picture.icc[16:20] != _ICC_SPACES[colours if kind.gray else 3]:
         picture = replace(picture, icc=None)
         notes.append("the colour profile belongs to other channels: it was left out")
     if kind.name == "JPEG" and len(picture.exif or b"") > _LONGEST_JPEG_EXIF:
         picture = replace(picture, exif=None)
         notes.append(f"JPEG holds at most {_LONGEST_JPEG_EXIF} bytes of EXIF: it was left out")
     return picture, notes
+
+
+def _shallower(picture: Picture, kind: Format) -> tuple[Picture, str]:
+    """The deepest type of a format, with black at 0 and white at its top."""
+    depth = kind.depths[-1]
+    bits = {"uint8": 8, "uint16": 16}[depth]
+    note = f"{kind.name} holds at most {bits} bits per channel: values were rounded"
+    if picture.intensities.source != "type":
+        note += f", and {picture.intensities} became 0 to {2**bits - 1}"
+    return replace(picture, depth=depth, intensities=type_range(depth)), note
+
+
+def _lost(picture: Picture, kind: Format) -> list[str]:
+    """Metadata that a format has no place for."""
+    lost = []
+    if not kind.said:
+        names = (("colour profile", picture.icc), ("EXIF", picture.exif), ("XMP", picture.xmp))
+        lost += [name for name, value in names if value]
+    origin = picture.origin
+    if isinstance(origin, TiffLayout) and kind.name != "TIFF":
+        lost += [f"{origin.kind} metadata"] if origin.kind in ("ImageJ", "OME") else []
+        lost += ["place on the ground (GeoTIFF)"] if origin.is_geographic else []
+    return [f"{kind.name} holds no {name}: it was left out" for name in lost]
+
+
+def _stored(picture: Picture, file: Path) -> Array:
+    """Values (P, H, W, S) as they lie in a file, alpha last."""
+    depth, (count, colours, height, width) = picture.depth, picture.pixels.shape
+    samples = colours + (picture.alpha is not None)
+    array = np.empty((count, height, width, samples), depth)
+    bits = picture.origin.bits if isinstance(picture.origin, TiffLayout) else None
+    top = 2.0**bits - 1 if bits and depth == "uint16" else type_range(depth).white[0]
+    limits = type_ends(depth)[0], min(picture.intensities.most or np.inf, type_ends(depth)[1])
+    limits = (limits[0], min(limits[1], top)) if bits else limits
+    for plane in range(count):
+        black, white = picture.intensities.at(plane)
+        for sample in range(samples):
+            source = picture.pixels[plane, sample] if sample < colours else _alpha(picture, plane)
+            values = source.detach().cpu().double().numpy()
+            if not np.isfinite(values).all():
+                raise ScalewiseError(f"{file}: not written, the pixels hold NaN or infinite values")
+            values = values * top if sample == colours else values * (white - black) + black
+            if not is_float(depth):
+                values = np.clip(np.rint(values), *limits)
+            array[plane, ..., sample] = values
+    return array
+
+
+def _alpha(picture: Picture, plane: int) -> Tensor:
+    assert picture.alpha is not None
+    return picture.alpha[plane, 0]

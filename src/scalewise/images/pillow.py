@@ -1,0 +1,166 @@
+"""What Pillow reads and writes: 8 bits per channel."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from io import BytesIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageCms,
+    JpegImagePlugin,
+    WebPImagePlugin,
+)
+
+from scalewise.errors import ScalewiseError
+from scalewise.images.kinds import Array
+from scalewise.images.metadata import (
+    RESOLUTION_UNIT,
+    X_RESOLUTION,
+    Y_RESOLUTION,
+    Metadata,
+    exif_block,
+    exif_resolution,
+    read_metadata,
+    resolution_tags,
+)
+from scalewise.images.picture import JpegTables, Picture, check_size
+from scalewise.images.resolution import Resolution
+
+_JPEG_PIXELS = 2048  # most pixels that one byte of a JPEG can stand for: 32 blocks
+
+
+def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
+    """Read (H, W, S) values, and what the file says."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    image = JpegImagePlugin.JpegImageFile(stream)
+    width, height = image.size
+    check_size(width, height)
+    if width * height > _JPEG_PIXELS * size:
+        raise ScalewiseError(
+            f"damaged or cut short: {size} bytes are too few for {width} x {height} pixels"
+        )
+    profile = image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        metadata = _metadata(image, None, _jfif(image))
+        return pixels_of(_cmyk_to_rgb(image, profile)), metadata, None
+    tables = tuple(tuple(table) for _, table in sorted(image.quantization.items()))
+    held = JpegTables(
+        tables, JpegImagePlugin.get_sampling(image), bool(image.info.get("progressive"))
+    )
+    metadata = _metadata(image, profile, _jfif(image))
+    return pixels_of(image), metadata, held if tables else None
+
+
+def decode_webp(stream: BinaryIO) -> tuple[Array, Metadata, None]:
+    """Read (H, W, S) values, and what the file says."""
+    image = WebPImagePlugin.WebPImageFile(stream)
+    check_size(*image.size)
+    if getattr(image, "n_frames", 1) > 1:
+        raise ScalewiseError("is an animation; expected a single image")
+    return pixels_of(image), _metadata(image, image.info.get("icc_profile"), None), None
+
+
+def decode_bmp(stream: BinaryIO) -> tuple[Array, Metadata, None]:
+    """Read (H, W, S) values, and the resolution."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    image = BmpImagePlugin.BmpImageFile(stream)
+    width, height = image.size
+    check_size(width, height)
+    if width * height > 1024 * size:
+        raise ScalewiseError(
+            f"damaged or cut short: {size} bytes are too few for {width} x {height} pixels"
+        )
+    x, y = image.info.get("dpi", (0, 0))
+    metadata = read_metadata(Image.Exif, resolution=exif_resolution(x, y, 2))
+    return pixels_of(image), metadata, None
+
+
+def pixels_of(image: Image.Image) -> Array:
+    """The (H, W, S) values of an image of 8 bits: gray or RGB, with or without alpha."""
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    mode += "A" if image.has_transparency_data else ""
+    image.load()
+    array = np.array(image if image.mode == mode else image.convert(mode))
+    image.close()
+    return array.reshape(*array.shape[:2], -1)
+
+
+def encode_jpeg(array: Array, picture: Picture, quality: int | None) -> bytes:
+    """Encode as the JPEG that the picture came from, or at a quality (95 of others)."""
+    options: dict[str, Any] = {"quality": quality or 95, "subsampling": 0}
+    if isinstance(picture.origin, JpegTables) and not quality:
+        origin = picture.origin
+        tables = [list(table) for table in origin.tables]
+        options = {"qtables": tables, "subsampling": max(0, origin.subsampling)}
+        options["progressive"] = origin.progressive
+    if picture.resolution:
+        x, y, unit = resolution_tags(picture.resolution)
+        if unit > 1:
+            scale = 2.54 if unit == 3 else 1
+            options["dpi"] = tuple(min(65535, round(value * scale)) for value in (x, y))
+    exif = exif_block(picture.exif, picture.resolution) if picture.exif else None
+    return _encode(array, picture, "JPEG", exif=exif, **options)
+
+
+def encode_webp(array: Array, picture: Picture) -> bytes:
+    """Encode without loss."""
+    exif = exif_block(picture.exif, picture.resolution)
+    return _encode(array, picture, "WEBP", exif=exif, lossless=True, exact=True)
+
+
+def encode_bmp(array: Array, picture: Picture) -> bytes:
+    """Encode pixels and resolution."""
+    inch = picture.resolution.per("inch") if picture.resolution else None
+    buffer = BytesIO()
+    _image(array).save(buffer, "BMP", **({"dpi": inch} if inch else {}))
+    return buffer.getvalue()
+
+
+def _encode(array: Array, picture: Picture, name: str, **options: Any) -> bytes:
+    options |= {"icc_profile": picture.icc, "xmp": picture.xmp}
+    buffer = BytesIO()
+    _image(array).save(buffer, name, **{k: v for k, v in options.items() if v is not None})
+    return buffer.getvalue()
+
+
+def _image(array: Array) -> Image.Image:
+    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def _metadata(image: Image.Image, icc: object, resolution: Resolution | None) -> Metadata:
+    return read_metadata(image.getexif, icc=icc, xmp=image.info.get("xmp"), resolution=resolution)
+
+
+def _jfif(image: Image.Image) -> Resolution | None:
+    """Resolution of the JFIF header, in whole numbers; that of EXIF where it says the same."""
+    units = {1: 2, 2: 3}
+    unit = units.get(image.info.get("jfif_unit", 0))
+    x, y = image.info.get("jfif_density", (0, 0))
+    found = exif_resolution(x, y, unit) if unit else None
+    with suppress(Exception):
+        exif = image.getexif()
+        x, y = exif.get(X_RESOLUTION), exif.get(Y_RESOLUTION)
+        exact = exif_resolution(x, y, exif.get(RESOLUTION_UNIT, 2))
+        if found and exact and exact.unit == found.unit:
+            near = abs(exact.x - found.x) < 1 and abs(exact.y - found.y) < 1
+            return exact if near else found
+    return found
+
+
+def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """Convert by the profile to sRGB, or without one by the simple formula."""
+    if icc:
+        with suppress(ImageCms.PyCMSError, OSError):
+            profile = ImageCms.ImageCmsProfile(BytesIO(icc))
+            srgb = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+            if converted is not None:
+                return converted
+    return image.convert("RGB")

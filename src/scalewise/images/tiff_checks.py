@@ -1,0 +1,120 @@
+"""Bounds of a TIFF, checked before anything is decoded: what it announces must be there."""
+
+from __future__ import annotations
+
+import os
+import struct
+from math import prod
+from typing import Any, BinaryIO
+
+from scalewise.errors import ScalewiseError
+from scalewise.images.kinds import DEPTHS
+from scalewise.images.picture import check_size
+
+_CUT = "damaged or cut short"
+_MOST_PAGES = 1_000_000
+_RATIOS = {8: 1040, 32946: 1040, 5: 4100, 32773: 130, 7: 512, 6: 512}
+"""Most bytes (JPEG: pixels) that one byte can stand for, by compression."""
+
+
+def check_chain(stream: BinaryIO) -> int:
+    """Follow the directories of a file from one to the next; return how many there are."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    head = stream.read(16)
+    order = "<" if head[:2] == b"II" else ">"
+    big = struct.unpack(f"{order}H", head[2:4])[0] == 43
+    count_form, offset_form, entry = ("Q", "Q", 20) if big else ("H", "I", 12)
+    count_bytes, offset_bytes = struct.calcsize(count_form), struct.calcsize(offset_form)
+
+    def read(at: int, form: str) -> int:
+        stream.seek(at)
+        found = stream.read(struct.calcsize(form))
+        if len(found) < struct.calcsize(form):
+            raise ScalewiseError(f"{_CUT}: a directory of pages lies beyond the end of the file")
+        return int(struct.unpack(order + form, found)[0])
+
+    offset = read(8 if big else 4, offset_form)
+    seen: set[int] = set()
+    while offset:
+        if offset in seen or len(seen) >= _MOST_PAGES:
+            raise ScalewiseError("damaged: its pages go round in a circle")
+        seen.add(offset)
+        tags = read(offset, count_form)
+        if offset + count_bytes + tags * entry + offset_bytes > size:
+            raise ScalewiseError(f"{_CUT}: a directory of pages lies beyond the end of the file")
+        offset = read(offset + count_bytes + tags * entry, offset_form)
+    if not seen:
+        raise ScalewiseError("damaged: it holds no page")
+    stream.seek(0)
+    return len(seen)
+
+
+def check_pages(series: Any, size: int) -> None:
+    """Stop what is too large, incomplete, or of a kind that is not read.
+
+    Args:
+        series: of `tifffile`.
+        size: bytes of the file.
+    """
+    page = series.keyframe
+    check_size(page.imagewidth, page.imagelength)
+    if str(page.dtype) not in (*DEPTHS, "bool") or isinstance(page.bitspersample, tuple):
+        raise ScalewiseError(
+            f"holds {page.dtype} values of {page.bitspersample} bits; expected integers of up to "
+            "32 bits, or floats of 16, 32 or 64"
+        )
+    pages = list(series.pages)
+    missing = sum(part is None for part in pages)
+    if missing:
+        raise ScalewiseError(
+            f"holds {len(pages) - missing} of {len(pages)} planes: the others are missing, or lie "
+            "in other files of the set; merge them first"
+        )
+    if len(pages) == 1 and series.dataoffset is not None and series.nbytes > page.nbytes:
+        _check_virtual(series, size)
+        return
+    if prod(series.shape) > len(pages) * prod(page.shape):
+        raise ScalewiseError(
+            f"{_CUT}: {len(pages)} pages of {page.imagewidth} x {page.imagelength} pixels, where "
+            f"its description announces {'x'.join(map(str, series.shape))} values"
+        )
+    for number, part in enumerate(pages, 1):
+        _check_page(part, page, number, size)
+
+
+def _check_virtual(series: Any, size: int) -> None:
+    """A stack behind one page: all of it must be there."""
+    if series.keyframe.compression != 1 or series.dataoffset + series.nbytes > size:
+        raise ScalewiseError(
+            f"{_CUT}: {series.nbytes} bytes of {'x'.join(map(str, series.shape))} values do not "
+            f"fit into the file"
+        )
+
+
+def _check_page(part: Any, page: Any, number: int, size: int) -> None:
+    """All segments of a page are there, and hold as much as they can."""
+    offsets, counts = part.dataoffsets, part.databytecounts
+    expected = prod(page.chunked)
+    if len(offsets) != expected or len(counts) != expected:
+        raise ScalewiseError(
+            f"{_CUT}: page {number} holds {min(len(offsets), len(counts))} of {expected} strips "
+            "or tiles"
+        )
+    if not all(counts) or not all(offsets):
+        raise ScalewiseError(f"{_CUT}: a strip or tile of page {number} is empty")
+    if max(map(sum, zip(offsets, counts, strict=True))) > size:
+        raise ScalewiseError(f"{_CUT}: its pixels lie beyond the end of the file")
+    bits = page.bitspersample * page.imagewidth * page.imagelength * page.samplesperpixel
+    held, compression = sum(counts), int(page.compression)
+    if compression == 1:
+        lacking = 8 * held < bits
+    elif compression in (6, 7):
+        lacking = _RATIOS[compression] * held < page.imagewidth * page.imagelength
+    else:
+        lacking = 8 * held * _RATIOS.get(compression, 10**9) < bits
+    if lacking:
+        raise ScalewiseError(
+            f"{_CUT}: page {number} holds {held} bytes, too few for {page.imagewidth} x "
+            f"{page.imagelength} pixels"
+        )
