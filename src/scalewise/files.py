@@ -30,23 +30,64 @@ def write_whole(path: str | Path, content: bytes | Callable[[BinaryIO], object])
         ScalewiseError: it cannot be written.
     """
     file = Path(os.path.realpath(path))
+    if os.path.lexists(file) and not os.path.isfile(file):
+        raise ScalewiseError(f"{path}: cannot be written: it is no file that can be replaced")
     part = file.with_name(f".{secrets.token_hex(8)}{PART}")
     try:
         with part.open("xb") as stream:
+            with suppress(FileNotFoundError):
+                part.chmod(file.stat().st_mode & 0o7777)  # before anything is in it
             if callable(content):
                 content(stream)
             else:
                 stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        with suppress(OSError):
-            part.chmod(file.stat().st_mode & 0o777)
         part.replace(file)
     except OSError as error:
         raise ScalewiseError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path, *, force: bool = False) -> None:
+    """Check before long work that a file can be written.
+
+    Args:
+        path: the file.
+        force: it may exist.
+
+    Raises:
+        ScalewiseError: its folder is missing or not writable, its name is too long, it is a
+            folder or another thing that is no file, or it exists.
+    """
+    file = Path(path)
+    if not os.path.isdir(file.parent):
+        raise ScalewiseError(f"{file}: folder {file.parent} does not exist; create it first")
+    if os.path.isdir(file):
+        raise ScalewiseError(f"{file}: is a folder; give the name of a file")
+    if os.path.lexists(file) and not force:
+        raise ScalewiseError(f"{file} exists; give --force to overwrite it")
+    real = Path(os.path.realpath(file))
+    if os.path.lexists(real) and not os.path.isfile(real):
+        raise ScalewiseError(f"{file}: is no file that can be replaced; give another name")
+    longest = longest_name(real.parent)
+    if len(os.fsencode(real.name)) > longest:
+        raise ScalewiseError(
+            f"{file}: its name has {len(os.fsencode(real.name))} bytes, more than the {longest} "
+            "that the folder takes; give a shorter one"
+        )
+    if not os.access(real.parent, os.W_OK):
+        raise ScalewiseError(f"{file}: folder {real.parent} is not writable")
+
+
+def longest_name(folder: Path) -> int:
+    """Most bytes of a file's name in a folder."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError, AttributeError):
+        return 255
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:

@@ -13,7 +13,7 @@ _BITS = (8, 10, 12, 14, 16)
 _POINTS = 200_000
 _TAIL = 1e-4
 _DIM, _FLAT = 0.4, 0.2  # least white and least span of a picture, over the range of its type
-_DIM_FLOAT, _BRIGHT_FLOAT = 0.25, 1.5
+_DIM_FLOAT, _BRIGHT_FLOAT = 0.25, 1.25
 _COUNTS = ("uint16", "uint32", "int16", "int32")
 
 
@@ -122,7 +122,7 @@ def _range(values: Array, depth: Depth) -> tuple[float, float]:
     if not len(values):
         return _type_ends(depth)
     low, high = _ends(values)
-    if low == high:  # of one value but for few pixels
+    if low == high:  # one value, but for few pixels
         low, high = float(values[0]), float(values[-1])
     if is_float(depth):
         if _looks_like_intensities(values, low, high):
@@ -142,7 +142,7 @@ def _range(values: Array, depth: Depth) -> tuple[float, float]:
 
 def _looks_like_intensities(values: Array, low: float, high: float) -> bool:
     """Tell whether floats are intensities in [0, 1], with noise, overshoot or highlights."""
-    most = float(values[int(0.95 * (len(values) - 1))])
-    if low < -_DIM_FLOAT or high < _DIM_FLOAT:
+    least, bright, most = (float(values[int(q * (len(values) - 1))]) for q in (0.01, 0.95, 0.99))
+    if least < -_DIM_FLOAT or high < _DIM_FLOAT:
         return False
-    return high - low >= _FLAT and (high <= _BRIGHT_FLOAT or most <= 1)
+    return high - low >= _FLAT and (most <= _BRIGHT_FLOAT or bright <= 1)

@@ -1,19 +1,26 @@
 """Finding the image files of a folder."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from scalewise.errors import ScalewiseError
 from scalewise.images.formats import IMAGE_SUFFIXES
+from scalewise.images.reading import is_image
 
-_OTHER_IMAGES = frozenset(
-    ".apng .arw .avif .bmp .cr2 .cr3 .dcm .dng .exr .fits .gif .hdr .heic .heif .hif .ico .j2k "
-    ".jp2 .jpx .jxl .nef .nrrd .orf .pbm .pgm .pnm .ppm .psd .raf .rw2 .svg .tga .xcf .czi .lif "
-    ".lsm .nd2 .oib .svs .vsi".split()
+_OTHERS = frozenset(
+    ".3fr .apng .arw .avif .avifs .cr2 .cr3 .crw .czi .dcm .dng .emf .eps .erf .exr .fits .fts "
+    ".gif .hdr .heic .heif .hif .ico .iiq .ims .j2c .j2k .jp2 .jpc .jpf .jpx .jxl .jxr .kdc .lif "
+    ".lsm .mef .mos .mrw .nd2 .nef .nrrd .nrw .oib .oif .orf .pbm .pcx .pef .pgm .pnm .ppm .psb "
+    ".psd .qoi .raf .raw .rw2 .rwl .sgi .sr2 .srf .srw .svg .svs .tga .vsi .wdp .wmf .x3f .xbm "
+    ".xcf .xpm".split()
 )
+"""Suffixes of pictures of other formats: phones, cameras, microscopes and painters write them."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +29,8 @@ class ImageFiles:
 
     Args:
         files: those that can be read, sorted.
-        notes: sentences on what was left out: other kinds of pictures, folders that cannot be
-            entered.
+        notes: sentences on what was left out: pictures of other kinds, and folders that cannot
+            be entered.
     """
 
     files: tuple[Path, ...]
@@ -33,7 +40,7 @@ class ImageFiles:
 def find_images(folder: str | Path) -> ImageFiles:
     """List the images of a folder and its subfolders.
 
-    Links are followed, each folder once. Hidden files and folders are left out.
+    Links are followed; each folder comes once. Hidden files and folders are left out.
 
     Args:
         folder: where to look.
@@ -42,41 +49,57 @@ def find_images(folder: str | Path) -> ImageFiles:
         Files whose suffix is in `IMAGE_SUFFIXES`, in any case, and what was left out.
 
     Raises:
-        ScalewiseError: if the folder is missing, cannot be entered, or holds no image.
+        ScalewiseError: if the folder is missing or holds no image.
     """
     root = Path(folder)
     if not root.is_dir():
         raise ScalewiseError(f"{root}: expected a folder of images, found none of this name")
-    closed: list[str] = []
-    files = sorted(_walk(root, closed, ()))
+    notes: list[str] = []
+    files = sorted(_walk(root, notes))
     found = tuple(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
-    notes = tuple(f"{name}: folder cannot be entered; it was left out" for name in closed)
-    others = Counter(file.suffix.lower() for file in files if file.suffix.lower() in _OTHER_IMAGES)
+    others = Counter(kind for file in files if (kind := _other_kind(file)))
     if others:
-        kinds = ", ".join(f"{suffix} ({count})" for suffix, count in sorted(others.items()))
-        total = sum(others.values())
-        notes += (
-            f"{root}: {total} picture{'s' if total > 1 else ''} of other kinds "
-            f"{'were' if total > 1 else 'was'} left out: {kinds}; convert to PNG or TIFF",
-        )
+        notes.append(f"{root}: {_count(others)}; convert them to PNG, TIFF or JPEG")
     if not found:
         told = "; ".join(notes) or f"expected {', '.join(IMAGE_SUFFIXES)} files"
         raise ScalewiseError(f"{root}: holds no image; {told}")
-    return ImageFiles(found, notes)
+    return ImageFiles(found, tuple(notes))
 
 
-def _walk(folder: Path, closed: list[str], above: tuple[str, ...]) -> Iterator[Path]:
-    """Files below a folder; folders that cannot be entered are listed in `closed`."""
-    real = os.path.realpath(folder)
-    if real in above:  # a loop of links
-        return
-    try:
-        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    except OSError:
-        closed.append(str(folder))
-        return
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, closed, (*above, real))
-        elif entry.is_file():
-            yield folder / entry.name
+def _walk(root: Path, notes: list[str]) -> Iterator[Path]:
+    """Files below a folder; folders that cannot be entered get a note."""
+    seen: set[str] = set()
+    folders, links = [root], list[Path]()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)  # links last: each folder comes once
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            notes.append(f"{folder}: cannot be entered ({error.strerror}); it was left out")
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            with suppress(OSError):  # a link to itself is neither
+                if entry.is_dir():
+                    (links if entry.is_symlink() else folders).append(folder / entry.name)
+                elif entry.is_file():
+                    yield folder / entry.name
+
+
+def _other_kind(file: Path) -> str | None:
+    """The suffix of a picture that is not read, or that it has none."""
+    if file.suffix:
+        return file.suffix.lower() if file.suffix.lower() in _OTHERS else None
+    return "without suffix" if is_image(file) else None
+
+
+def _count(others: Counter[str]) -> str:
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+    if others.total() == 1:
+        return f"1 picture of another kind was left out: {kinds}"
+    return f"{others.total()} pictures of other kinds were left out: {kinds}"

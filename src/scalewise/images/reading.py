@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,6 +65,14 @@ def read_image(
         raise type(error)(f"{file}: {error}") from None
     except Exception as error:  # decoders raise a dozen types on damaged files
         raise ScalewiseError(f"{file}: {_reason(error)}") from error
+
+
+def is_image(path: Path) -> bool:
+    """Tell by its first bytes whether a file is of a format that `read_image` knows."""
+    with suppress(OSError, ScalewiseError), path.open("rb") as stream:
+        head = stream.read(16)
+        return head[:4] in _TIFF_HEADS or _decoder(head) is not None
+    return False
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Writing image files, whole or not at all."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.files import write_whole
+from scalewise.files import check_writable, write_whole
 from scalewise.images.formats import FORMATS, IMAGE_SUFFIXES, Format
 from scalewise.images.intensities import type_range
 from scalewise.images.kinds import Array, is_float, type_ends
@@ -66,21 +65,15 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
 
     Raises:
         UsageError: if the suffix is unknown.
-        ScalewiseError: if the folder is missing or not writable, or the file exists.
+        ScalewiseError: if the folder is missing or not writable, the name too long, or the file
+            exists.
     """
     file = Path(path)
     if file.suffix.lower() not in FORMATS:
         raise UsageError(
             f"{file}: unknown image suffix {file.suffix!r}; use one of {', '.join(IMAGE_SUFFIXES)}"
         )
-    if not os.path.isdir(file.parent):
-        raise ScalewiseError(f"{file}: folder {file.parent} does not exist; create it first")
-    if os.path.isdir(file):
-        raise ScalewiseError(f"{file}: is a folder; give the name of a file")
-    if os.path.exists(file) and not force:
-        raise ScalewiseError(f"{file} exists; give --force to overwrite it")
-    if not os.access(file.parent, os.W_OK):
-        raise ScalewiseError(f"{file}: folder {file.parent} is not writable")
+    check_writable(file, force=force)
 
 
 def _fit(picture: Picture, kind: Format, file: Path) -> tuple[Picture, list[str]]:
