@@ -95,9 +95,6 @@ def resolution_tags(resolution: Resolution) -> tuple[float, float, int]:
     metric = resolution.per("cm")
     if metric is None:
         return resolution.x, resolution.y, 1
-    inch = resolution.per("inch")
-    if inch is not None and all(abs(v - round(v)) < 0.013 for v in inch):  # PNG: whole per metre
-        return float(round(inch[0])), float(round(inch[1])), 2
     return *metric, 3
 
 

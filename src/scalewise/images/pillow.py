@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import suppress
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -59,7 +60,16 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
 
 def decode_webp(stream: BinaryIO) -> tuple[Array, Metadata, None]:
     """Read (H, W, S) values, and what the file says."""
-    image = WebPImagePlugin.WebPImageFile(stream)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = WebPImagePlugin.WebPImageFile(stream)
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise ScalewiseError(
+            f"has more pixels than the {limit} million that Pillow decodes in a WebP; convert it "
+            "to PNG or TIFF first"
+        ) from error
     check_size(*image.size)
     if getattr(image, "n_frames", 1) > 1:
         raise ScalewiseError("is an animation; expected a single image")

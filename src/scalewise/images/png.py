@@ -17,7 +17,7 @@ from scalewise.images.kinds import Array
 from scalewise.images.metadata import Metadata, read_metadata
 from scalewise.images.picture import Picture, PngChunks, check_size
 from scalewise.images.pillow import pixels_of
-from scalewise.images.resolution import Resolution
+from scalewise.images.resolution import METRES, Resolution
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
@@ -157,7 +157,12 @@ def _resolution(chunk: bytes | None) -> Resolution | None:
     x, y, unit = struct.unpack(">IIB", chunk)
     if not x or not y or (unit != 1 and x == y):
         return None
-    return Resolution(x, y, "m" if unit == 1 else None)
+    if unit != 1:
+        return Resolution(x, y, None)
+    dots = [round(value * METRES["inch"]) for value in (x, y)]
+    if [round(value / METRES["inch"]) for value in dots] == [x, y]:  # the file has whole numbers
+        return Resolution(float(dots[0]), float(dots[1]))
+    return Resolution(x, y, "m")
 
 
 def _decode16(bare: bytes, colour: int) -> Array:

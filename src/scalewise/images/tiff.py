@@ -104,6 +104,7 @@ def _whole_series(tiff: tifffile.TiffFile, count: int) -> tuple[Any, list[str]]:
             "planes of one size"
         )
     series = whole[0]
+    _check_description(tiff, series)
     left = sum(len(one) for one in found) - len(series)
     inner = sum(len(level) for level in series.levels[1:])
     planes = prod(series.shape) // max(1, prod(series.keyframe.shape))
@@ -118,6 +119,20 @@ def _whole_series(tiff: tifffile.TiffFile, count: int) -> tuple[Any, list[str]]:
     for name in sorted(_SPECIAL & set(tiff.flags)):
         notes.append(f"metadata of the kind {name} are left out when it is written")
     return series, notes
+
+
+def _check_description(tiff: tifffile.TiffFile, series: Any) -> None:
+    """What a description announces, and was not found, is no image of one plane."""
+    announced = 0
+    if tiff.is_imagej and series.kind != "imagej":
+        announced = int((tiff.imagej_metadata or {}).get("images", 0)) * prod(series.keyframe.shape)
+    if tiff.is_shaped and series.kind != "shaped":
+        announced = max(prod(one.get("shape", ())) for one in tiff.shaped_metadata or ({},))
+    if announced > prod(series.shape):
+        raise ScalewiseError(
+            f"damaged or cut short: its description announces {announced} values, and it holds "
+            f"{prod(series.shape)}"
+        )
 
 
 def _layout(tiff: tifffile.TiffFile, series: Any) -> TiffLayout:
@@ -224,14 +239,14 @@ def _picture(
 
 def _check_values(array: Array, depth: Depth) -> None:
     """Refuse what 32-bit floats cannot carry."""
+    least, most = float(array.min()), float(array.max())  # NaN if any is
     if is_float(depth):
-        most = np.finfo(np.float32).max
-        for plane in array:
-            if not (np.isfinite(plane).all() and np.abs(plane).max() <= most):
-                raise ScalewiseError("holds NaN or infinite values; replace them first")
-    elif array.itemsize > 2 and float(array.max()) - float(array.min()) >= EXACT:
+        top = float(np.finfo(np.float32).max)
+        if not (-top <= least and most <= top):
+            raise ScalewiseError("holds NaN or infinite values; replace them first")
+    elif most - least >= EXACT:
         raise ScalewiseError(
-            f"holds {depth} values from {array.min()} to {array.max()}, more than the {EXACT} "
+            f"holds {depth} values from {least:.0f} to {most:.0f}, more than the {EXACT} "
             "that are kept exactly; convert it to 32-bit floats first"
         )
 
