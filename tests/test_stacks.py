@@ -156,6 +156,47 @@ def test_imagej_metadata_are_kept(tmp_path: Path) -> None:
         assert b.pages[0].aspage().resolution == (10, 5)
 
 
+@pytest.mark.parametrize("stored", [b"unit=\\u00B5m", b"unit=\xb5m", b"unit=micron"])
+def test_units_of_imagej(tmp_path: Path, stored: bytes) -> None:
+    metadata = {"axes": "ZYX", "unit": "abcdefgh"[: len(stored) - 5], "Info": "20 \xb5m"}
+    tifffile.imwrite(
+        tmp_path / "0.tif", values(3, 9, 8), imagej=True, resolution=(10, 5), metadata=metadata
+    )
+    data = (tmp_path / "0.tif").read_bytes().replace(f"unit={metadata['unit']}".encode(), stored)
+    (tmp_path / "a.tif").write_bytes(data)
+    assert again(tmp_path / "a.tif").resolution == Resolution(10, 5, "µm")
+    found = read_image(tmp_path / "b.tif")
+    assert found.resolution == Resolution(10, 5, "µm")
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert tiff.imagej_metadata is not None
+        assert tiff.imagej_metadata["Info"] == "20 \xb5m"
+
+
+def test_text_that_is_not_ascii(tmp_path: Path) -> None:
+    told = "<GDAL>é µ</GDAL>"
+    tags = [(42112, 2, 0, told.encode(), True), (305, 2, 0, b"Proc\xc3\xa9d\xc3\xa9", True)]
+    array = values(9, 8)
+    tifffile.imwrite(
+        tmp_path / "a.tif", array, description="caf\xe9".encode(), metadata=None, extratags=tags,
+        software=False,
+    )  # fmt: skip
+    again(tmp_path / "a.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        found = tiff.pages[0].aspage().tags
+        assert [found.valueof(code) for code in (42112, 305, 270)] == [told, "Procédé", "café"]
+
+
+def test_rgb_of_fewer_channels_is_damaged(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", values(9, 8), photometric="minisblack", metadata=None)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        place = tiff.pages[0].aspage().tags[262].valueoffset
+    data[place] = 2
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(ScalewiseError, match="damaged: it announces RGB data of 1 channels"):
+        read_image(tmp_path / "a.tif")
+
+
 OME: dict[str, Any] = {
     "axes": "ZCYX", "PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.2,
     "PhysicalSizeYUnit": "µm", "PhysicalSizeZ": 0.7, "PhysicalSizeZUnit": "µm",

@@ -170,6 +170,8 @@ def _colours(page: Any) -> tuple[int, bool]:
             f"holds {samples} channels of {getattr(kind, 'name', kind)} data; expected gray, RGB "
             "or a palette; convert it first"
         )
+    if kind == _KINDS.RGB and samples < 3:
+        raise ScalewiseError(f"damaged: it announces RGB data of {samples} channels")
     alpha = len(page.extrasamples) == 1 and page.extrasamples[0] in _ALPHAS
     plain = kind == _KINDS.MINISBLACK and samples == 3 and page.planarconfig == 1
     return 3 if jpeg or plain or kind == _KINDS.RGB else 1, alpha

@@ -76,7 +76,9 @@ def encode_tiff(planes: Array, picture: Picture) -> bytes:
         if not (tag == 270 and described)
     ]
     known = {tag for tag, *_ in extra}
-    extra += [(*tag, True) for tag in layout.tags if tag[0] not in known]
+    for code, kind, number, value in layout.tags:
+        told = value.encode("utf-8", "replace") if isinstance(value, str) else value
+        extra += [(code, kind, number, told, True)] if code not in known else []
     extra += _range_tags(picture)
     if picture.xmp:
         extra.append((700, 1, len(picture.xmp), picture.xmp, True))
@@ -114,11 +116,11 @@ def _meaning(array: Array, layout: TiffLayout) -> dict[str, Any]:
         options["photometric"] = "palette"
     if samples > 1:
         options["planarconfig"] = "separate" if layout.separate else "contig"
-        colours = 3 if layout.photometric == "rgb" else 1
-        extras = list(layout.extrasamples[: samples - colours])
+        count = samples - (3 if layout.photometric == "rgb" else 1)
+        extras = (list(layout.extrasamples) + [0] * count)[:count]
         if not layout.split and samples in (2, 4):
             extras = [2]
-        if (extras and any(extras)) or (extras and layout.photometric == "rgb"):
+        if any(extras) or (extras and layout.photometric == "rgb"):
             options["extrasamples"] = extras
     return options
 
@@ -152,13 +154,22 @@ def _container(array: Array, picture: Picture, layout: TiffLayout) -> dict[str, 
 
 def _imagej(array: Array, picture: Picture, layout: TiffLayout) -> dict[str, Any]:
     left = ("images", "channels", "slices", "frames", "order")
-    metadata = {k: v for k, v in (layout.metadata or {}).items() if k not in left}
+    metadata = {
+        _ascii(k): _ascii(v) if isinstance(v, str) and k != "Info" else v
+        for k, v in (layout.metadata or {}).items()
+        if k not in left
+    }
     if picture.resolution and picture.resolution.unit and "unit" not in metadata:
-        metadata["unit"] = picture.resolution.unit
+        metadata["unit"] = _ascii(picture.resolution.unit)
     options = {"imagej": True, "metadata": metadata | {"axes": layout.axes}}
     if array.nbytes > _CLASSIC_BYTES:
         options["truncate"] = True
     return options
+
+
+def _ascii(text: str) -> str:
+    """Other letters in the way of ImageJ."""
+    return "".join(c if c.isascii() else f"\\u{ord(c):04X}" for c in text)
 
 
 def _imagej_order(array: Array, layout: TiffLayout) -> tuple[Array, TiffLayout]:
