@@ -210,6 +210,16 @@ def test_stack_that_announces_more_than_there_is(tmp_path: Path, images: int) ->
     refused(tmp_path / "b.tif", "damaged or cut short")
 
 
+def test_stack_whose_number_of_planes_is_lost(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", values(7, 30, 20), imagej=True, truncate=True)
+    assert len(read_image(tmp_path / "a.tif").pixels) == 7
+    data = (
+        (tmp_path / "a.tif").read_bytes().replace(b"images=7\nchannels=7", b"imagxs=7\nchannxls=7")
+    )
+    (tmp_path / "b.tif").write_bytes(data)
+    refused(tmp_path / "b.tif", "its description announces 4200 values, and it holds 600")
+
+
 @pytest.mark.parametrize("profile", [(1, 7), (3, 700), (12, 0.5)])
 def test_profile_that_is_no_bytes(tmp_path: Path, profile: tuple[int, float]) -> None:
     kind, value = profile

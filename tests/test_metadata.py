@@ -268,3 +268,36 @@ def test_other_pictures_have_quality_95(tmp_path: Path) -> None:
     with JpegImagePlugin.JpegImageFile(buffer) as image:
         expected = image.quantization
     assert jpeg(tmp_path / "a.jpg") == (expected, 0, False)
+
+
+def test_iptc_and_comments_of_a_jpeg_go_back(tmp_path: Path) -> None:
+    facts = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0a\x1c\x02\x78\0\x05hello"
+    photo().save(tmp_path / "0.jpg", comment=b"a comment", dpi=(300, 300))
+    data = (tmp_path / "0.jpg").read_bytes()
+    segment = b"\xff\xed" + struct.pack(">H", len(facts) + 2) + facts
+    (tmp_path / "a.jpg").write_bytes(data[:20] + segment + data[20:])
+    picture = read_image(tmp_path / "a.jpg")
+    assert write_image(tmp_path / "b.jpg", picture) == []
+    with JpegImagePlugin.JpegImageFile(tmp_path / "b.jpg") as image:
+        assert dict(image.applist)["APP13"] == facts
+        assert image.info["comment"] == b"a comment"
+        assert image.info["dpi"] == (300, 300)
+    told = "PNG holds no IPTC or comment of a JPEG: it was left out"
+    assert write_image(tmp_path / "b.png", picture) == [told]
+
+
+def test_pictures_behind_the_first_are_told(tmp_path: Path) -> None:
+    photo().save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[photo(seed=1)])
+    told = "pictures behind the first (depth, gain map or preview) were left out"
+    assert read_image(tmp_path / "a.jpg").notes == (told,)
+
+
+def test_text_and_gamma_of_a_png_are_told(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Author", "Somebody")
+    info.add(b"gAMA", struct.pack(">I", 100_000))
+    photo().save(tmp_path / "a.png", pnginfo=info)
+    assert write_image(tmp_path / "a.jpg", read_image(tmp_path / "a.png")) == [
+        "JPEG holds no text of a PNG: it was left out",
+        "JPEG holds no gamma of a PNG: it was left out",
+    ]

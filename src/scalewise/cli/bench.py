@@ -80,16 +80,24 @@ def clean_images(source: Path) -> tuple[dict[str, Tensor], int]:
         known = load_image_set(source).images
         return {f"{place:04d}": _as_float(image) for place, image in enumerate(known)}, 0
     if not source.is_dir():
-        return {source.name: read_image(source).pixels[0]}, 0
-    images, files = {}, find_images(source).files
+        return _planes(source.name, read_image(source).pixels), 0
+    images: dict[str, Tensor] = {}
+    files = find_images(source).files
     for file in files:
         try:
-            images[str(file.relative_to(source))] = read_image(file).pixels[0]
+            images |= _planes(str(file.relative_to(source)), read_image(file).pixels)
         except ScalewiseError as error:
             report(error)
     if not images:
         raise ScalewiseError(f"{source}: none of its {len(files)} images could be read")
     return images, len(files) - len(images)
+
+
+def _planes(name: str, pixels: Tensor) -> dict[str, Tensor]:
+    """The planes of a picture by name; a photo has one."""
+    if len(pixels) == 1:
+        return {name: pixels[0]}
+    return {f"{name}, plane {number}": plane for number, plane in enumerate(pixels, 1)}
 
 
 def one_array(source: Path, channels: int) -> Tensor:

@@ -27,11 +27,13 @@ class JpegTables:
         tables: quantization tables of 64 numbers.
         subsampling: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0, -1 for another.
         progressive: sent in several scans.
+        segments: comments and IPTC facts that Scalewise does not interpret, by marker.
     """
 
     tables: tuple[tuple[int, ...], ...]
     subsampling: int
     progressive: bool = False
+    segments: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -32,6 +34,8 @@ from scalewise.images.metadata import (
 from scalewise.images.picture import JpegTables, Picture, check_size
 from scalewise.images.resolution import Resolution
 
+_SEGMENTS = {"APP13": 0xED, "COM": 0xFE}
+_FURTHER = "pictures behind the first (depth, gain map or preview) were left out"
 _JPEG_PIXELS = 2048  # most pixels that one byte of a JPEG can stand for: 32 blocks
 
 
@@ -52,9 +56,14 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
         return pixels_of(_cmyk_to_rgb(image, profile)), metadata, None
     tables = tuple(tuple(table) for _, table in sorted(image.quantization.items()))
     held = JpegTables(
-        tables, JpegImagePlugin.get_sampling(image), bool(image.info.get("progressive"))
+        tables,
+        JpegImagePlugin.get_sampling(image),
+        bool(image.info.get("progressive")),
+        tuple((_SEGMENTS[kind], data) for kind, data in image.applist if kind in _SEGMENTS),
     )
     metadata = _metadata(image, profile, _jfif(image))
+    if "mp" in image.info:
+        metadata = replace(metadata, notes=(*metadata.notes, _FURTHER))
     return pixels_of(image), metadata, held if tables else None
 
 
@@ -116,7 +125,11 @@ def encode_jpeg(array: Array, picture: Picture, quality: int | None) -> bytes:
             scale = 2.54 if unit == 3 else 1
             options["dpi"] = tuple(min(65535, round(value * scale)) for value in (x, y))
     exif = exif_block(picture.exif, picture.resolution) if picture.exif else None
-    return _encode(array, picture, "JPEG", exif=exif, **options)
+    data = _encode(array, picture, "JPEG", exif=exif, **options)
+    held = picture.origin.segments if isinstance(picture.origin, JpegTables) else ()
+    segments = (struct.pack(">BBH", 255, kind, len(body) + 2) + body for kind, body in held)
+    start = 4 + struct.unpack(">H", data[4:6])[0]  # behind the JFIF header
+    return data[:start] + b"".join(segments) + data[start:]
 
 
 def encode_webp(array: Array, picture: Picture) -> bytes:

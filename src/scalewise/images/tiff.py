@@ -128,6 +128,10 @@ def _check_description(tiff: tifffile.TiffFile, series: Any) -> None:
         announced = int((tiff.imagej_metadata or {}).get("images", 0)) * prod(series.keyframe.shape)
     if tiff.is_shaped and series.kind != "shaped":
         announced = max(prod(one.get("shape", ())) for one in tiff.shaped_metadata or ({},))
+    page = series.keyframe
+    behind = tiff.filehandle.size - sum(page.dataoffsets[:1]) - page.nbytes
+    if tiff.is_imagej and page.compression == 1 and len(tiff.pages) == 1:  # all behind one page
+        announced = max(announced, page.nbytes * (1 + behind // page.nbytes) // page.dtype.itemsize)
     if announced > prod(series.shape):
         raise ScalewiseError(
             f"damaged or cut short: its description announces {announced} values, and it holds "
@@ -152,7 +156,7 @@ def _layout(tiff: tifffile.TiffFile, series: Any) -> TiffLayout:
         kind=kind,
         photometric=_KINDS(page.photometric).name.lower(),
         separate=page.planarconfig == 2 and samples > 1,
-        extrasamples=tuple(int(extra) for extra in page.extrasamples),
+        extrasamples=tuple(int(e) if int(e) in (0, 1, 2) else 0 for e in page.extrasamples),
         description={"OME": tiff.ome_metadata, "plain": page.description or None}.get(kind),
         metadata=dict(held.get(kind) or {}) or None,
         colormap=page.colormap if kind == "ImageJ" else None,

@@ -11,7 +11,7 @@ from scalewise.files import check_writable, write_whole
 from scalewise.images.formats import FORMATS, IMAGE_SUFFIXES, Format
 from scalewise.images.intensities import type_range
 from scalewise.images.kinds import Array, is_float, type_ends
-from scalewise.images.picture import Picture, to_channels
+from scalewise.images.picture import JpegTables, Picture, PngChunks, to_channels
 from scalewise.images.tiff_layout import TiffLayout
 
 _ICC_SPACES = {1: b"GRAY", 3: b"RGB "}
@@ -129,6 +129,13 @@ def _lost(picture: Picture, kind: Format) -> list[str]:
     if isinstance(origin, TiffLayout) and kind.name != "TIFF":
         lost += [f"{origin.kind} metadata"] if origin.kind in ("ImageJ", "OME") else []
         lost += ["place on the ground (GeoTIFF)"] if origin.is_geographic else []
+        lost += ["IPTC"] if any(code == 33723 for code, *_ in origin.tags) else []
+    if isinstance(origin, JpegTables) and kind.name != "JPEG" and origin.segments:
+        lost.append("IPTC or comment of a JPEG")
+    if isinstance(origin, PngChunks) and kind.name != "PNG":
+        kinds = {name for name, _ in origin.chunks}
+        lost += ["text of a PNG"] if kinds & {b"tEXt", b"zTXt", b"iTXt"} else []
+        lost += ["gamma of a PNG"] if b"gAMA" in kinds and b"sRGB" not in kinds else []
     return [f"{kind.name} holds no {name}: it was left out" for name in lost]
 
 
