@@ -272,6 +272,45 @@ def test_place_on_the_ground_is_kept(tmp_path: Path) -> None:
     assert notes == ["PNG holds no place on the ground (GeoTIFF): it was left out"]
 
 
+@pytest.mark.parametrize(("dtype", "nodata"), [("float32", -9999), ("uint16", 0), ("int16", -1)])
+@pytest.mark.parametrize("shape", [(30, 40), (30, 40, 3), (2, 30, 40)])
+def test_pixels_without_data_stay_without(
+    tmp_path: Path, dtype: str, nodata: int, shape: tuple[int, ...]
+) -> None:
+    array = (7000 + 1000 * np.random.default_rng(0).random(shape)).astype(dtype)
+    colour = shape[-1] == 3
+    if colour:
+        array[:9] = nodata
+        array[20, 20, 0] = nodata  # one sample of a pixel that has data
+    else:
+        array[..., :9, :] = nodata
+    tifffile.imwrite(
+        tmp_path / "a.tif", array, extratags=[(42113, 2, 0, f"{nodata}", True)], metadata=None,
+        photometric="rgb" if colour else "minisblack",
+    )  # fmt: skip
+    picture = again(tmp_path / "a.tif")
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "b.tif"), array, rtol=1e-6)
+    black, white = picture.intensities.at(0)
+    assert 6900 < black < white < 8100
+    top = picture.pixels[..., :9, :]
+    assert top.min() >= picture.pixels[..., 9:, :].median() - 0.6
+    write_image(tmp_path / "c.tif", replace(picture, pixels=0.5 + 0.5 * picture.pixels.clamp(0)))
+    found = tifffile.imread(tmp_path / "c.tif") == nodata
+    expected = (array == nodata).all(-1, keepdims=True) if colour else array == nodata
+    assert (found == expected).all()
+    count, channels = picture.pixels.shape[:2]
+    write_image(
+        tmp_path / "d.tif", replace(picture.scaled(2), pixels=torch.rand(count, channels, 60, 80))
+    )
+    large = read_image(tmp_path / "d.tif")
+    assert large.missing is not None
+    assert large.missing[..., :18, :].all()
+    assert not large.missing[..., 18:, :].any()
+    if count == 1:
+        notes = write_image(tmp_path / "e.png", picture)
+        assert "PNG has no word for missing data: it was filled from around" in notes
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp"])
 def test_stacks_fit_into_tiff_only(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(ScalewiseError, match="holds one plane, found a stack of 3; write a"):

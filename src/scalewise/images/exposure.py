@@ -87,17 +87,20 @@ def _medians(planes: Array, channels: Sequence[int], channel: int, visible: Arra
     step = max(1, int(np.sqrt(len(chosen) * height * width / _POINTS)))
     across = max(1, int(np.ceil(len(chosen) * (height // step + 1) * (width // step + 1) / 1e7)))
     rows, columns = (np.arange(step // 2, side, step) for side in (height, width))
+    around = [
+        np.ix_((rows + i).clip(0, height - 1), (columns + j).clip(0, width - 1))
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    ]
     found = []
     for plane in chosen[::across]:
-        shifted = [
-            planes[plane][np.ix_((rows + i).clip(0, height - 1), (columns + j).clip(0, width - 1))]
-            for i in (-1, 0, 1)
-            for j in (-1, 0, 1)
-        ]
-        medians = np.median(np.stack(shifted).astype(np.float64), 0)
-        if visible is not None:
-            medians = medians[visible[plane][np.ix_(rows, columns)] > 0]
-        found.append(medians.reshape(-1))
+        values = np.stack([planes[plane][points] for points in around]).astype(np.float64)
+        if visible is None:
+            found.append(np.median(values, 0).reshape(-1))
+            continue
+        seen = np.stack([visible[plane][points] for points in around])[..., None] > 0
+        medians = np.median(np.where(seen, values, values[4]), 0)
+        found.append(medians[seen[4, ..., 0]].reshape(-1))
     return np.sort(np.concatenate(found))
 
 

@@ -65,6 +65,9 @@ class Picture:
         resolution: how large a pixel is.
         origin: what only a file of the same format can hold: axes and metadata of a TIFF, tables
             of a JPEG, further chunks of a PNG.
+        missing: bool of shape (P, 1, h, w), true where a TIFF holds its word for "no data"; there
+            `pixels` are filled from others around, and a TIFF gets that word again, at its size.
+            Or None.
         notes: sentences on what reading changed, found or left out.
 
     Raises:
@@ -81,6 +84,7 @@ class Picture:
     xmp: bytes | None = None
     resolution: Resolution | None = None
     origin: TiffLayout | JpegTables | PngChunks | None = None
+    missing: Tensor | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -17,8 +17,9 @@ from PIL import Image
 
 from scalewise.errors import ScalewiseError
 from scalewise.images.exposure import find_ranges
+from scalewise.images.filling import filled
 from scalewise.images.intensities import given_range, type_range
-from scalewise.images.kinds import EXACT, Array, Depth, is_float
+from scalewise.images.kinds import EXACT, Array, Depth, is_float, type_ends
 from scalewise.images.metadata import (
     EXIF_IFD,
     GPS_IFD,
@@ -32,6 +33,7 @@ from scalewise.images.picture import Picture, to_tensor, upright
 from scalewise.images.resolution import Resolution, unit_of
 from scalewise.images.tiff_checks import check_chain, check_pages
 from scalewise.images.tiff_layout import (
+    NO_DATA,
     PIXEL_SCALE,
     TIE_POINTS,
     TRANSFORMATION,
@@ -44,7 +46,7 @@ from scalewise.images.tiff_layout import (
 _FACTS = (271, 272, 306, 315, 33432, EXIF_IFD, GPS_IFD)  # other tags lay out the file
 _KEPT_TAGS = (
     269, 285, 316, 33723, PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, 34735, 34736, 34737,
-    42112, 42113,
+    42112, NO_DATA,
 )  # names, IPTC, GeoTIFF, GDAL  # fmt: skip
 _SOFTWARE, _ICC, _XMP = 305, 34675, 700
 _RANGES = ((340, 341), (280, 281), (50714, 50717))  # SMin/SMax, Min/MaxSampleValue, DNG levels
@@ -227,11 +229,15 @@ def _picture(
     if array.shape[-1] > colours:
         top = 2.0**layout.bits - 1 if layout.bits else type_range(depth).white[0]
         alpha = to_tensor(array[..., colours:], lambda _: (0.0, top))
+    missing = _missing(array[..., :colours], depth, layout.nodata)
+    visible = None if alpha is None else alpha[:, 0].numpy()
+    if missing is not None:
+        visible = ~missing[:, 0].numpy() * (1 if visible is None else visible)
     found, notes = find_ranges(
         array[..., :colours],
         depth,
         channels=layout.channels(),
-        visible=None if alpha is None else alpha[:, 0].numpy(),
+        visible=visible,
         said=_said_range(page, depth, layout),
     )
     intensities = given_range(black, white, found)
@@ -239,8 +245,20 @@ def _picture(
     if alpha is not None and page.extrasamples[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
         pixels = torch.where(alpha > 0, pixels / alpha, 0)
         pixels = pixels if is_float(depth) else pixels.clamp(max=1)
+    if missing is not None:
+        pixels = filled(pixels, (~missing).float())
     notes = notes if intensities is found else ()
-    return Picture(pixels, alpha, depth=depth, intensities=intensities, notes=notes)
+    return Picture(
+        pixels, alpha, depth=depth, intensities=intensities, missing=missing, notes=notes
+    )
+
+
+def _missing(array: Array, depth: Depth, nodata: float | None) -> torch.Tensor | None:
+    """Where some, but not all, pixels hold the value that says that there is none."""
+    if nodata is None or not type_ends(depth)[0] <= nodata:
+        return None
+    missing = (array == np.array(nodata, array.dtype)).all(-1)
+    return torch.from_numpy(missing)[:, None] if missing.any() and not missing.all() else None
 
 
 def _check_values(array: Array, depth: Depth) -> None:

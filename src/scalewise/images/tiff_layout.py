@@ -16,6 +16,7 @@ Tag = tuple[int, int, int, Any]
 """Code, type, count and value, as `tifffile` takes extra tags."""
 
 _GEOGRAPHIC = (33550, 33922, 34264, 34735)
+NO_DATA = 42113
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION = 33550, 33922, 34264
 
 
@@ -61,6 +62,15 @@ class TiffLayout:
     def samples(self) -> int:
         """Samples of a pixel."""
         return self.shape[self.axes.index("S")] if "S" in self.axes else 1
+
+    @property
+    def nodata(self) -> float | None:
+        """The value that says that there is none (GDAL)."""
+        words = [value for code, _, _, value in self.tags if code == NO_DATA]
+        try:
+            return float(words[0])
+        except (IndexError, TypeError, ValueError):
+            return None
 
     @property
     def is_geographic(self) -> bool:

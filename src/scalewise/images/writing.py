@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError, UsageError
@@ -97,6 +98,9 @@ def _fit(picture: Picture, kind: Format, file: Path) -> tuple[Picture, list[str]
         notes.append(f"{kind.name} holds no alpha: it was left out")
     if not kind.gray:
         picture = replace(picture, pixels=to_channels(picture.pixels, 3)[0])
+    if picture.missing is not None and kind.name != "TIFF":
+        picture = replace(picture, missing=None)
+        notes.append(f"{kind.name} has no word for missing data: it was filled from around")
     notes += _lost(picture, kind)
     if not kind.said:
         picture = replace(picture, icc=None, exif=None, xmp=None)
@@ -159,6 +163,9 @@ def _stored(picture: Picture, file: Path) -> Array:
             if not is_float(depth):
                 values = np.clip(np.rint(values), *limits)
             array[plane, ..., sample] = values
+    if picture.missing is not None and isinstance(picture.origin, TiffLayout):
+        missing = F.interpolate(picture.missing.float(), (height, width), mode="nearest-exact")
+        array[missing[:, 0].cpu().numpy() > 0, :colours] = picture.origin.nodata
     return array
 
 
