@@ -171,6 +171,29 @@ def test_tiff_that_lacks_what_it_announces(
     assert not caplog.records
 
 
+@pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}])
+def test_tiff_that_unpacks_to_more_than_its_pixels(tmp_path: Path, options: Any) -> None:
+    bomb = zlib.compress(bytes(2**29), 9)
+    data = tiff(values(16, 16), compression="zlib", **options)
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        tags = file.pages[0].aspage().tags
+        codes = (324, 325) if options else (OFFSETS, COUNTS)
+        places = [tags[code].offset for code in codes]
+    for place, value in zip(places, (len(data), len(bomb)), strict=True):
+        struct.pack_into("<HII", data, place + 2, 4, 1, value)
+    (tmp_path / "a.tif").write_bytes(data + bomb)
+    refused(tmp_path / "a.tif", "page 1 unpacks to more than the 256 bytes of its pixels")
+
+
+def test_tiff_of_previews_only(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for side in (8, 9):
+            writer.write(values(side, 9), metadata=None, subfiletype=1)
+    refused(tmp_path / "a.tif", "holds previews only, as raw data of cameras do")
+    tifffile.imwrite(tmp_path / "b.tif", values(8, 9), subfiletype=1)
+    assert read_image(tmp_path / "b.tif").pixels.shape == (1, 1, 8, 9)
+
+
 @pytest.mark.parametrize("pages", [1, 2])
 def test_tiff_cut_after_a_page(tmp_path: Path, pages: int) -> None:
     data = tiff(values(3, 30, 20))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from math import prod
 from typing import Any, BinaryIO
 
@@ -13,6 +14,8 @@ from scalewise.images.picture import check_size
 
 _CUT = "damaged or cut short"
 _MOST_PAGES = 1_000_000
+_DEFLATE = (8, 32946)
+_HARMLESS = 2**26
 _RATIOS = {8: 1040, 32946: 1040, 5: 4100, 32773: 130, 7: 512, 6: 512}
 """Most bytes (JPEG: pixels) that one byte can stand for, by compression."""
 
@@ -50,14 +53,14 @@ def check_chain(stream: BinaryIO) -> int:
     return len(seen)
 
 
-def check_pages(series: Any, size: int) -> None:
+def check_pages(series: Any, file: Any) -> None:
     """Stop what is too large, incomplete, or of a kind that is not read.
 
     Args:
         series: of `tifffile`.
-        size: bytes of the file.
+        file: handle of `tifffile`.
     """
-    page = series.keyframe
+    page, size = series.keyframe, file.size
     check_size(page.imagewidth, page.imagelength)
     if str(page.dtype) not in (*DEPTHS, "bool") or isinstance(page.bitspersample, tuple):
         raise ScalewiseError(
@@ -81,6 +84,8 @@ def check_pages(series: Any, size: int) -> None:
         )
     for number, part in enumerate(pages, 1):
         _check_page(part, page, number, size)
+        if int(page.compression) in _DEFLATE:
+            _check_unpacked(part, page, number, file)
 
 
 def _check_virtual(series: Any, size: int) -> None:
@@ -118,3 +123,24 @@ def _check_page(part: Any, page: Any, number: int, size: int) -> None:
             f"{_CUT}: page {number} holds {held} bytes, too few for {page.imagewidth} x "
             f"{page.imagelength} pixels"
         )
+
+
+def _check_unpacked(part: Any, page: Any, number: int, file: Any) -> None:
+    """No strip or tile unpacks to more than its pixels, which would fill the memory."""
+    rows = page.tilelength if page.is_tiled else page.rowsperstrip
+    columns = page.tilewidth if page.is_tiled else page.imagewidth
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    expected = rows * columns * samples * max(1, page.bitspersample // 8)
+    for offset, count in zip(part.dataoffsets, part.databytecounts, strict=True):
+        if count * _RATIOS[8] <= 4 * expected + _HARMLESS:
+            continue
+        file.seek(offset)
+        unpack, found, rest = zlib.decompressobj(), 0, file.read(count)
+        while rest and not unpack.eof and found <= 2 * expected + _HARMLESS:
+            found += len(unpack.decompress(rest, 2**22))
+            rest = unpack.unconsumed_tail
+        if found > 2 * expected + _HARMLESS:
+            raise ScalewiseError(
+                f"damaged: a strip or tile of page {number} unpacks to more than the {expected} "
+                "bytes of its pixels"
+            )

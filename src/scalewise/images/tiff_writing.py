@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from math import prod
@@ -16,14 +17,15 @@ from scalewise.images.kinds import Array, is_float
 from scalewise.images.metadata import EXIF_IFD, GPS_IFD, INTEROP, resolution_tags
 from scalewise.images.picture import Picture
 from scalewise.images.tiff import inverted
-from scalewise.images.tiff_layout import TiffLayout, fitted_ome
+from scalewise.images.tiff_layout import Tag, TiffLayout, fitted_ome
 
 _CLASSIC_BYTES = 2**32 - 2**25  # larger ones become BigTIFF
+_DESCRIPTION = 270
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _OME_TYPES = {"float32": "float", "float64": "double"}
 
 
-def layout_of(picture: Picture) -> TiffLayout:
+def _layout_of(picture: Picture) -> TiffLayout:
     """The layout that a picture came with, or a plain one where that does not fit."""
     planes, colours, height, width = picture.pixels.shape
     origin = picture.origin
@@ -57,32 +59,18 @@ def _writable(layout: TiffLayout, picture: Picture) -> TiffLayout:
 
 def encode_tiff(planes: Array, picture: Picture) -> bytes:
     """Encode (P, H, W, S) values of any depth, with all that the picture says."""
-    layout = layout_of(picture)
-    exif = Image.Exif()
-    if picture.exif:
-        exif.load(picture.exif)
-    facts = {tag: dict(exif.get_ifd(tag)) for tag in (EXIF_IFD, GPS_IFD) if exif.get_ifd(tag)}
-    big = planes.nbytes > _CLASSIC_BYTES and layout.kind != "ImageJ"
+    layout = _layout_of(picture)
     array = layout.from_planes(planes)
     if layout.photometric == "miniswhite":
         array = inverted(array, layout.bits)
     if layout.kind == "ImageJ":
         array, layout = _imagej_order(array, layout)
-    texts = {tag: value for tag, value in exif.items() if isinstance(value, str)}
-    described = layout.kind in ("OME", "ImageJ", "shaped") or layout.description
-    extra: list[tuple[int, int, int, Any, bool]] = [
-        (tag, 2, 0, text.encode("ascii", "replace"), True)
-        for tag, text in texts.items()
-        if not (tag == 270 and described)
-    ]
-    known = {tag for tag, *_ in extra}
-    for code, kind, number, value in layout.tags:
-        told = value.encode("utf-8", "replace") if isinstance(value, str) else value
-        extra += [(code, kind, number, told, True)] if code not in known else []
-    extra += _range_tags(picture)
-    if picture.xmp:
-        extra.append((700, 1, len(picture.xmp), picture.xmp, True))
-    extra += [(tag + 1, 16 if big else 4, 1, 0, True) for tag in facts]  # tifffile has no `tag`
+    exif = Image.Exif()
+    if picture.exif:
+        exif.load(picture.exif)
+    facts = {tag: dict(exif.get_ifd(tag)) for tag in (EXIF_IFD, GPS_IFD) if exif.get_ifd(tag)}
+    big = planes.nbytes > _CLASSIC_BYTES and layout.kind != "ImageJ"
+    pointers = [(tag + 1, 16 if big else 4, 1, 0) for tag in facts]  # `tifffile` writes no `tag`
     buffer = BytesIO()
     tifffile.imwrite(
         buffer,
@@ -90,14 +78,33 @@ def encode_tiff(planes: Array, picture: Picture) -> bytes:
         bigtiff=big,
         iccprofile=picture.icc,
         software=False,
-        extratags=extra,
+        extratags=[(*tag, True) for tag in (*_tags(picture, layout, exif), *pointers)],
         **_resolution(picture, layout),
-        **_meaning(array, layout),
+        **_meaning(layout),
         **_container(array, picture, layout),
     )
     for tag, fact in facts.items():
         _append_facts(buffer, tag, fact, big)
     return buffer.getvalue()
+
+
+def _tags(picture: Picture, layout: TiffLayout, exif: Image.Exif) -> Iterator[Tag]:
+    """Text of the EXIF block, tags kept from a TIFF, range and XMP."""
+    described = layout.kind != "plain" or layout.description
+    texts = {
+        tag: text
+        for tag, text in exif.items()
+        if isinstance(text, str) and not (tag == _DESCRIPTION and described)
+    }
+    for tag, text in texts.items():
+        yield tag, 2, 0, text.encode("ascii", "replace")
+    for code, kind, number, value in layout.tags:
+        if code not in texts:
+            told = value.encode("utf-8", "replace") if isinstance(value, str) else value
+            yield code, kind, number, told
+    yield from _range_tags(picture)
+    if picture.xmp:
+        yield 700, 1, len(picture.xmp), picture.xmp
 
 
 def _paged(array: Array, layout: TiffLayout) -> Array:
@@ -108,7 +115,7 @@ def _paged(array: Array, layout: TiffLayout) -> Array:
     return array.reshape(-1, *array.shape[array.ndim - inner :]) if array.ndim > inner else array
 
 
-def _meaning(array: Array, layout: TiffLayout) -> dict[str, Any]:
+def _meaning(layout: TiffLayout) -> dict[str, Any]:
     """What the samples of a pixel are."""
     samples = layout.samples
     options: dict[str, Any] = {"photometric": layout.photometric, "colormap": layout.colormap}
@@ -190,18 +197,18 @@ def _resolution(picture: Picture, layout: TiffLayout) -> dict[str, Any]:
     return {"resolution": (x, y), "resolutionunit": unit}
 
 
-def _range_tags(picture: Picture) -> list[tuple[int, int, int, Any, bool]]:
+def _range_tags(picture: Picture) -> list[Tag]:
     """Black and white, where they are known and one tag can tell them."""
     found, depth = picture.intensities, picture.depth
     if found.source == "found" or len(found.black) > 1:
         return []
     (black,), (white,) = found.black, found.white
     if is_float(depth):
-        return [(340, 12, 1, black, True), (341, 12, 1, white, True)]
+        return [(340, 12, 1, black), (341, 12, 1, white)]
     whole = black == round(black) and white == round(white)
     if found.source == "type" or depth != "uint16" or not whole or not 0 <= black < white < 65536:
         return []
-    return [(280, 3, 1, int(black), True), (281, 3, 1, int(white), True)]
+    return [(280, 3, 1, int(black)), (281, 3, 1, int(white))]
 
 
 def _can_pack() -> bool:
