@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,15 @@ class Report:
         self.saved = time.monotonic()
 
 
+def _of_version(version: str, record: Record) -> bool:
+    return bool(record["package"] == version)
+
+
 def run_baselines(report: Report, sets: Sets, sigmas: list[float]) -> None:
     """Run what is not in the report yet."""
     for method, (package, _) in BASELINES.items():
         version = report.version(package)
-        report.drop(method, lambda record, version=version: record["package"] == version)
+        report.drop(method, partial(_of_version, version))
         done = {_key(record) for record in report.records}
         for kind, images in sets.items():
             for index, (name, clean) in enumerate(images.items()):
@@ -153,7 +158,7 @@ def run_prior(report: Report, sets: Sets, sigmas: list[float], model: str, devic
             made = {"method": "scalewise", "package": report.version("scalewise"), "model": model}
             report.add(head | {"sigma": record["sigma"]} | made | record)
 
-        evaluate_denoise(prior, images, sigmas, report.seed, watch=add)
+        evaluate_denoise(prior, images, sigmas=sigmas, seed=report.seed, callback=add)
 
 
 def read_sets(photos: Path | None, set12: Path | None, count: int) -> Sets:

@@ -96,7 +96,7 @@ def trainer_of(recipe: Recipe, images: ImageSet, held_out: ImageSet) -> LevelTra
     deviation = round(float(bands.square().mean().sqrt()), 4)
     torch.manual_seed(recipe.seed)
     network: ConditionalDenoiser = recipe.details_network(1, 1, deviation)
-    coarser = MultiScalePrior(Denoiser())
+    coarser = MultiScalePrior(Denoiser(channels=1))
     objective = DetailsObjective(network, coarser, recipe, 1, deviation)
     return LevelTrainer(objective, images, held_out, recipe, torch.device("cpu"))
 

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     training["data"] = {**training["data"], "license": kept["data"]["license"]}
     training["data"]["name"] = kept["data"]["name"]
     save(
-        load(str(source), "cpu"),
+        load(str(source), device="cpu"),
         folder,
         name=options.name,
         description=before.description,

@@ -56,9 +56,9 @@ def solvers(network: Network, calls: int) -> dict[str, StepRule]:
     assert isinstance(rule, Multistep)
     start, end = rule.start, rule.end
     return {
-        "second order": Multistep(start, end, calls),
-        "second order, fresh noise": Multistep(start, end, calls, eta=1.0),
-        "first order": Euler(start, end, calls),
+        "second order": Multistep(start, end, steps=calls),
+        "second order, fresh noise": Multistep(start, end, steps=calls, eta=1.0),
+        "first order": Euler(start, end, steps=calls),
         "stochastic ascent": _ascent(network, calls),
     }
 
@@ -92,7 +92,9 @@ def published(prior: MultiScalePrior, count: int, batch: int, cache: Path) -> li
 def _all_scales(prior: MultiScalePrior, count: int, seed: int) -> list[Tensor]:
     """Samples by the paper's ascent as they grow, `x_J` first."""
     scales: list[Tensor] = []
-    prior.sample(count, seed, sampler=paper_ascent, watch=lambda _, x: scales.append(x.clone()))
+    prior.sample(
+        count, seed=seed, sampler=paper_ascent, callback=lambda _, x: scales.append(x.clone())
+    )
     return scales
 
 
@@ -108,7 +110,10 @@ def low_curve(
     for calls in LOW_CALLS:
         for name, rule in solvers(prior.low, calls).items():
             with counted(top) as found:
-                sets = [top.sample(len(aim), seed, size, always(rule), batch) for seed in SEEDS]
+                sets = [
+                    top.sample(len(aim), seed=seed, size=size, sampler=always(rule), batch=batch)
+                    for seed in SEEDS
+                ]
             batches = len(SEEDS) * -(-len(aim) // batch)
             rows.append({"solver": name, "calls": found["low"] / batches})
             distances = [_low_distance(low, aim) for low in sets]
@@ -129,7 +134,7 @@ def details_curve(
     for calls in DETAIL_CALLS:
         for name, rule in solvers(network, calls).items():
             with counted(one) as found:
-                images = one.upscale(low, 2, 1, SEEDS[0], always(rule))
+                images = one.upscale(low, 2, samples=1, seed=SEEDS[0], sampler=always(rule))
             rows.append({"solver": name, "calls": found["level 1"], "level": level})
             rows[-1] |= _details_distance(images[0], aim, prior.wavelet)
             print(rows[-1], flush=True)
@@ -150,7 +155,9 @@ def _low_distance(low: Tensor, aim: Tensor) -> dict[str, float]:
 def _details_distance(images: Tensor, aim: Tensor, wavelet: str) -> dict[str, float]:
     energy = split(images, wavelet)[1].square().mean() / split(aim, wavelet)[1].square().mean()
     return {
-        "distance": level_distances(images, aim, 1, wavelet, patches_per_image=512)["level 1"],
+        "distance": level_distances(images, aim, levels=1, wavelet=wavelet, patches_per_image=512)[
+            "level 1"
+        ],
         "spectrum_db": _spectrum_gap(images, aim),
         "energy": energy.sqrt().item(),
     }

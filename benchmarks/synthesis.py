@@ -35,7 +35,7 @@ def draw(prior: MultiScalePrior, count: int, seed: int, batch: int) -> tuple[Ten
         print(f"drew level {level} of {len(images)} samples", flush=True)
 
     start = time.perf_counter()
-    samples = prior.sample(count, seed, batch=batch, watch=show).cpu()
+    samples = prior.sample(count, seed=seed, batch=batch, callback=show).cpu()
     return samples, (time.perf_counter() - start) / count
 
 
@@ -60,7 +60,13 @@ def main(arguments: list[str] | None = None) -> None:
     options.sheet.parent.mkdir(parents=True, exist_ok=True)
     write_image(options.sheet, Picture(grid(samples[: options.shown])), force=True)
     with torch.no_grad():
-        found = measure_samples(samples[:count], validation, training, prior.levels, prior.wavelet)
+        found = measure_samples(
+            samples[:count],
+            validation,
+            training=training,
+            levels=prior.levels,
+            wavelet=prior.wavelet,
+        )
     made = {"model": options.model, "seed": options.seed, "seconds_per_sample": seconds}
     content = {"benchmark": "synthesis", **made, **facts(options.device), **found}
     write_json(options.json, content)

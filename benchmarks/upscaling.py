@@ -43,7 +43,14 @@ def main(arguments: list[str] | None = None) -> None:
                 content = {"benchmark": "upscaling", "units": "dB", **made}
                 write_json(options.json, {**content, "means": averages, "records": records})
 
-            evaluate_upscale(prior, images, factor, options.samples, options.seed, add)
+            evaluate_upscale(
+                prior,
+                images,
+                factor=factor,
+                samples=options.samples,
+                seed=options.seed,
+                callback=add,
+            )
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, draw_batch
 from scalewise.training.plan import Segment
 
-USES = {
-    "both": {"denoising": 0.5, "averaging": 0.1},
-    "denoising": {"denoising": 1.0, "averaging": 0.0},
-    "sampling": {"denoising": 0.0, "averaging": 0.1},
+USES: dict[str, dict[str, Any]] = {
+    "both": {"denoising_fraction": 0.5, "mean_fraction": 0.1},
+    "denoising": {"denoising": 1.0, "mean_fraction": 0.0},
+    "sampling": {"denoising_fraction": 0.0, "mean_fraction": 0.1},
 }
 SIGMAS = (15.0, 25.0, 50.0)
 
@@ -45,7 +45,7 @@ def train(
     constant = round(steps * (1 - recipe.decay))
     for segment in (Segment(1, 0, constant), Segment(1, constant, steps, falling=True)):
         trainer.run(segment, lambda loss: None)
-    return MultiScalePrior(prior.low, [trainer.average, *list(prior.details)[1:]], prior.wavelet)
+    return MultiScalePrior(prior.low, [trainer.average, *prior.conditionals[1:]], prior.wavelet)
 
 
 @torch.no_grad()
@@ -53,7 +53,7 @@ def measure(prior: MultiScalePrior, held_out: ImageSet) -> dict[str, Any]:
     """PSNR of denoising on crops of validation images, and the weighted loss of sampling."""
     generator = torch.Generator().manual_seed(1)
     crops = held_out.crops(24, 128, generator, flips=False)
-    records = evaluate_denoise(prior, {str(i): c for i, c in enumerate(crops)}, SIGMAS)
+    records = evaluate_denoise(prior, {str(i): c for i, c in enumerate(crops)}, sigmas=SIGMAS)
     recipe = Recipe(levels=prior.levels, **USES["sampling"])
     network: Any = prior.details[0]
     objective = DetailsObjective(network, prior.coarser, recipe, 1, network.sigma_data)

@@ -27,8 +27,10 @@ from scalewise.prior import MultiScalePrior
 def tiny_prior(channels: int, low_size: tuple[int, int], levels: int) -> MultiScalePrior:
     """Random networks, told the noise level, that change an image by a little."""
     torch.manual_seed(channels)
-    details = [LocalConditional(channels, 5, 8, 1, 0.02) for _ in range(levels)]
-    prior = MultiScalePrior(UNet(channels, low_size, 16, (1, 1), 1), details)
+    details = [
+        LocalConditional(channels, 5, width=8, blocks=1, sigma_data=0.02) for _ in range(levels)
+    ]
+    prior = MultiScalePrior(UNet(channels, low_size, width=16, multiples=(1, 1), blocks=1), details)
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -38,8 +40,8 @@ def tiny_prior(channels: int, low_size: tuple[int, int], levels: int) -> MultiSc
 def blind_prior() -> MultiScalePrior:
     """Random networks of the published form, for gray images."""
     torch.manual_seed(0)
-    low = BiasFreeDenoiser(1, [3, 3], 4, (8, 8))
-    return MultiScalePrior(low, [BiasFreeConditional(1, [3, 3], 4)]).eval()
+    low = BiasFreeDenoiser(1, [3, 3], width=4, size=(8, 8))
+    return MultiScalePrior(low, [BiasFreeConditional(1, [3, 3], width=4)]).eval()
 
 
 def save_models(folder: Path) -> Path:

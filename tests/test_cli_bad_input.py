@@ -224,7 +224,7 @@ def test_shallow_model_enlarges_less(models: Path, place: Path) -> None:
 
 
 def test_model_without_levels_enlarges_nothing() -> None:
-    prior = MultiScalePrior(BiasFreeDenoiser(1, [3, 3], 4, (8, 8)))
+    prior = MultiScalePrior(BiasFreeDenoiser(1, [3, 3], width=4, size=(8, 8)))
     with pytest.raises(UsageError, match="enlarges by nothing: it has no levels"):
         pictures.check_factor(prior, 2)
 

@@ -95,26 +95,28 @@ class TestDistances:
         # in one dimension W2 between N(0, 1) and N(0, 9) is 2
         a = torch.randn(20_000, 1, generator=_rng(0))
         b = 3 * torch.randn(13_000, 1, generator=_rng(1))
-        assert evaluation.sliced_wasserstein(a, b, 4) == pytest.approx(2, abs=0.05)
+        assert evaluation.sliced_wasserstein(a, b, projections=4) == pytest.approx(2, abs=0.05)
 
     def test_different_counts_are_coupled_exactly(self) -> None:
         a, b = torch.tensor([[0.0], [3.0]]), torch.tensor([[0.0], [1.0], [3.0]])
         # masses 1/3, 1/6, 1/6, 1/3 at gaps 0, 1, 2, 0
         expected = math.sqrt(1 / 6 + 4 / 6)
-        assert evaluation.sliced_wasserstein(a, b, 3) == pytest.approx(expected, rel=1e-6)
+        assert evaluation.sliced_wasserstein(a, b, projections=3) == pytest.approx(
+            expected, rel=1e-6
+        )
         doubled = a.repeat(2, 1)
         assert evaluation.sliced_wasserstein(a, doubled) == pytest.approx(0, abs=1e-6)
 
     def test_level_distances_find_the_level_that_differs(self) -> None:
         images = torch.rand(24, 3, 32, 32, generator=_rng(0))
-        same = evaluation.level_distances(images, images, 2)
+        same = evaluation.level_distances(images, images, levels=2)
         assert list(same) == ["level 1", "level 2", "low"]
         assert max(same.values()) < 1e-6
-        bright = evaluation.level_distances(images + 0.2, images, 2)
+        bright = evaluation.level_distances(images + 0.2, images, levels=2)
         assert bright["low"] > 0.1
         assert bright["level 1"] < 1e-4
         blurred = low_pass(images, 1).repeat_interleave(2, -1).repeat_interleave(2, -2)
-        flat = evaluation.level_distances(blurred, images, 2)
+        flat = evaluation.level_distances(blurred, images, levels=2)
         # details that are all zero lie one standard deviation from white ones
         assert flat["level 1"] == pytest.approx(1, abs=0.1)
         assert flat["level 2"] < 1e-4
@@ -198,7 +200,9 @@ class TestEvaluations:
     def test_denoise_any_size_and_channels(self, prior: MultiScalePrior) -> None:
         images = {"colour": smooth(3, 45, 50), "gray": smooth(1, 48, 48)}
         seen: list[evaluation.Record] = []
-        found = evaluation.evaluate_denoise(prior, images, [15, 50], seed=3, watch=seen.append)
+        found = evaluation.evaluate_denoise(
+            prior, images, sigmas=[15, 50], seed=3, callback=seen.append
+        )
         assert found == seen
         assert [(r["image"], r["sigma"]) for r in found] == [
             ("colour", 15), ("colour", 50), ("gray", 15), ("gray", 50),
@@ -211,23 +215,25 @@ class TestEvaluations:
 
     def test_noise_is_a_function_of_seed_and_number(self, prior: MultiScalePrior) -> None:
         image = smooth(3, 16, 16)
-        two = evaluation.evaluate_denoise(prior, {"a": image, "b": image}, [25])
-        again = evaluation.evaluate_denoise(prior, {"x": image}, [50, 25])
+        two = evaluation.evaluate_denoise(prior, {"a": image, "b": image}, sigmas=[25])
+        again = evaluation.evaluate_denoise(prior, {"x": image}, sigmas=[50, 25])
         assert two[0]["psnr"] == again[1]["psnr"]
         assert two[0]["psnr"] != two[1]["psnr"]
 
     def test_told_and_blind(self, prior: MultiScalePrior, blind_prior: MultiScalePrior) -> None:
         image = {"a": smooth(3, 40, 40)}
-        told = evaluation.evaluate_denoise(prior, image, [25], blind=False)
+        told = evaluation.evaluate_denoise(prior, image, sigmas=[25], blind=False)
         assert told[0]["sigma_estimated"] is None
-        residual = evaluation.evaluate_denoise(blind_prior, image, [25])
+        residual = evaluation.evaluate_denoise(blind_prior, image, sigmas=[25])
         assert residual[0]["sigma_estimated"] > 0
 
     @pytest.mark.parametrize("factor", [2, 4])
     def test_upscale(self, prior: MultiScalePrior, factor: int) -> None:
         images = {"colour": smooth(3, 18, 21), "gray": smooth(1, 16, 16)}
         seen: list[evaluation.Record] = []
-        found = evaluation.evaluate_upscale(prior, images, factor, samples=3, watch=seen.append)
+        found = evaluation.evaluate_upscale(
+            prior, images, factor=factor, samples=3, callback=seen.append
+        )
         assert found == seen == json.loads(json.dumps(found))
         for record in found:
             assert record["consistency"] < 1e-6
@@ -240,12 +246,12 @@ class TestEvaluations:
 
     def test_upscale_by_one_sample_has_no_spread(self, blind_prior: MultiScalePrior) -> None:
         image = {"a": smooth(1, 16, 16)}
-        found = evaluation.evaluate_upscale(blind_prior, image, 2, samples=1)
+        found = evaluation.evaluate_upscale(blind_prior, image, factor=2, samples=1)
         assert found[0]["spread"] is None
 
     def test_images_too_small_to_upscale(self, prior: MultiScalePrior) -> None:
         with pytest.raises(UsageError, match=r"'dot' is too small.*4 pixels, found \(1, 1\)"):
-            evaluation.evaluate_upscale(prior, {"dot": torch.zeros(3, 1, 1)}, 2)
+            evaluation.evaluate_upscale(prior, {"dot": torch.zeros(3, 1, 1)}, factor=2)
 
     def test_interpolation_keeps_constants_and_knows_its_names(self) -> None:
         flat = torch.full((2, 5, 7), 0.3)
@@ -257,7 +263,7 @@ class TestEvaluations:
 
     def test_synthesize(self, prior: MultiScalePrior) -> None:
         images = smooth(48, 3, 32, 32)
-        found = evaluation.evaluate_synthesize(prior, images[:12], images[12:], count=12)
+        found = evaluation.evaluate_synthesize(prior, images[:12], training=images[12:], count=12)
         assert json.loads(json.dumps(found)) == found
         assert found["counts"] == {"samples": 12, "reference": 12, "training": 36}
         assert list(found["distances"]) == list(found["floor"]) == ["level 1", "level 2", "low"]
@@ -270,10 +276,10 @@ class TestEvaluations:
 
     def test_samples_that_are_training_images_are_found_out(self) -> None:
         images = smooth(20, 1, 16, 16)
-        found = evaluation.measure_samples(images[5:10], images[:5], images[5:], levels=1)
+        found = evaluation.measure_samples(images[5:10], images[:5], training=images[5:], levels=1)
         assert found["nearest"]["image"]["samples"]["100%"] == 0
         assert found["nearest"]["image"]["reference"]["0%"] > 0
-        alone = evaluation.measure_samples(images[5:10], images[:5], None, levels=1)
+        alone = evaluation.measure_samples(images[5:10], images[:5], training=None, levels=1)
         assert "floor" not in alone
 
 

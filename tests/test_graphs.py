@@ -188,7 +188,7 @@ def test_is_for_small_inputs_and_nothing_to_differentiate(
         hook = network.register_forward_hook(lambda *_: None)
         assert not on_gpu(network, small)
         hook.remove()
-        monkeypatch.setenv("SCALEWISE_EXACT", "1")
+        network.exact = True
         assert not on_gpu(network, small)
 
 

@@ -216,7 +216,9 @@ def test_a_denoiser_that_cannot_be_right_is_replaced_by_the_linear_one() -> None
         generator = torch.Generator().manual_seed(step)
         return torch.randn(clean.shape, generator=generator).double()
 
-    found = information(lambda noisy, sigma: 9 * noisy, clean, noise, (1.0, 1e-3), 0.5)
+    found = information(
+        lambda noisy, sigma: 9 * noisy, clean, noise, sigma_range=(1.0, 1e-3), mean=0.5
+    )
     power = (clean - 0.5).square().mean(dim=(1, 2, 3))
     torch.testing.assert_close(found.nats, 128 * (1 + power / 1e-6).log())
     assert found.variance.tolist() == [0, 0, 0]
@@ -225,8 +227,8 @@ def test_a_denoiser_that_cannot_be_right_is_replaced_by_the_linear_one() -> None
 
 def test_blind_networks_are_measured() -> None:
     torch.manual_seed(0)
-    low = BiasFreeDenoiser(1, [3, 3], 4)
-    prior = MultiScalePrior(low, [BiasFreeConditional(1, [3, 3], 4)]).eval()
+    low = BiasFreeDenoiser(1, [3, 3], width=4)
+    prior = MultiScalePrior(low, [BiasFreeConditional(1, [3, 3], width=4)]).eval()
     found = prior.nll(torch.rand(2, 1, 8, 8))
     assert found.bits.shape == (2, 2)
     assert torch.isfinite(found.bits).all()
@@ -242,7 +244,7 @@ def test_at_the_default_noise_information_and_code_length_agree() -> None:
     prior = gaussian_prior(smooth_spectrum(), 0)
     span = prior.low.sigma_range[0], SIGMA_MIN
     noise = prior._noise((0, 1), 1, 1, (8, 8), 0)
-    nats = information(prior.low, images, noise, span, 0.5).nats
+    nats = information(prior.low, images, noise, sigma_range=span, mean=0.5).nats
     torch.testing.assert_close(prior.nll(images).total, nats / math.log(2) / 64)
 
 
@@ -250,7 +252,7 @@ def test_any_batch_gives_the_same() -> None:
     images = drawn(smooth_spectrum(), 5)
     prior = gaussian_prior(smooth_spectrum(), 2)
     whole = prior.nll(images, seed=3, steps=4)
-    alone = [prior.nll(images[i : i + 1], 3, steps=4, first=i) for i in range(len(images))]
+    alone = [prior.nll(images[i : i + 1], seed=3, steps=4, first=i) for i in range(len(images))]
     parts = Likelihood(*map(torch.cat, zip(*alone, strict=True)))
     for found in (parts, prior.nll(images, seed=3, steps=4, batch=2)):
         torch.testing.assert_close(found.bits, whole.bits)
@@ -299,11 +301,11 @@ class TestEvaluation:
 
     def test_images_are_cut_converted_and_numbered(self) -> None:
         torch.manual_seed(0)
-        low = BiasFreeDenoiser(3, [3, 3], 4)
-        prior = MultiScalePrior(low, [BiasFreeConditional(3, [3, 3], 4)] * 2).eval()
+        low = BiasFreeDenoiser(3, [3, 3], width=4)
+        prior = MultiScalePrior(low, [BiasFreeConditional(3, [3, 3], width=4)] * 2).eval()
         images = {"a": torch.rand(3, 9, 8), "b": torch.rand(1, 8, 15)}
         seen: list[object] = []
-        records = evaluate_likelihood(prior, images, seed=5, watch=seen.append)
+        records = evaluate_likelihood(prior, images, seed=5, callback=seen.append)
         assert seen == records
         assert [(r["image"], r["height"], r["width"]) for r in records] == [
             ("a", 8, 8),

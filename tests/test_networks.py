@@ -33,25 +33,25 @@ Make = Callable[..., Network]
 
 
 def bias_free(channels: int = 1, field: int = 9, depth: int = 6, width: int = 6) -> Network:
-    return randomised(BiasFreeDenoiser(channels, spread_kernels(field, depth), width))
+    return randomised(BiasFreeDenoiser(channels, spread_kernels(field, depth), width=width))
 
 
 def bias_free_conditional(
     channels: int = 1, field: int = 9, depth: int = 6, width: int = 6
 ) -> Network:
-    return randomised(BiasFreeConditional(channels, spread_kernels(field, depth), width))
+    return randomised(BiasFreeConditional(channels, spread_kernels(field, depth), width=width))
 
 
 def local(channels: int = 1, field: int = 9, depth: int = 6, width: int = 6) -> Network:
-    return randomised(LocalConditional(channels, field, width, blocks=depth - 2))
+    return randomised(LocalConditional(channels, field, width=width, blocks=depth - 2))
 
 
 def local_denoiser(channels: int = 1, field: int = 9, depth: int = 6, width: int = 6) -> Network:
-    return randomised(LocalDenoiser(channels, field, width, blocks=depth - 2))
+    return randomised(LocalDenoiser(channels, field, width=width, blocks=depth - 2))
 
 
 def unet(channels: int = 1, field: None = None, depth: int = 2, width: int = 16) -> Network:
-    return randomised(UNet(channels, (8, 8), width, (1, 2)[:depth], blocks=1))
+    return randomised(UNet(channels, (8, 8), width=width, multiples=(1, 2)[:depth], blocks=1))
 
 
 LOCAL: list[Make] = [bias_free, bias_free_conditional, local, local_denoiser]
@@ -127,7 +127,7 @@ class TestReceptiveField:
             def forward(self, noisy: Tensor, sigma: object = None) -> Tensor:
                 return super().forward(noisy) + noisy.mean(dim=(2, 3), keepdim=True)
 
-        assert probe_receptive_field(Hidden(1, [3, 3], 4), largest=33) is None
+        assert probe_receptive_field(Hidden(1, [3, 3], width=4), largest=33) is None
 
     def test_a_global_network_declares_none(self) -> None:
         assert unet().receptive_field is None
@@ -326,14 +326,14 @@ class TestImagesOut:
         assert torch.equal(outputs_of(network, inputs), expected)
 
     def test_an_untrained_network_shrinks_details_as_wiener_would(self) -> None:
-        network = LocalConditional(1, 9, 8, sigma_data=0.05)
+        network = LocalConditional(1, 9, width=8, sigma_data=0.05)
         noisy, low, noisy_low = inputs_of(network, (8, 8))
         bands = network(noisy, low, 0.05, noisy_low)
         torch.testing.assert_close(bands.details, noisy / 2)
         torch.testing.assert_close(bands.low, low)
 
     def test_an_untrained_unet_shrinks_towards_its_mean(self) -> None:
-        network = UNet(1, (8, 8), 8, (1, 2), 1, sigma_data=0.25)
+        network = UNet(1, (8, 8), width=8, multiples=(1, 2), blocks=1, sigma_data=0.25)
         network.prior_mean((8, 8)).copy_(torch.rand(1, 1, 8, 8))
         (noisy,) = inputs_of(network, (8, 8))
         expected = (noisy + network.prior_mean((8, 8))) / 2
@@ -391,10 +391,10 @@ class TestLearning:
         assert again.receptive_field == network.receptive_field
 
     def test_parameters_are_counted(self) -> None:
-        assert parameters_of(BiasFreeDenoiser(1, [3, 3, 1], 4)) == 9 * 4 + 9 * 16 + 4 + 4
+        assert parameters_of(BiasFreeDenoiser(1, [3, 3, 1], width=4)) == 9 * 4 + 9 * 16 + 4 + 4
 
     def test_the_unet_centres_on_its_mean_at_any_size(self) -> None:
-        network = UNet(2, (8, 8), 8, (1, 2), 1)
+        network = UNet(2, (8, 8), width=8, multiples=(1, 2), blocks=1)
         mean = network.prior_mean((8, 8))
         mean.copy_(torch.tensor([0.2, 0.7]).view(1, 2, 1, 1).expand_as(mean))
         for size in [(8, 8), (5, 12), (1, 1)]:
@@ -403,7 +403,7 @@ class TestLearning:
             torch.testing.assert_close(centre.mean(dim=(0, 2, 3)), torch.tensor([0.2, 0.7]))
 
     def test_a_local_denoiser_centres_on_its_colour(self) -> None:
-        network = LocalDenoiser(2, 9, 8, blocks=2)
+        network = LocalDenoiser(2, 9, width=8, blocks=2)
         network.mean.copy_(torch.tensor([0.2, 0.7]).view(2, 1, 1))
         assert network.prior_mean((3, 5)).shape == (1, 2, 3, 5)
         images = network(torch.rand(2, 2, 6, 7), 1e6)

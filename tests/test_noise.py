@@ -112,15 +112,15 @@ class TestGaussianField:
     def test_the_stream_never_changes(self) -> None:
         """Published samples are remade from their seeds: a change here is a new major version."""
         golden = {
-            GaussianField(0, (0,), 0, 1, (1, 4)): (
+            GaussianField(0, (0,), level=0, channels=1, size=(1, 4)): (
                 0,
                 [0.07793501, 0.39162603, -0.22062322, -1.27145255],
             ),
-            GaussianField(42, (3,), 1, 1, (2, 3), (31, 63)): (
+            GaussianField(42, (3,), level=1, channels=1, size=(2, 3), origin=(31, 63)): (
                 5,
                 [-0.15177095, 0.27334067, -0.85423595, 1.70307052, -0.07541046, 1.33845627],
             ),
-            GaussianField(2**63 - 1, (7,), 4, 3, (1, 2), (0, 40)): (
+            GaussianField(2**63 - 1, (7,), level=4, channels=3, size=(1, 2), origin=(0, 40)): (
                 2**20,
                 [0.6384483, -0.67908156, 0.45699206, -0.25272265, -0.29850554, -0.66417215],
             ),

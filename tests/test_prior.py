@@ -42,9 +42,9 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
 
 def learned(channels: int = 2, levels: int = 2, wavelet: str = "haar") -> MultiScalePrior:
     """A prior of our own networks with random weights, made small so that samples stay tame."""
-    low = randomised(UNet(channels, (4, 6), 16, (1, 2), 1, sigma_data=0.2))
+    low = randomised(UNet(channels, (4, 6), width=16, multiples=(1, 2), blocks=1, sigma_data=0.2))
     details = [
-        randomised(LocalConditional(channels, 9, 8, 3, sigma_data=0.02), seed)
+        randomised(LocalConditional(channels, 9, width=8, blocks=3, sigma_data=0.02), seed)
         for seed in range(levels)
     ]
     with torch.no_grad():
@@ -56,9 +56,10 @@ def learned(channels: int = 2, levels: int = 2, wavelet: str = "haar") -> MultiS
 
 def published(channels: int = 1, levels: int = 2) -> MultiScalePrior:
     """A prior of blind bias-free networks with random weights."""
-    low = randomised(BiasFreeDenoiser(channels, [3, 3, 3], 8, (4, 4)))
+    low = randomised(BiasFreeDenoiser(channels, [3, 3, 3], width=8, size=(4, 4)))
     details = [
-        randomised(BiasFreeConditional(channels, [3, 1, 3], 8), seed) for seed in range(levels)
+        randomised(BiasFreeConditional(channels, [3, 1, 3], width=8), seed)
+        for seed in range(levels)
     ]
     return MultiScalePrior(low, details).double().requires_grad_(False)
 
@@ -344,7 +345,7 @@ class TestSample:
     def test_starts_around_the_mean_image(self) -> None:
         mean = torch.linspace(0, 1, 64, dtype=torch.float64).view(1, *SIZE)
         prior = gaussian_prior(GRAY, 0, mean=mean)
-        sample = prior.sample(1, sampler=lambda network: Multistep(1e-6, 1e-6, 1))
+        sample = prior.sample(1, sampler=lambda network: Multistep(1e-6, 1e-6, steps=1))
         close(sample[0], mean, 1e-5)
 
     def test_size_is_that_of_training_or_as_asked(self) -> None:
@@ -355,13 +356,13 @@ class TestSample:
 
     def test_tells_every_scale_as_it_is_finished(self) -> None:
         seen: list[tuple[int, tuple[int, ...]]] = []
-        learned().sample(3, batch=2, watch=lambda level, x: seen.append((level, tuple(x.shape))))
+        learned().sample(3, batch=2, callback=lambda level, x: seen.append((level, tuple(x.shape))))
         sizes = {2: (4, 6), 1: (8, 12), 0: (16, 24)}
         expected = [(level, (count, 2, *sizes[level])) for count in (2, 1) for level in (2, 1, 0)]
         assert seen == expected
 
     def test_a_size_is_needed_where_the_model_has_none(self) -> None:
-        prior = MultiScalePrior(BiasFreeDenoiser(1, [3, 3], 4))
+        prior = MultiScalePrior(BiasFreeDenoiser(1, [3, 3], width=4))
         assert prior.size is None
         with pytest.raises(UsageError, match="size is needed"):
             prior.sample(1)
@@ -405,7 +406,10 @@ class TestUpscale:
         prior, count = gaussian_prior(GRAY, 2), 200
         small = 0.5 + 0.2 * torch.randn(1, 1, 8 // factor, 8 // factor, dtype=torch.float64)
         samples = prior.upscale(
-            small, factor, count, sampler=lambda network: Multistep(*network.sigma_range, 30)
+            small,
+            factor,
+            samples=count,
+            sampler=lambda network: Multistep(*network.sigma_range, steps=30),
         )
         impulses = torch.eye(64, dtype=torch.float64).view(-1, 1, *SIZE)
         look = low_pass(impulses, factor // 2).flatten(1).T
@@ -428,14 +432,16 @@ class TestUpscale:
         small = torch.rand(3, 2, 2, 2, dtype=torch.float64)
         together = prior.upscale(small, 4, samples=2, seed=5, sampler=sampler)
         for index in range(3):
-            alone = prior.upscale(small[index : index + 1], 4, 2, 5, sampler)
+            alone = prior.upscale(small[index : index + 1], 4, samples=2, seed=5, sampler=sampler)
             close(alone[:, 0], together[:, index])
-        close(prior.upscale(small, 4, 1, 5, sampler), together[:1])
+        close(prior.upscale(small, 4, samples=1, seed=5, sampler=sampler), together[:1])
 
     def test_samples_and_seeds_differ(self) -> None:
         prior = gaussian_prior(GRAY, 2)
         small = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
-        images = torch.cat([prior.upscale(small, 4, 2, seed) for seed in (0, 1)]).flatten(1)
+        images = torch.cat(
+            [prior.upscale(small, 4, samples=2, seed=seed) for seed in (0, 1)]
+        ).flatten(1)
         assert float((torch.cdist(images, images) + torch.eye(4)).min()) > 0.3
 
     def test_mean_of_blind_networks_is_that_of_samples(self) -> None:
@@ -445,7 +451,9 @@ class TestUpscale:
     def test_tells_every_scale_as_it_is_finished(self) -> None:
         seen: list[tuple[int, tuple[int, ...]]] = []
         learned().upscale(
-            torch.rand(2, 2, 3, 3), 4, watch=lambda level, x: seen.append((level, tuple(x.shape)))
+            torch.rand(2, 2, 3, 3),
+            4,
+            callback=lambda level, x: seen.append((level, tuple(x.shape))),
         )
         assert seen == [(1, (2, 2, 6, 6)), (0, (2, 2, 12, 12))]
 

@@ -84,7 +84,7 @@ def test_coefficients_equal_the_published_normalisation(golden: Golden) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_network_outputs(name: str, models: Path, golden: Golden) -> None:
-    prior = load(models / name, "cpu")
+    prior = load(models / name, device="cpu")
     family, _, field = name.partition("-rf")
     side = family[-3:]
     expected = f"net_out_low_{side}" if prior.levels else f"net_out_flat_rf{field}"
@@ -103,7 +103,7 @@ def test_denoising(
     kind: str, family: str, field: int, models: Path, golden: Golden, shared: Path
 ) -> None:
     published = json.loads((shared / "reference" / "golden_psnr.json").read_text())
-    prior = load(models / f"{family}160-rf{field}", "cpu")
+    prior = load(models / f"{family}160-rf{field}", device="cpu")
     clean = golden["clean_160"]
     for level in (10, 30, 100):
         noisy = clean + level / 255 * golden["unit_noise_160"]
@@ -122,7 +122,7 @@ def test_denoising(
     ],
 )
 def test_declared_receptive_fields_are_true(name: str, models: Path) -> None:
-    prior = load(models / name, "cpu")
+    prior = load(models / name, device="cpu")
     field = int(name.rpartition("rf")[2])
     if prior.levels == 0:
         assert isinstance(prior.low, Denoiser)
@@ -134,7 +134,7 @@ def test_declared_receptive_fields_are_true(name: str, models: Path) -> None:
 
 @pytest.mark.slow
 def test_the_low_pass_network_sees_the_whole_image(models: Path) -> None:
-    low = load(models / "faces160-rf5", "cpu").low
+    low = load(models / "faces160-rf5", device="cpu").low
     assert low.receptive_field == probe_receptive_field(low) == 41
 
 
@@ -151,7 +151,7 @@ def test_models_are_ordinary_folders(name: str, models: Path) -> None:
         "model.safetensors",
     ]
     side = 320 if "320" in name else 160
-    assert load(models / name, "cpu").size == (side, side)
+    assert load(models / name, device="cpu").size == (side, side)
 
 
 def test_the_card_names_data_licence_and_origin(models: Path) -> None:

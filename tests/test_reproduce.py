@@ -299,9 +299,9 @@ def test_regression_finds_the_error_of_theory() -> None:
 def test_operations_of_a_convolution() -> None:
     from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser
 
-    network = BiasFreeDenoiser(1, [3, 1, 3], 8)
+    network = BiasFreeDenoiser(1, [3, 1, 3], width=8)
     assert operations(network, 20) == 2 * 400 * (9 * 8 + 8 * 8 + 9 * 8)
-    details = BiasFreeConditional(1, [3, 1, 3], 8)
+    details = BiasFreeConditional(1, [3, 1, 3], width=8)
     per_place = 2 * (4 * 9 * 8 + 8 * 8 + 3 * 9 * 8)
     prior = MultiScalePrior(network, [details])
     whole = operations(network, 10) + 100 * per_place

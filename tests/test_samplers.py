@@ -85,7 +85,7 @@ class TestMultistep:
         exact = 0.5 + torch.fft.ifft2(flow * wiener * torch.fft.fft2(begin)).real
         counts = [40, 80, 160, 320]
         errors = [
-            float((draw(EXACT, noise, Multistep(HIGH, LOW, count), 0.5) - exact).norm())
+            float((draw(EXACT, noise, Multistep(HIGH, LOW, steps=count), mean=0.5) - exact).norm())
             for count in counts
         ]
         assert errors[-1] < 1e-3 * float((exact - 0.5).norm())
@@ -124,10 +124,16 @@ class TestMultistep:
             levels.extend(set(sigma.tolist()))
             return noisy / 2
 
-        def watch(step: int, noisy: Tensor, clean: Tensor) -> None:
+        def callback(step: int, noisy: Tensor, clean: Tensor) -> None:
             seen.append((step, float((noisy - 2 * clean).abs().max())))
 
-        samples = draw(denoise, white(3, 1, 2, 2), Multistep(1.0, 0.1, steps), 0.0, watch)
+        samples = draw(
+            denoise,
+            white(3, 1, 2, 2),
+            Multistep(1.0, 0.1, steps=steps),
+            mean=0.0,
+            callback=callback,
+        )
         assert samples.shape == (3, 1, 2, 2)
         assert seen == [(step, 0.0) for step in range(steps)]
         assert levels == pytest.approx(karras_schedule(steps, 1.0, 0.1))
@@ -135,8 +141,8 @@ class TestMultistep:
     @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
     def test_variance_of_samples_is_right_at_every_frequency(self, eta: float) -> None:
         count = 2000
-        rule = Multistep(HIGH, LOW, 100, eta=eta)
-        samples = draw(EXACT, white(count, 1, *SIZE), rule, 0.5)
+        rule = Multistep(HIGH, LOW, steps=100, eta=eta)
+        samples = draw(EXACT, white(count, 1, *SIZE), rule, mean=0.5)
         ratio = variances_of(samples) / SPECTRUM
         assert float(ratio.mean()) == pytest.approx(1, abs=4 * (2 / count / 64) ** 0.5 + 0.005)
         assert float((ratio - 1).abs().max()) < 4.5 * (2 / count) ** 0.5
@@ -162,8 +168,8 @@ class TestStochasticAscent:
     @pytest.mark.parametrize(("h", "beta"), [(0.01, 0.5), (0.05, 0.2), (0.002, 0.9)])
     def test_variances_are_those_of_the_algorithm(self, h: float, beta: float) -> None:
         count = 1500
-        rule = StochasticAscent(HIGH, LOW, h, beta, blind=False)
-        ratio = variances_of(draw(EXACT, white(count, 1, *SIZE), rule, 0.5))
+        rule = StochasticAscent(HIGH, LOW, h=h, beta=beta, blind=False)
+        ratio = variances_of(draw(EXACT, white(count, 1, *SIZE), rule, mean=0.5))
         ratio = ratio / predicted_variances(rule, SPECTRUM)
         assert float(ratio.mean()) == pytest.approx(1, abs=4 * (2 / count / 64) ** 0.5)
         assert float((ratio - 1).abs().max()) < 4.5 * (2 / count) ** 0.5
@@ -172,7 +178,7 @@ class TestStochasticAscent:
     def test_the_algorithm_becomes_exact_as_steps_become_small(self, beta: float) -> None:
         errors = []
         for h in (1e-2, 1e-3, 1e-4):
-            rule = StochasticAscent(HIGH, LOW, h, beta)
+            rule = StochasticAscent(HIGH, LOW, h=h, beta=beta)
             ratio = predicted_variances(rule, SPECTRUM) / SPECTRUM
             errors.append(float((ratio - 1).abs().max()))
         assert errors[0] > 2 * errors[1] > 4 * errors[2]
@@ -181,7 +187,7 @@ class TestStochasticAscent:
     def test_small_steps_reach_the_covariance(self) -> None:
         count = 800
         rule = StochasticAscent(HIGH, LOW, h=5e-4, beta=0.5, blind=False)
-        ratio = variances_of(draw(EXACT, white(count, 1, *SIZE), rule, 0.5)) / SPECTRUM
+        ratio = variances_of(draw(EXACT, white(count, 1, *SIZE), rule, mean=0.5)) / SPECTRUM
         assert float(ratio.mean()) == pytest.approx(1, abs=4 * (2 / count / 64) ** 0.5 + 0.06)
 
     def test_a_blind_denoiser_of_few_dimensions_gives_their_covariance(self) -> None:
@@ -197,7 +203,7 @@ class TestStochasticAscent:
             return 0.5 + torch.fft.ifft2(spectrum / (spectrum + noise) * modes, norm="ortho").real
 
         rule = StochasticAscent(20.0, 0.05, h=0.004, beta=0.5)
-        measured = variances_of(draw(blind, white(count, 1, *size), rule, 0.5))
+        measured = variances_of(draw(blind, white(count, 1, *size), rule, mean=0.5))
         ratio = measured[~free] / predicted_variances(rule, spectrum)[~free]
         assert float(ratio.mean()) == pytest.approx(1, abs=4 * (2 / count / 4) ** 0.5 + 0.02)
         assert float((measured[~free] / spectrum[~free] - 1).abs().max()) < 0.2
@@ -229,7 +235,7 @@ class TestStochasticAscent:
             lambda noisy, sigma: noisy - 1,  # a residual that never falls
             white(1, 1, 2, 2),
             StochasticAscent(1.0, 0.01, limit=25),
-            watch=lambda step, noisy, clean: steps.append(step),
+            callback=lambda step, noisy, clean: steps.append(step),
         )
         assert steps == list(range(25))
 
@@ -254,8 +260,8 @@ class TestStochasticAscent:
 
 
 RULES: list[StepRule] = [
-    Multistep(HIGH, LOW, 15),
-    Multistep(HIGH, LOW, 15, eta=1.0),
+    Multistep(HIGH, LOW, steps=15),
+    Multistep(HIGH, LOW, steps=15, eta=1.0),
     StochasticAscent(HIGH, LOW, h=0.05, beta=0.5, blind=False),
     StochasticAscent(HIGH, LOW, h=0.05, beta=0.5, blind=True),
 ]
@@ -268,9 +274,9 @@ class TestDraw:
     @pytest.mark.parametrize("rule", RULES, ids=RULE_NAMES)
     def test_a_sample_does_not_depend_on_its_batch(self, rule: StepRule) -> None:
         noise = white(5, 1, *SIZE)
-        together = draw(EXACT, noise, rule, EXACT.prior_mean(SIZE))
+        together = draw(EXACT, noise, rule, mean=EXACT.prior_mean(SIZE))
         for index in range(5):
-            alone = draw(EXACT, only(noise, index), rule, 0.5)
+            alone = draw(EXACT, only(noise, index), rule, mean=0.5)
             torch.testing.assert_close(alone[0], together[index], rtol=0, atol=1e-12)
 
     @pytest.mark.parametrize("rule", RULES, ids=RULE_NAMES)
@@ -283,7 +289,13 @@ class TestDraw:
     def test_it_starts_around_the_centre(self, rule: StepRule) -> None:
         noise, states = white(2, 1, *SIZE), []
         centre = torch.rand(1, 1, *SIZE, dtype=torch.float64)
-        draw(EXACT, noise, rule, centre, watch=lambda step, noisy, clean: states.append(noisy))
+        draw(
+            EXACT,
+            noise,
+            rule,
+            mean=centre,
+            callback=lambda step, noisy, clean: states.append(noisy),
+        )
         torch.testing.assert_close(states[0], centre + HIGH * noise(0))
 
 
@@ -293,10 +305,10 @@ class TestDefaults:
     @pytest.mark.parametrize(
         ("make", "steps", "beta", "blind"),
         [
-            (lambda: UNet(1, (8, 8), 8, (1,), 1), 40, 0.01, False),
-            (lambda: LocalConditional(1, 9, 8), 10, 0.5, False),
-            (lambda: BiasFreeDenoiser(1, [3, 3], 4), 12, 0.01, True),
-            (lambda: BiasFreeConditional(1, [3, 3], 4), 4, 0.5, True),
+            (lambda: UNet(1, (8, 8), width=8, multiples=(1,), blocks=1), 40, 0.01, False),
+            (lambda: LocalConditional(1, 9, width=8), 10, 0.5, False),
+            (lambda: BiasFreeDenoiser(1, [3, 3], width=4), 12, 0.01, True),
+            (lambda: BiasFreeConditional(1, [3, 3], width=4), 4, 0.5, True),
             (lambda: gaussian_prior(SPECTRUM, 1).details[0], 10, 0.5, False),
         ],
     )
@@ -307,7 +319,7 @@ class TestDefaults:
         start, end = network.sigma_range
         first = 3 * start if blind and steps == 12 else start
         noise = {40: {"eta": 1.0, "s_noise": 1.01}, 12: {"eta": 1.0}}.get(steps, {})
-        assert few_steps(network) == Multistep(first, end, steps, **noise)
+        assert few_steps(network) == Multistep(first, end, steps=steps, **noise)
         growing = network.conditional or not blind
-        rule = StochasticAscent(start, end, 0.01, beta, blind=blind, growing=growing)
+        rule = StochasticAscent(start, end, h=0.01, beta=beta, blind=blind, growing=growing)
         assert paper_ascent(network) == rule

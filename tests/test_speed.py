@@ -84,7 +84,7 @@ def assert_measured(record: Any) -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 def test_published_details_network_is_ours(training: bool) -> None:
-    network: Any = randomised(BiasFreeConditional(2, [3, 1, 3, 1], 6)).train(training)
+    network: Any = randomised(BiasFreeConditional(2, [3, 1, 3, 1], width=6)).train(training)
     with torch.no_grad():
         network.trunk[2].gain[0] = -0.7
     plain: Any = baseline.published_form(network)
@@ -111,7 +111,7 @@ def _in_order(plain: Any) -> list[Any]:
 
 
 def test_published_low_network_is_ours() -> None:
-    network = randomised(BiasFreeDenoiser(1, [3, 3, 3], 6))
+    network = randomised(BiasFreeDenoiser(1, [3, 3, 3], width=6))
     noisy = torch.randn(2, 1, 8, 8)
     plain = baseline.published_form(network)
     torch.testing.assert_close(noisy - plain(noisy), network(noisy), rtol=1e-5, atol=1e-5)

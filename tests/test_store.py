@@ -76,7 +76,7 @@ def edit_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) ->
 def expect_refusal(folder: Path, match: str) -> None:
     """Loading fails with one sentence that names the folder."""
     with pytest.raises(ScalewiseError, match=match) as caught:
-        store.load(folder, "cpu")
+        store.load(folder, device="cpu")
     message = str(caught.value)
     assert str(folder) in message
     assert "\n" not in message
@@ -89,7 +89,7 @@ def expect_refusal(folder: Path, match: str) -> None:
 def test_round_trip_is_bit_equal(make: Callable[[], MultiScalePrior], tmp_path: Path) -> None:
     prior = make()
     store.save(prior, tmp_path / "model")
-    loaded = store.load(tmp_path / "model", "cpu")
+    loaded = store.load(tmp_path / "model", device="cpu")
     assert not any(module.training for module in loaded.modules())
     assert (loaded.levels, loaded.wavelet, loaded.size) == (prior.levels, prior.wavelet, prior.size)
     before, after = prior.state_dict(), loaded.state_dict()
@@ -104,12 +104,12 @@ def test_round_trip_is_bit_equal(make: Callable[[], MultiScalePrior], tmp_path: 
 
 def test_loading_leaves_the_random_numbers_alone(folder: Path) -> None:
     state = torch.get_rng_state()
-    store.load(folder, "cpu")
+    store.load(folder, device="cpu")
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_loaded_networks_can_be_trained_on(folder: Path) -> None:
-    prior = store.load(folder, "cpu").train()
+    prior = store.load(folder, device="cpu").train()
     assert not any(parameter.requires_grad for parameter in prior.parameters())
     noisy = torch.rand(1, 3, 16, 16, requires_grad=True)
     prior.denoise(noisy, 0.1).sum().backward()
@@ -134,19 +134,19 @@ def test_config_keeps_what_it_was_told(folder: Path) -> None:
 
 def test_saving_again_gives_the_same_bytes(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    prior = store.load(folder, "cpu")
+    prior = store.load(folder, device="cpu")
     store.save(prior, folder, training=TRAINING, scores=SCORES, license="mit", force=True)
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_half_precision_takes_half_the_space(folder: Path, tmp_path: Path) -> None:
-    prior = store.load(folder, "cpu")
+    prior = store.load(folder, device="cpu")
     store.save(prior, tmp_path / "half", dtype="float16")
     whole, half = (
         (path / "model.safetensors").stat().st_size for path in (folder, tmp_path / "half")
     )
     assert half < 0.65 * whole
-    loaded = store.load(tmp_path / "half", "cpu").state_dict()
+    loaded = store.load(tmp_path / "half", device="cpu").state_dict()
     for name, tensor in prior.state_dict().items():
         assert loaded[name].dtype == torch.float32
         torch.testing.assert_close(loaded[name], tensor, rtol=1e-3, atol=1e-6)
@@ -157,14 +157,14 @@ def test_half_precision_takes_half_the_space(folder: Path, tmp_path: Path) -> No
 def test_channels_last_weights_are_stored_plainly(tmp_path: Path) -> None:
     prior = small_prior().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     store.save(prior, tmp_path / "model")
-    loaded = store.load(tmp_path / "model", "cpu").state_dict()
+    loaded = store.load(tmp_path / "model", device="cpu").state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in prior.state_dict().items())
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
     config = store.save(small_prior(), tmp_path / "model", scores={"psnr": float("inf")})
     assert json.loads(config.to_json())["scores"] == {"psnr": None}
-    store.load(tmp_path / "model", "cpu")
+    store.load(tmp_path / "model", device="cpu")
 
 
 # Writing
@@ -194,7 +194,7 @@ def test_a_folder_of_hidden_entries_counts_as_empty(tmp_path: Path) -> None:
     (tmp_path / "model" / ".state").mkdir(parents=True)
     store.save(small_prior(), tmp_path / "model")
     assert (tmp_path / "model" / ".state").is_dir()
-    store.load(tmp_path / "model", "cpu")
+    store.load(tmp_path / "model", device="cpu")
 
 
 def test_places_where_no_model_can_stand(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_hub_models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    assert store.load("someone/faces", "cpu").levels == 2
+    assert store.load("someone/faces", device="cpu").levels == 2
     with pytest.raises(ScalewiseError, match=r"someone/else: .* hub .* \(offline\); check"):
         store.load("someone/else")
 
@@ -487,7 +487,7 @@ def test_card_of_a_model_of_which_little_is_known() -> None:
 
 
 def test_summary_probes_receptive_fields(folder: Path) -> None:
-    prior, config = store.load(folder, "cpu"), store.read_config(folder)
+    prior, config = store.load(folder, device="cpu"), store.read_config(folder)
     summary = store.summary(prior, config)
     assert json.loads(json.dumps(summary)) == summary
     assert summary["parameters"] == sum(part["parameters"] for part in summary["networks"])
@@ -520,20 +520,25 @@ def test_probe_sees_through_a_false_declaration() -> None:
     assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
+class Same(nn.Module):
+    def forward(self, features: Tensor, *, exact: bool) -> Tensor:
+        return features
+
+
 def test_probe_calls_what_sees_nothing_zero() -> None:
     network = BiasFreeDenoiser(1, [1, 1], width=8)
-    network.trunk = nn.Sequential(nn.Identity())  # type: ignore[assignment]
+    network.trunk = Same()  # type: ignore[assignment]
     assert probe_receptive_field(network) == 0
 
 
 def test_precision_is_of_all_networks_or_refused(folder: Path) -> None:
-    loaded = store.load(folder, "cpu", "bfloat16")
+    loaded = store.load(folder, device="cpu", precision="bfloat16")
     assert {n.precision for n in (loaded.low, *loaded.conditionals)} == {torch.bfloat16}
     assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
-    plain = store.load(folder, "cpu")
+    plain = store.load(folder, device="cpu")
     assert {n.precision for n in (plain.low, *plain.conditionals)} == {None}
     with pytest.raises(UsageError, match="bfloat16, float16, found 'int8'"):
-        store.load(folder, "cpu", "int8")
+        store.load(folder, device="cpu", precision="int8")
 
 
 def test_half_precision_keeps_the_quality_of_packaged_photos() -> None:
@@ -543,7 +548,7 @@ def test_half_precision_keeps_the_quality_of_packaged_photos() -> None:
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
     levels = []
     for precision in ("float32", "bfloat16"):
-        error = store.load("photos", "cpu", precision).denoise(noisy, 0.1) - clean
+        error = store.load("photos", device="cpu", precision=precision).denoise(noisy, 0.1) - clean
         levels.append(10 * float(error.square().mean().log10()))
     assert levels[0] != levels[1]
     assert levels[1] == pytest.approx(levels[0], abs=0.02)

@@ -27,19 +27,19 @@ SIZES = [(1, 1), (1, 7), (5, 1), (2, 3), (8, 8), (13, 10), (31, 37)]
 
 
 def blind(field: int = 9, depth: int = 6, width: int = 16) -> Network:
-    return randomised(BiasFreeDenoiser(1, spread_kernels(field, depth), width))
+    return randomised(BiasFreeDenoiser(1, spread_kernels(field, depth), width=width))
 
 
 def blind_conditional(field: int = 9, depth: int = 6, width: int = 16) -> Network:
-    return randomised(BiasFreeConditional(1, spread_kernels(field, depth), width))
+    return randomised(BiasFreeConditional(1, spread_kernels(field, depth), width=width))
 
 
 def told(field: int = 9, depth: int = 6, width: int = 16) -> Network:
-    return randomised(LocalConditional(3, field, width, depth - 2))
+    return randomised(LocalConditional(3, field, width=width, blocks=depth - 2))
 
 
 def told_image(field: int = 9, depth: int = 6, width: int = 16) -> Network:
-    return randomised(LocalDenoiser(3, field, width, depth - 2))
+    return randomised(LocalDenoiser(3, field, width=width, blocks=depth - 2))
 
 
 MAKERS = [blind, blind_conditional, told, told_image]
@@ -59,10 +59,12 @@ def outputs_of(network: Network, inputs: list[Tensor], sigma: Any = 0.1) -> Tens
 
 
 @contextmanager
-def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv(strips.EXACT, "1")
+def plain(network: Network) -> Iterator[None]:
+    network.exact = True
+    try:
         yield
+    finally:
+        network.exact = False
 
 
 class Runs:
@@ -83,13 +85,11 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(monkeypatch)
 
 
-def assert_same(
-    network: Network, inputs: list[Tensor], monkeypatch: pytest.MonkeyPatch, sigma: Any = 0.1
-) -> None:
+def assert_same(network: Network, inputs: list[Tensor], sigma: Any = 0.1) -> None:
     """Compare both forms, to 1e-5 of the largest value."""
     with torch.no_grad():
         found = outputs_of(network, inputs, sigma)
-        with plain(monkeypatch):
+        with plain(network):
             expected = outputs_of(network, inputs, sigma)
     assert found.shape == expected.shape
     assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
@@ -101,11 +101,9 @@ class TestSameValues:
     @pytest.mark.parametrize("size", SIZES, ids=str)
     @pytest.mark.parametrize("count", [1, 3])
     @every_network
-    def test_whole_images(
-        self, make: Any, size: tuple[int, int], count: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_whole_images(self, make: Any, size: tuple[int, int], count: int) -> None:
         network = make()
-        assert_same(network, inputs_of(network, size, count), monkeypatch)
+        assert_same(network, inputs_of(network, size, count))
 
     @pytest.mark.parametrize(("pixels", "columns"), [(20, 11), (90, 1024), (300, 16)])
     @pytest.mark.parametrize(("field", "depth"), [(5, 4), (13, 9)])
@@ -123,7 +121,7 @@ class TestSameValues:
         monkeypatch.setattr(strips, "COLUMNS", columns)
         network = make(field, depth)
         for size in [(19, 27), (1, 40), (40, 1)]:
-            assert_same(network, inputs_of(network, size, 2), monkeypatch)
+            assert_same(network, inputs_of(network, size, 2))
 
     @pytest.mark.parametrize("pixels", [60, 700, 1 << 20])
     @pytest.mark.parametrize(
@@ -134,16 +132,16 @@ class TestSameValues:
     ) -> None:
         monkeypatch.setattr(strips, "FEATURES", 16 * pixels)
         network = told()
-        assert_same(network, inputs_of(network, (17, 11), 4), monkeypatch, torch.tensor(levels))
+        assert_same(network, inputs_of(network, (17, 11), 4), torch.tensor(levels))
 
-    def test_sampling_and_least_squares(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_sampling_and_least_squares(self) -> None:
         network = told()
         noisy, low, _ = inputs_of(network, (17, 11), 2)
         for sigma in (0.2, float("inf")):
-            assert_same(network, [noisy, low], monkeypatch, sigma)
+            assert_same(network, [noisy, low], sigma)
 
     @every_network
-    def test_memory_formats(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_memory_formats(self, make: Any) -> None:
         network = make().to(memory_format=torch.channels_last)
         inputs = inputs_of(network, (14, 19), 3)
         layouts = [
@@ -152,12 +150,12 @@ class TestSameValues:
             [values[:, :, 1:-1, 2:] for values in inputs],
         ]
         for layout in layouts:
-            assert_same(network, layout, monkeypatch)
+            assert_same(network, layout)
 
     @every_network
-    def test_the_shape_in_use(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_shape_in_use(self, make: Any) -> None:
         network = make(13, 8, 64)
-        assert_same(network, inputs_of(network, (150, 131), 1), monkeypatch)
+        assert_same(network, inputs_of(network, (150, 131), 1))
 
 
 class TestChoice:
@@ -173,20 +171,18 @@ class TestChoice:
     def test_the_variable_must_say_so(
         self, value: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv(strips.EXACT, value)
+        monkeypatch.setenv("SCALEWISE_EXACT", value)
         network = blind().requires_grad_(False)
         outputs_of(network, inputs_of(network, (8, 8), 1))
         assert runs.count == 1
 
     @every_network
-    def test_changed_weights_count_at_once(
-        self, make: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_changed_weights_count_at_once(self, make: Any) -> None:
         network = make()
         inputs = inputs_of(network, (12, 9), 2)
         for seed in (1, 2):
             randomised(network, seed)
-            assert_same(network, inputs, monkeypatch)
+            assert_same(network, inputs)
 
     @every_network
     def test_gradients_go_through_the_plain_form(self, make: Any, runs: Runs) -> None:
@@ -248,13 +244,13 @@ class TestChoice:
             outputs_of(network, inputs_of(network, (8, 8), 1))
         assert runs.count == 0
 
-    def test_inference_mode(self, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_inference_mode(self, runs: Runs) -> None:
         network = told()
         inputs = inputs_of(network, (9, 8), 2)
         with torch.inference_mode():
             found = outputs_of(network, inputs)
         assert runs.count == 1
-        with torch.no_grad(), plain(monkeypatch):
+        with torch.no_grad(), plain(network):
             torch.testing.assert_close(found, outputs_of(network, inputs))
 
 
@@ -286,7 +282,7 @@ def test_memory_is_that_of_strips(
     ends = 2 * size[0] * size[1] * 5 * network.settings["channels"]
     features = 32 * 4 * (1000 + (100 + 12))  # twelve rows more at the end of the image
     assert largest.numbers <= max(ends, features)
-    with Largest() as largest, plain(monkeypatch):
+    with Largest() as largest, plain(network):
         outputs_of(network, inputs)
     assert largest.numbers >= 2 * size[0] * size[1] * 32
 
@@ -316,9 +312,7 @@ def test_no_weights_are_drawn_before_they_are_loaded(
 
 
 @every_network
-def test_bfloat16_is_close_and_comes_out_whole(
-    make: Any, runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bfloat16_is_close_and_comes_out_whole(make: Any, runs: Runs) -> None:
     network = make()
     inputs = inputs_of(network, (31, 37), 2)
     with torch.no_grad():
@@ -326,7 +320,7 @@ def test_bfloat16_is_close_and_comes_out_whole(
         network.precision = torch.bfloat16
         fast_half = outputs_of(network, inputs)
         assert runs.count == 2
-        with plain(monkeypatch):
+        with plain(network):
             half = outputs_of(network, inputs)
     assert half.dtype == fast_half.dtype == torch.float32
     scale = whole.abs().max()

@@ -209,7 +209,7 @@ def test_batches_are_drawn_by_one_thread_beside_those_of_the_step() -> None:
 
 def test_dropout_is_of_training_alone() -> None:
     torch.manual_seed(0)
-    network = UNet(1, (8, 8), 8, (1,), 1, dropout=0.5)
+    network = UNet(1, (8, 8), width=8, multiples=(1,), blocks=1, dropout=0.5)
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     noisy = torch.rand(2, 1, 8, 8)
@@ -227,7 +227,7 @@ def test_a_local_network_learns_in_the_pixel_domain(tmp_path: Path) -> None:
     assert prior.low.receptive_field == 9
     assert prior.low.mean.shape == (prior.channels, 1, 1)
     assert not torch.equal(prior.low.mean, torch.full_like(prior.low.mean, 0.5))
-    assert prior.sample(2, 0, (16, 24)).shape == (2, prior.channels, 16, 24)
+    assert prior.sample(2, seed=0, size=(16, 24)).shape == (2, prior.channels, 16, 24)
 
 
 def test_seeds_differ_and_repeat(tmp_path: Path) -> None:

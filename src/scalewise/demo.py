@@ -75,7 +75,7 @@ def run(
     out: str | Path,
     seed: int = 0,
     device: str = "auto",
-    watch: Callable[[Part], None] | None = None,
+    callback: Callable[[Part], None] | None = None,
 ) -> list[Record]:
     """Denoise, super-resolve and synthesize, and write the results and a sheet of them.
 
@@ -83,7 +83,7 @@ def run(
         out: folder of the results, made if it is not there; files of `OUTPUTS` are overwritten.
         seed: of the noise and the samples.
         device: "auto", "cpu", "cuda" or "mps".
-        watch: called as each step is finished.
+        callback: called as each step is finished.
 
     Returns:
         One record per result: `step`, `image`, `psnr_before` and `psnr_after` in decibels (None
@@ -91,15 +91,15 @@ def run(
     """
     folder = Path(out)
     folder.mkdir(exist_ok=True)
-    photos, faces = (store.load(model, device) for model in MODELS)
+    photos, faces = (store.load(model, device=device) for model in MODELS)
     parts: list[Part] = []
     for step, prior in ((denoise, photos), (upscale, photos), (synthesize, faces)):
         part = step(prior, seed)
         parts.append(part)
         for name, image in part.files.items():
             write_image(folder / name, Picture(image), force=True)
-        if watch:
-            watch(part)
+        if callback:
+            callback(part)
     write_image(folder / "demo.png", Picture(sheet(parts)), force=True)
     records = [record for part in parts for record in part.records]
     return [record | {"output": str(folder / record["output"])} for record in records]
@@ -170,7 +170,7 @@ def upscale(prior: MultiScalePrior, seed: int = 0) -> Part:
 def synthesize(prior: MultiScalePrior, seed: int = 0) -> Part:
     """Draw faces from scratch."""
     start = time.perf_counter()
-    faces = list(prior.sample(FACES, seed).cpu())
+    faces = list(prior.sample(FACES, seed=seed).cpu())
     seconds = time.perf_counter() - start
     names = [f"face-{place:02d}.png" for place in range(1, FACES + 1)]
     return Part(

@@ -135,7 +135,6 @@ class GaussianConditional(ConditionalDenoiser):
         inverse = torch.linalg.pinv(spectrum[..., :channels, :channels], hermitian=True)
         regression = cross @ inverse
         rest = spectrum[..., channels:, channels:] - regression @ cross.mH
-        self.channels = channels
         self.bands = StationaryGaussian(spectrum, mean)
         self.rest = StationaryGaussian(rest, torch.zeros_like(mean[channels:]))
         self.register_buffer("regression", torch.view_as_real(regression))

@@ -90,6 +90,7 @@ def information(
     denoise: Callable[[Tensor, Tensor], Tensor],
     clean: Tensor,
     noise: Callable[[int], Tensor],
+    *,
     sigma_range: tuple[float, float],
     mean: Tensor | float = 0.0,
     steps: int = 16,

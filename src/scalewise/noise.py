@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ class GaussianField:
 
     seed: int
     samples: tuple[int, ...]
+    _: KW_ONLY
     level: int
     channels: int
     size: tuple[int, int]
@@ -70,7 +71,7 @@ class GaussianField:
         return values.reshape(self.channels, BLOCK, BLOCK)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LogNormalLevels:
     """Noise levels to train with: `log sigma` is normal (Karras et al. 2022, table 1).
 

@@ -30,7 +30,7 @@ from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
 from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split
 
-Watch = Callable[[int, Tensor], None]
+Callback = Callable[[int, Tensor], None]
 """Called with (level, x_level) as each scale is finished, coarsest first."""
 
 
@@ -57,12 +57,12 @@ class MultiScalePrior(nn.Module):
     @property
     def channels(self) -> int:
         """Channels of the images: 1 for grayscale, 3 for RGB."""
-        return int(self.low.settings["channels"])
+        return self.low.channels
 
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width of the images that `sample` draws when not told; None if unknown."""
-        low = self.low.settings.get("size")
+        low = self.low.size
         return None if low is None else (low[0] << self.levels, low[1] << self.levels)
 
     @property
@@ -123,10 +123,11 @@ class MultiScalePrior(nn.Module):
         self,
         small: Tensor,
         factor: int = 2,
+        *,
         samples: int = 1,
         seed: int = 0,
         sampler: Sampler = few_steps,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Draw sharp images whose low-pass image is the given one: `x_0 ~ p(x_0 | x_j)`.
 
@@ -136,7 +137,7 @@ class MultiScalePrior(nn.Module):
             samples: how many to draw of each image.
             seed: sample `i` of a seed is the same whatever else is drawn.
             sampler: how to draw, `few_steps` or `paper_ascent` of `samplers`.
-            watch: called as each scale is finished.
+            callback: called as each scale is finished.
 
         Returns:
             Shape (samples, N, C, factor * H, factor * W); not clipped, so that their low-pass
@@ -146,7 +147,7 @@ class MultiScalePrior(nn.Module):
         level = self._levels_of(factor)
         _check_count(samples, "samples")
         batches = [
-            self._refine(small, level, (sample,) * len(small), seed, sampler, watch)
+            self._refine(small, level, (sample,) * len(small), seed, sampler, callback)
             for sample in range(samples)
         ]
         return torch.stack(batches)
@@ -176,11 +177,12 @@ class MultiScalePrior(nn.Module):
     def sample(
         self,
         count: int,
+        *,
         seed: int = 0,
         size: tuple[int, int] | None = None,
         sampler: Sampler = few_steps,
         batch: int = 64,
-        watch: Watch | None = None,
+        callback: Callback | None = None,
     ) -> Tensor:
         """Draw images from scratch: `x_J ~ p(x_J)`, then the details of each level given it.
 
@@ -190,7 +192,7 @@ class MultiScalePrior(nn.Module):
             size: height and width; those of the training images by default.
             sampler: how to draw, `few_steps` or `paper_ascent` of `samplers`.
             batch: how many to draw at a time.
-            watch: called as each scale of a batch is finished.
+            callback: called as each scale of a batch is finished.
 
         Returns:
             Shape (count, C, H, W); not clipped.
@@ -205,16 +207,17 @@ class MultiScalePrior(nn.Module):
             low_size = (half(size[0], self.levels), half(size[1], self.levels))
             noise = self._noise(keys, self.levels + 1, self.channels, low_size, seed)
             mean = self.low.prior_mean(low_size)
-            low = draw(replayed(self.low), noise, sampler(self.low), mean)
-            if watch:
-                watch(self.levels, low)
-            images.append(self._refine(low, self.levels, keys, seed, sampler, watch))
+            low = draw(replayed(self.low), noise, sampler(self.low), mean=mean)
+            if callback:
+                callback(self.levels, low)
+            images.append(self._refine(low, self.levels, keys, seed, sampler, callback))
         return torch.cat(images)[..., : size[0], : size[1]]
 
     @torch.no_grad()
     def nll(
         self,
         images: Tensor,
+        *,
         seed: int = 0,
         sigma_min: float = SIGMA_MIN,
         steps: int = 16,
@@ -250,7 +253,13 @@ class MultiScalePrior(nn.Module):
         return Likelihood(torch.cat(bits), torch.cat(errors))
 
     def _factors(
-        self, images: Tensor, keys: tuple[int, ...], seed: int, sigma: float, *effort: int
+        self,
+        images: Tensor,
+        keys: tuple[int, ...],
+        seed: int,
+        sigma: float,
+        steps: int,
+        draws: int,
     ) -> list[Information]:
         """What noise of `sigma` leaves of the details of each level and of `x_J`, finest first."""
         low, factors = images, []
@@ -258,12 +267,28 @@ class MultiScalePrior(nn.Module):
             low, details = split(low, self.wavelet)
             sigma = GAIN * sigma
             noise = self._noise(keys, level, 3 * self.channels, _size(low), seed)
-            span, mean = (network.sigma_range[0], sigma), network.prior_mean(low)
-            given = _given(network, low)
-            factors.append(information(given, details, noise, span, mean, *effort))
+            factors.append(
+                information(
+                    _given(network, low),
+                    details,
+                    noise,
+                    sigma_range=(network.sigma_range[0], sigma),
+                    mean=network.prior_mean(low),
+                    steps=steps,
+                    draws=draws,
+                )
+            )
         noise = self._noise(keys, self.levels + 1, self.channels, _size(low), seed)
-        span, mean = (self.low.sigma_range[0], sigma), self.low.prior_mean(_size(low))
-        return [*factors, information(self.low, low, noise, span, mean, *effort)]
+        last = information(
+            self.low,
+            low,
+            noise,
+            sigma_range=(self.low.sigma_range[0], sigma),
+            mean=self.low.prior_mean(_size(low)),
+            steps=steps,
+            draws=draws,
+        )
+        return [*factors, last]
 
     def _refine(
         self,
@@ -272,24 +297,25 @@ class MultiScalePrior(nn.Module):
         keys: tuple[int, ...],
         seed: int,
         sampler: Sampler,
-        watch: Watch | None,
+        callback: Callback | None,
     ) -> Tensor:
         """Draw the details of levels `level` to 1 and merge each: `x_{j-1} ~ p(x_{j-1} | x_j)`."""
         for j in range(level, 0, -1):
             network = self.conditionals[j - 1]
             height, width = low.shape[-2:]
             noise = self._noise(keys, j, 3 * self.channels, (height, width), seed)
-            details = draw(_given(network, low), noise, sampler(network), network.prior_mean(low))
+            mean = network.prior_mean(low)
+            details = draw(_given(network, low), noise, sampler(network), mean=mean)
             low = merge(low, details, self.wavelet)
-            if watch:
-                watch(j - 1, low)
+            if callback:
+                callback(j - 1, low)
         return low
 
     def _noise(
         self, keys: tuple[int, ...], level: int, channels: int, size: tuple[int, int], seed: int
     ) -> Callable[[int], Tensor]:
         """Position-keyed noise of one level, on the device and in the type of the weights."""
-        field = GaussianField(seed, keys, level, channels, size)
+        field = GaussianField(seed, keys, level=level, channels=channels, size=size)
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import count
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from scalewise.score import per_image, residual_sigma
 Noise = Callable[[int], Tensor]
 """Maps a step to a standard Gaussian field of shape (N, C, H, W), on the denoiser's device."""
 
-Watch = Callable[[int, Tensor, Tensor], None]
+Callback = Callable[[int, Tensor, Tensor], None]
 """Called with (step, noisy, denoised) after every call of the network."""
 
 
@@ -46,8 +46,9 @@ def draw(
     denoise: Callable[[Tensor, Tensor], Tensor],
     noise: Noise,
     rule: StepRule,
+    *,
     mean: Tensor | float = 0.0,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
 ) -> Tensor:
     """Draw samples from the distribution that a denoiser holds.
 
@@ -56,7 +57,7 @@ def draw(
         noise: standard Gaussian field of each step.
         rule: where to begin, how to move, when to stop.
         mean: what the first noisy state is centred on.
-        watch: called after every step.
+        callback: called after every step.
 
     Returns:
         The samples, of the shape that `noise` gives.
@@ -68,8 +69,8 @@ def draw(
     ended = 0
     for step in count():
         clean = denoise(noisy, sigma)
-        if watch:
-            watch(step, noisy, clean)
+        if callback:
+            callback(step, noisy, clean)
         sample = torch.where(done.view(-1, 1, 1, 1), sample, clean) if ended else clean
         done = done | rule.finished(step, sigma)
         ended = int(done.sum())
@@ -79,7 +80,7 @@ def draw(
     return sample
 
 
-def karras_schedule(steps: int, high: float, low: float, rho: float = 7.0) -> list[float]:
+def karras_schedule(steps: int, high: float, low: float, *, rho: float = 7.0) -> list[float]:
     """Noise levels from `high` to `low`, denser at the end (Karras et al. 2022, equation 5).
 
     Args:
@@ -118,6 +119,7 @@ class Multistep:
 
     start: float
     end: float
+    _: KW_ONLY
     steps: int = 20
     rho: float = 7.0
     eta: float = 0.0
@@ -131,7 +133,7 @@ class Multistep:
         self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
     ) -> tuple[Tensor, Tensor, Any]:
         """Step towards the denoised state, extrapolated from this and the previous one."""
-        levels = karras_schedule(self.steps, self.start, self.end, self.rho)
+        levels = karras_schedule(self.steps, self.start, self.end, rho=self.rho)
         now, then = levels[step], levels[step + 1]
         aim = clean
         if memory is not None:
@@ -167,6 +169,7 @@ class StochasticAscent:
 
     start: float
     end: float
+    _: KW_ONLY
     h: float = 0.01
     beta: float = 0.5
     limit: int = 20_000

@@ -24,19 +24,27 @@ class Bench:
         source: where the images are.
         model: name of the model.
         device: where to compute.
+        exact: compute as written.
         json_file: where the records go.
         force: `json_file` may exist.
     """
 
     def __init__(
-        self, source: Path, model: str, device: str, json_file: Path | None, force: bool
+        self,
+        source: Path,
+        model: str,
+        *,
+        device: str,
+        exact: bool,
+        json_file: Path | None,
+        force: bool,
     ) -> None:
         check_inputs(source, None, json_file, force)
         from scalewise import store
 
         self.model, self.json_file = model, json_file
         self.images, self.failed = clean_images(source)
-        self.prior = store.load(model, device)
+        self.prior = store.load(model, device=device, exact=exact or None)
 
     def bar(self, title: str, steps: int) -> Bar:
         """A progress bar of so many steps per image."""

@@ -63,7 +63,7 @@ class Bar:
                 self._progress = None
 
     def step(self, *_: object) -> None:
-        """Go one step further; takes and ignores whatever a `watch` is called with."""
+        """Go one step further; takes and ignores whatever a `callback` is called with."""
         self.move_to(self.done + 1)
 
     def move_to(self, done: int) -> None:

@@ -81,13 +81,13 @@ def denoise(
     """
     from scalewise.cli.bench import Bench
 
-    bench = Bench(images, model, device, json_file, force)
+    bench = Bench(images, model, device=device, exact=exact, json_file=json_file, force=force)
     from scalewise.evaluation import SIGMAS, evaluate_denoise, means
 
     levels = tuple(sigma or SIGMAS)
     with bench.bar("denoising", len(levels)) as bar:
         records = evaluate_denoise(
-            bench.prior, bench.images, levels, seed, blind=not told, watch=bar.step
+            bench.prior, bench.images, sigmas=levels, seed=seed, blind=not told, callback=bar.step
         )
     columns = {
         "sigma": "sigma",
@@ -121,13 +121,15 @@ def upscale(
     """
     from scalewise.cli.bench import Bench
 
-    bench = Bench(images, model, device, json_file, force)
+    bench = Bench(images, model, device=device, exact=exact, json_file=json_file, force=force)
     from scalewise.cli.pictures import check_factor
     from scalewise.evaluation import evaluate_upscale, means
 
     check_factor(bench.prior, factor)
     with bench.bar("upscaling", 1) as bar:
-        records = evaluate_upscale(bench.prior, bench.images, factor, samples, seed, bar.step)
+        records = evaluate_upscale(
+            bench.prior, bench.images, factor=factor, samples=samples, seed=seed, callback=bar.step
+        )
     columns = {
         "factor": "factor",
         "images": "count",
@@ -184,11 +186,13 @@ def synthesize(
     from scalewise.evaluation import evaluate_synthesize
     from scalewise.files import write_json
 
-    prior = store.load(model, device)
+    prior = store.load(model, device=device)
     reference = one_array(images, prior.channels)
     known = None if training is None else one_array(training, prior.channels)
     with Bar("synthesizing", -(-count // 64) * (prior.levels + 1)) as bar:
-        record = evaluate_synthesize(prior, reference, known, count, seed, bar.step)
+        record = evaluate_synthesize(
+            prior, reference, training=known, count=count, seed=seed, callback=bar.step
+        )
     floor = record.get("floor", {})
     rows = [
         (name, distance, floor.get(name, {}).get("mean"))
@@ -217,6 +221,7 @@ def likelihood(
     model: options.Model = "photos",
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    exact: options.Exact = False,
     json_file: options.JsonFile = None,
     force: options.Force = False,
 ) -> None:
@@ -230,13 +235,15 @@ def likelihood(
     """
     from scalewise.cli.bench import Bench
 
-    bench = Bench(images, model, device, json_file, force)
+    bench = Bench(images, model, device=device, exact=exact, json_file=json_file, force=force)
     from scalewise.evaluation import evaluate_likelihood, mean_bits
     from scalewise.likelihood import SIGMA_MIN
 
     sigma_min = SIGMA_MIN if sigma is None else sigma / 255
     with bench.bar("measuring", 1) as bar:
-        records = evaluate_likelihood(bench.prior, bench.images, seed, sigma_min, bar.step)
+        records = evaluate_likelihood(
+            bench.prior, bench.images, seed=seed, sigma_min=sigma_min, callback=bar.step
+        )
     columns = {
         "part": "part",
         "images": "count",

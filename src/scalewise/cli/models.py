@@ -27,7 +27,7 @@ def info(
 
     folder = store.resolve(model)
     config = store.read_config(folder)
-    facts = store.summary(store.load(folder, "cpu"), config) | {"folder": str(folder)}
+    facts = store.summary(store.load(folder, device="cpu"), config) | {"folder": str(folder)}
     typer.echo(json.dumps(facts) if as_json else _described(facts))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,14 +22,6 @@ def finite_all(values: list[float] | None) -> list[float] | None:
     for value in values or ():
         finite(value)
     return values
-
-
-def exactly(ctx: typer.Context, wanted: bool) -> bool:
-    """Keep the networks to their plain form while the command runs (see `networks.fast`)."""
-    if wanted:
-        os.environ["SCALEWISE_EXACT"] = "1"
-        ctx.call_on_close(lambda: os.environ.pop("SCALEWISE_EXACT", None))
-    return wanted
 
 
 Input = Annotated[
@@ -93,8 +84,8 @@ Exact = Annotated[
     bool,
     typer.Option(
         "--exact",
-        callback=exactly,
-        help="Compute layer by layer, as written, not by the fast form; SCALEWISE_EXACT=1 too.",
+        help="Compute layer by layer, as written, not by the faster forms, which are equal to "
+        "rounding; SCALEWISE_EXACT=1 too.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")]

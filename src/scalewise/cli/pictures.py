@@ -73,7 +73,7 @@ def upscaled(
     samples: int | None,
     seed: int = 0,
     sampler: Sampler = few_steps,
-    watch: Callable[[int, Tensor], None] | None = None,
+    callback: Callable[[int, Tensor], None] | None = None,
 ) -> Result:
     """Super-resolve a picture.
 
@@ -84,13 +84,15 @@ def upscaled(
         samples: how many to draw; None for the least-squares estimate.
         seed: of the samples.
         sampler: how to draw them.
-        watch: called as each scale of each sample is finished.
+        callback: called as each scale of each sample is finished.
     """
     small, notes = _fitted(picture, prior)
     if samples is None:
         large = prior.upscale_mean(small[None], factor)[None]
     else:
-        large = prior.upscale(small[None], factor, samples, seed, sampler, watch)
+        large = prior.upscale(
+            small[None], factor, samples=samples, seed=seed, sampler=sampler, callback=callback
+        )
     alpha = None if picture.alpha is None else _bicubic(picture.alpha, factor)
     results = [_like(picture, image, alpha) for image in large[:, 0].cpu()]
     deviation = None

@@ -73,7 +73,7 @@ def denoise(
     from scalewise.cli.pictures import denoised, save
     from scalewise.images import read_image
 
-    prior = store.load(model, device, precision.value)
+    prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
 
     def work(job: Job, bar: Bar) -> Record:
         result = denoised(prior, read_image(job.source), sigma, strength)
@@ -144,7 +144,7 @@ def upscale(
     from scalewise.images import read_image
     from scalewise.samplers import SAMPLERS
 
-    prior = store.load(model, device, precision.value)
+    prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     rule = SAMPLERS[sampler.value]
     check_factor(prior, factor)
 

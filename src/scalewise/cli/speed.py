@@ -39,7 +39,7 @@ def benchmark(
 
     scope = QUICK if quick else FULL
     with Bar("measuring", len(part_names(scope))) as bar:
-        content = run(scope, device, watch=bar.step)
+        content = run(scope, device, callback=bar.step)
     typer.echo(table(HEAD, rows(content)))
     if json_file is not None:
         write_json(json_file, content)

@@ -47,7 +47,7 @@ def demo(
     if not force:
         check_absent(out / name for name in OUTPUTS)
     with Bar("demo", len(STEPS)) as bar:
-        records = run(out, seed, device, watch=bar.step)
+        records = run(out, seed, device, callback=bar.step)
     if as_json:
         for record in records:
             typer.echo(json.dumps(record))
@@ -101,12 +101,14 @@ def synthesize(
     from scalewise.cli.console import Bar, show
     from scalewise.samplers import SAMPLERS
 
-    prior = store.load(model, device, precision.value)
+    prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     start = time.perf_counter()
     steps = -(-count // BATCH) * (prior.levels + 1)
     with Bar("synthesizing", steps) as bar:
         rule = SAMPLERS[sampler.value]
-        images = prior.sample(count, seed, sides, rule, BATCH, bar.step).cpu()
+        images = prior.sample(
+            count, seed=seed, size=sides, sampler=rule, batch=BATCH, callback=bar.step
+        ).cpu()
     facts: Record = {"input": None, "model": model, "seed": seed}
     notes = _write(images, files, force)
     facts["seconds"] = round(time.perf_counter() - start, 3)

@@ -190,7 +190,7 @@ def _start(recipe: Recipe, given: dict[str, Any]) -> tuple[Recipe, MultiScalePri
             f"{', '.join(fixed)} cannot be chosen with start: the networks are those of the model "
             f"{recipe.start}; leave one or the other out"
         )
-    first = load(recipe.start, "cpu")
+    first = load(recipe.start, device="cpu")
     scales = {"levels": first.levels, "wavelet": first.wavelet}
     free = {key: value for key, value in scales.items() if given[key] is None}
     return recipe.model_copy(update=free), first

@@ -9,15 +9,15 @@ from scalewise.evaluation.distances import (
 )
 from scalewise.evaluation.likelihood import evaluate_likelihood, mean_bits
 from scalewise.evaluation.metrics import psnr, ssim
-from scalewise.evaluation.records import Record, Watch, crop_to_multiple, means
+from scalewise.evaluation.records import Callback, Record, crop_to_multiple, means
 from scalewise.evaluation.sheets import grid, sheet
 from scalewise.evaluation.synthesis import evaluate_synthesize, measure_samples
 from scalewise.evaluation.upscaling import evaluate_upscale, interpolate
 
 __all__ = [
     "SIGMAS",
+    "Callback",
     "Record",
-    "Watch",
     "add_noise",
     "compare",
     "crop_to_multiple",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scalewise.evaluation.metrics import psnr, ssim
-from scalewise.evaluation.records import Record, Watch
+from scalewise.evaluation.records import Callback, Record
 from scalewise.images import to_channels
 from scalewise.noise import GaussianField, estimate_sigma
 from scalewise.prior import MultiScalePrior
@@ -32,17 +32,18 @@ def add_noise(clean: Tensor, sigma: float, seed: int, index: int) -> Tensor:
         The noisy image, same shape, not clipped.
     """
     height, width = clean.shape[-2:]
-    field = GaussianField(seed, (index,), 0, clean.shape[0], (height, width))
+    field = GaussianField(seed, (index,), level=0, channels=clean.shape[0], size=(height, width))
     return clean + sigma * field(0)[0]
 
 
 def evaluate_denoise(
     prior: MultiScalePrior,
     images: Mapping[str, Tensor],
+    *,
     sigmas: Sequence[float] = SIGMAS,
     seed: int = 0,
     blind: bool = True,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
 ) -> list[Record]:
     """Denoise images at several noise levels and compare with the clean ones.
 
@@ -56,7 +57,7 @@ def evaluate_denoise(
         sigmas: noise levels in 8-bit units.
         seed: noise of image `i` is a function of (seed, i).
         blind: do not tell the prior the noise level.
-        watch: called with every record.
+        callback: called with every record.
 
     Returns:
         One record per image and level: `image`, `sigma`, `psnr_noisy` (of the unclipped noisy
@@ -80,8 +81,8 @@ def evaluate_denoise(
                 "seconds": seconds,
             }
             records.append(record)
-            if watch:
-                watch(record)
+            if callback:
+                callback(record)
     return records
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from scalewise.wavelets import split
 
 
-def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 256, seed: int = 0) -> float:
+def sliced_wasserstein(a: Tensor, b: Tensor, *, projections: int = 256, seed: int = 0) -> float:
     """Sliced 2-Wasserstein distance between two sets of points.
 
     The root mean square, over random directions, of the exact 2-Wasserstein distance between the
@@ -38,6 +38,7 @@ def sliced_wasserstein(a: Tensor, b: Tensor, projections: int = 256, seed: int =
 def level_distances(
     samples: Tensor,
     reference: Tensor,
+    *,
     levels: int,
     wavelet: str = "haar",
     patch: int = 7,
@@ -73,8 +74,10 @@ def level_distances(
         scale = aim.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-12)
         found = _patches(details / scale, patch, patches_per_image, seed)
         wanted = _patches(aim / scale, patch, patches_per_image, seed)
-        distances[f"level {level}"] = sliced_wasserstein(found, wanted, projections, seed)
-    distance = sliced_wasserstein(samples, reference, projections, seed)
+        distances[f"level {level}"] = sliced_wasserstein(
+            found, wanted, projections=projections, seed=seed
+        )
+    distance = sliced_wasserstein(samples, reference, projections=projections, seed=seed)
     distances["low"] = distance / max(reference.std().item(), 1e-12)
     return distances
 
@@ -106,7 +109,7 @@ def radial_power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest_distances(
-    queries: Tensor, training: Tensor, exclude_self: bool = False, chunk: int = 256
+    queries: Tensor, training: Tensor, *, exclude_self: bool = False, chunk: int = 256
 ) -> Tensor:
     """Euclidean distance from each image to the nearest one of a training set.
 

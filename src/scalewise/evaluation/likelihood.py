@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from scalewise.errors import UsageError
-from scalewise.evaluation.records import Record, Watch, crop_to_multiple
+from scalewise.evaluation.records import Callback, Record, crop_to_multiple
 from scalewise.images import to_channels
 from scalewise.likelihood import SIGMA_MIN
 from scalewise.prior import MultiScalePrior
@@ -18,9 +18,10 @@ from scalewise.prior import MultiScalePrior
 def evaluate_likelihood(
     prior: MultiScalePrior,
     images: Mapping[str, Tensor],
+    *,
     seed: int = 0,
     sigma_min: float = SIGMA_MIN,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
 ) -> list[Record]:
     """Measure the bits per dimension of each image, see `MultiScalePrior.nll`.
 
@@ -32,7 +33,7 @@ def evaluate_likelihood(
         images: in [0, 1] by name, each (C, H, W).
         seed: the noise of image `i` is a function of (seed, i).
         sigma_min: noise level in image units.
-        watch: called with every record.
+        callback: called with every record.
 
     Returns:
         One record per image: `image`, `height` and `width` that were measured, `bits` per dimension
@@ -49,7 +50,7 @@ def evaluate_likelihood(
                 f"pixels, found {tuple(image.shape[-2:])}"
             )
         start = time.perf_counter()
-        found = prior.nll(clean[None], seed, sigma_min, first=index)
+        found = prior.nll(clean[None], seed=seed, sigma_min=sigma_min, first=index)
         total = found.total.item()
         record = {
             "image": name,
@@ -62,8 +63,8 @@ def evaluate_likelihood(
             "seconds": time.perf_counter() - start,
         }
         records.append(record)
-        if watch:
-            watch(record)
+        if callback:
+            callback(record)
     return records
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 Record = dict[str, Any]
 """Names and values of one measurement."""
 
-Watch = Callable[[Record], None]
+Callback = Callable[[Record], None]
 """Called with every record as soon as it is there."""
 
 

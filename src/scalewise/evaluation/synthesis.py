@@ -14,7 +14,7 @@ from scalewise.evaluation.distances import (
     radial_power_spectrum,
 )
 from scalewise.evaluation.records import Record
-from scalewise.prior import MultiScalePrior, Watch
+from scalewise.prior import Callback, MultiScalePrior
 from scalewise.wavelets import low_pass
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -23,10 +23,11 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 def evaluate_synthesize(
     prior: MultiScalePrior,
     reference: Tensor,
+    *,
     training: Tensor | None = None,
     count: int = 256,
     seed: int = 0,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
 ) -> Record:
     """Draw samples of the size of the reference images and measure them.
 
@@ -36,19 +37,22 @@ def evaluate_synthesize(
         training: what the prior was trained on, shape (K, C, H, W).
         count: how many samples.
         seed: sample `i` of a seed is the same whatever the count.
-        watch: called as each scale of a batch is finished, see `MultiScalePrior.sample`.
+        callback: called as each scale of a batch is finished, see `MultiScalePrior.sample`.
 
     Returns:
         See `measure_samples`.
     """
     size = (reference.shape[-2], reference.shape[-1])
-    samples = prior.sample(count, seed, size, watch=watch).cpu()
-    return measure_samples(samples, reference, training, prior.levels, prior.wavelet)
+    samples = prior.sample(count, seed=seed, size=size, callback=callback).cpu()
+    return measure_samples(
+        samples, reference, training=training, levels=prior.levels, wavelet=prior.wavelet
+    )
 
 
 def measure_samples(
     samples: Tensor,
     reference: Tensor,
+    *,
     training: Tensor | None,
     levels: int,
     wavelet: str = "haar",
@@ -74,7 +78,7 @@ def measure_samples(
     sets = {"samples": samples, "reference": reference}
     record: Record = {
         "counts": {name: len(images) for name, images in sets.items()},
-        "distances": level_distances(samples, reference, levels, wavelet),
+        "distances": level_distances(samples, reference, levels=levels, wavelet=wavelet),
     }
     if training is not None:
         record["counts"]["training"] = len(training)
@@ -104,7 +108,10 @@ def _floor(
     training: Tensor, reference: Tensor, count: int, levels: int, wavelet: str
 ) -> dict[str, Record]:
     """Mean and standard deviation of the distances of training parts from the reference."""
-    found = [level_distances(part, reference, levels, wavelet) for part in _parts(training, count)]
+    found = [
+        level_distances(part, reference, levels=levels, wavelet=wavelet)
+        for part in _parts(training, count)
+    ]
     return {
         name: {
             "mean": statistics.fmean(distances[name] for distances in found),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scalewise.errors import UsageError
 from scalewise.evaluation.metrics import psnr, ssim
-from scalewise.evaluation.records import Record, Watch, crop_to_multiple
+from scalewise.evaluation.records import Callback, Record, crop_to_multiple
 from scalewise.images import to_channels
 from scalewise.prior import MultiScalePrior
 from scalewise.wavelets import low_pass
@@ -43,10 +43,11 @@ def interpolate(small: Tensor, factor: int, method: str = "bicubic") -> Tensor:
 def evaluate_upscale(
     prior: MultiScalePrior,
     images: Mapping[str, Tensor],
+    *,
     factor: int = 2,
     samples: int = 8,
     seed: int = 0,
-    watch: Watch | None = None,
+    callback: Callback | None = None,
 ) -> list[Record]:
     """Take the low-pass image of each image, enlarge it again, and compare.
 
@@ -61,7 +62,7 @@ def evaluate_upscale(
         factor: 2, 4, ... up to `2 ** levels`.
         samples: how many to draw of each image.
         seed: the same seed draws the same samples.
-        watch: called with every record.
+        callback: called with every record.
 
     Returns:
         One record per image: `image`, `factor`, `samples`; `psnr_` and `ssim_` of `bicubic`,
@@ -84,8 +85,8 @@ def evaluate_upscale(
         made = _evaluate_one(prior, clean, factor, samples, seed)
         record = {"image": name, "factor": factor, "samples": samples, **made}
         records.append(record)
-        if watch:
-            watch(record)
+        if callback:
+            callback(record)
     return records
 
 
@@ -97,7 +98,7 @@ def _evaluate_one(
     small = low_pass(clean[None], level, prior.wavelet)
     given = to_channels(small, prior.channels)[0]
     start = time.perf_counter()
-    drawn = prior.upscale(given, factor, samples, seed)[:, 0].cpu()
+    drawn = prior.upscale(given, factor, samples=samples, seed=seed)[:, 0].cpu()
     seconds = (time.perf_counter() - start) / samples
     least_squares = prior.upscale_mean(given, factor).cpu()
     outputs = torch.cat([drawn, least_squares])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -24,11 +25,17 @@ class Network(nn.Module):
         conditional: whether it denoises details given a low-pass image.
         noise_conditional: whether it must be given the noise level (a blind network reads it off).
         homogeneous: whether `f(a * y) = a * f(y)` for `a > 0` in evaluation mode.
+        channels: C of the images.
+        size: height and width of the images that `sample` draws when not told; None if unknown.
+        exact: whether it computes layer by layer, as written, rather than by the forms that are
+            faster and equal to rounding; SCALEWISE_EXACT=1 makes that the default.
         precision: in which its convolutions are computed, by autocast; None for that of its
             weights. What comes in and goes out is not rounded.
     """
 
     precision: torch.dtype | None = None
+    size: tuple[int, int] | None = None
+    channels: int
     receptive_field: int | None
     conditional: ClassVar[bool] = False
     noise_conditional: ClassVar[bool] = False
@@ -38,6 +45,10 @@ class Network(nn.Module):
         """Remember the constructor's arguments, from which `store` builds the network again."""
         super().__init__()
         self.settings = settings
+        self.channels = int(settings["channels"])
+        size = settings.get("size")
+        self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.exact = os.environ.get("SCALEWISE_EXACT", "0") not in ("", "0")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Call `forward`, in the chosen precision."""

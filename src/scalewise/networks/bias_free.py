@@ -121,8 +121,8 @@ class BiasFreeCNN(nn.Sequential):
                 layers += [BiasFreeNorm(width), nn.ReLU()]
         super().__init__(*layers)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (N, inputs, H, W) to (N, outputs, H, W).
+    def forward(self, features: Tensor, *, exact: bool = False) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H, W); see `Network.exact`.
 
         In evaluation each normalisation is folded into the convolution before it, and in training
         its scale into the convolution after it; both are exact.
@@ -130,7 +130,7 @@ class BiasFreeCNN(nn.Sequential):
         if self.training:
             return self._in_training(features)
         layers = self._folded()
-        if strips.suits(features, *(layer.weight for layer in layers)):
+        if not exact and strips.suits(features, *(layer.weight for layer in layers)):
             width, outputs = len(layers[0].weight), len(layers[-1].weight)
             return strips.run(lambda _: layers, features, width, outputs)
         for layer in layers:
@@ -179,17 +179,17 @@ class BiasFreeDenoiser(Denoiser):
         self,
         channels: int,
         kernels: list[int],
+        *,
         width: int = 64,
         size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(channels=channels, kernels=list(kernels), width=width, size=size)
-        self.channels, self.receptive_field = channels, field_of(kernels)
-        self.size = None if size is None else tuple(size)
+        self.receptive_field = field_of(kernels)
         self.trunk = BiasFreeCNN(channels, channels, kernels, width)
 
     def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
         """Denoise images (N, C, H, W); `sigma` is not looked at."""
-        return noisy - self.trunk(noisy)
+        return noisy - self.trunk(noisy, exact=self.exact)
 
 
 class BiasFreeConditional(ConditionalDenoiser):
@@ -203,9 +203,9 @@ class BiasFreeConditional(ConditionalDenoiser):
 
     homogeneous = True
 
-    def __init__(self, channels: int, kernels: list[int], width: int = 64) -> None:
+    def __init__(self, channels: int, kernels: list[int], *, width: int = 64) -> None:
         super().__init__(channels=channels, kernels=list(kernels), width=width)
-        self.channels, self.receptive_field = channels, field_of(kernels)
+        self.receptive_field = field_of(kernels)
         self.trunk = BiasFreeCNN(4 * channels, 3 * channels, kernels, width)
 
     def forward(
@@ -216,4 +216,4 @@ class BiasFreeConditional(ConditionalDenoiser):
         noisy_low: Tensor | None = None,
     ) -> Bands:
         """Denoise details (N, 3C, h, w); `sigma` and `noisy_low` are not looked at."""
-        return Bands(noisy - self.trunk(torch.cat([low, noisy], dim=1)), low)
+        return Bands(noisy - self.trunk(torch.cat([low, noisy], dim=1), exact=self.exact), low)

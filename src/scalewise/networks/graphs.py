@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from scalewise.networks.base import Network
-from scalewise.networks.strips import exact
 
 LARGEST = 1 << 20
 """Numbers of a noisy batch above which computing outweighs launching."""
@@ -59,7 +58,7 @@ def replayed(network: Network) -> Callable[..., Any]:
 
 def suits(network: Network, inputs: Sequence[Tensor]) -> bool:
     """Tell whether a call may be replayed, and is small enough to gain by it."""
-    if not inputs[0].is_cuda or inputs[0].numel() > LARGEST or exact():
+    if not inputs[0].is_cuda or inputs[0].numel() > LARGEST or network.exact:
         return False
     if torch.is_grad_enabled() or network._forward_pre_hooks or network._forward_hooks:
         return False

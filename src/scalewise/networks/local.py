@@ -33,13 +33,15 @@ class Trunk(Network):
         self,
         channels: int,
         receptive_field: int,
+        *,
         width: int,
         blocks: int,
         sigma_data: float,
-        images: tuple[int, int],
-        told: int,
+        in_multiple: int,
+        out_multiple: int,
+        conditioning: int,
     ) -> None:
-        """Make a network from and to so many images of C channels, told so many numbers."""
+        """Map `in_multiple * channels` to `out_multiple * channels`, on `conditioning` numbers."""
         super().__init__(
             channels=channels,
             receptive_field=receptive_field,
@@ -47,7 +49,7 @@ class Trunk(Network):
             blocks=blocks,
             sigma_data=sigma_data,
         )
-        self.channels, self.sigma_data = channels, sigma_data
+        self.sigma_data = sigma_data
         if receptive_field % 2 == 0 or not 5 <= receptive_field <= 2 * blocks + 5:
             raise UsageError(
                 f"receptive_field must be odd and from 5 to {2 * blocks + 5} for {blocks} blocks, "
@@ -55,36 +57,40 @@ class Trunk(Network):
             )
         kernels = spread_kernels(receptive_field - 4, blocks)
         self.receptive_field = receptive_field
-        self.enter = convolution(images[0] * channels, width, 3)
+        self.enter = convolution(in_multiple * channels, width, 3)
         self.blocks = nn.ModuleList(ModulatedBlock(width, kernel) for kernel in kernels)
-        self.leave = convolution(width, images[1] * channels, 3)
+        self.leave = convolution(width, out_multiple * channels, 3)
         nn.init.zeros_(self.leave.weight)
         self.modulate = nn.Sequential(
-            nn.Linear(told, width), nn.SiLU(), nn.Linear(width, 2 * width * blocks)
+            nn.Linear(conditioning, width), nn.SiLU(), nn.Linear(width, 2 * width * blocks)
         )
 
-    def _trunk(self, features: Tensor, told: Tensor) -> Tensor:
-        """Map (N, inputs, h, w) to (N, outputs, h, w), told (N or 1, numbers)."""
-        told = self.modulate(told)
-        if strips.suits(features, told.float(), *self.parameters()):
-            told, width, outputs = told.float(), self.enter.out_channels, self.leave.out_channels
-            return strips.run(lambda part: self._stages(told, part), features, width, outputs)
+    def _trunk(self, features: Tensor, conditioning: Tensor) -> Tensor:
+        """Map (N, inputs, h, w) to (N, outputs, h, w), given (N or 1, numbers)."""
+        modulation = self.modulate(conditioning)
+        if not self.exact and strips.suits(features, modulation.float(), *self.parameters()):
+            modulation, width, outputs = (
+                modulation.float(),
+                self.enter.out_channels,
+                self.leave.out_channels,
+            )
+            return strips.run(lambda part: self._stages(modulation, part), features, width, outputs)
         features = self.enter(features)
-        for block, (scale, shift) in self._modulated(told):
+        for block, (scale, shift) in self._modulated(modulation):
             features = block(features, scale, shift)
         return self.leave(features)
 
-    def _modulated(self, told: Tensor) -> list[tuple[ModulatedBlock, tuple[Tensor, Tensor]]]:
+    def _modulated(self, modulation: Tensor) -> list[tuple[ModulatedBlock, tuple[Tensor, Tensor]]]:
         """Every block, with its scale and shift, (N or 1, width, 1, 1) each."""
         blocks = cast(list[ModulatedBlock], list(self.blocks))
-        values = told[:, :, None, None].chunk(2 * len(blocks), dim=1)
+        values = modulation[:, :, None, None].chunk(2 * len(blocks), dim=1)
         return list(zip(blocks, zip(values[0::2], values[1::2], strict=True), strict=True))
 
-    def _stages(self, told: Tensor, part: slice) -> list[strips.Stage]:
+    def _stages(self, modulation: Tensor, part: slice) -> list[strips.Stage]:
         """The fast form, for a part of the images."""
-        told = told[part] if len(told) > 1 else told
-        told = told[:1] if bool((told == told[:1]).all()) else told
-        inner = [block.stage(scale, shift) for block, (scale, shift) in self._modulated(told)]
+        values = modulation[part] if len(modulation) > 1 else modulation
+        values = values[:1] if bool((values == values[:1]).all()) else values
+        inner = [block.stage(scale, shift) for block, (scale, shift) in self._modulated(values)]
         enter = strips.Layer(self.enter.weight, self.enter.bias)
         return [enter, *inner, strips.Layer(self.leave.weight, self.leave.bias)]
 
@@ -110,12 +116,20 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         self,
         channels: int,
         receptive_field: int = 9,
+        *,
         width: int = 64,
         blocks: int = 4,
         sigma_data: float = 0.04,
     ) -> None:
         super().__init__(
-            channels, receptive_field, width, blocks, sigma_data, (5, 4), NOISE_FEATURES + 1
+            channels,
+            receptive_field,
+            width=width,
+            blocks=blocks,
+            sigma_data=sigma_data,
+            in_multiple=5,
+            out_multiple=4,
+            conditioning=NOISE_FEATURES + 1,
         )
 
     def forward(
@@ -130,7 +144,7 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         skip, out, inside = precondition(sigma, self.sigma_data)
         missing = torch.zeros_like(low) if noisy_low is None else inside * (noisy_low - low)
         seen = torch.cat([inside * noisy, missing, 4 * low - 2], dim=1)
-        found = self._trunk(seen, self._told(sigma, noisy_low is not None))
+        found = self._trunk(seen, self._conditioning(sigma, noisy_low is not None))
         details, correction = found.split([noisy.shape[1], low.shape[1]], dim=1)
         details = torch.addcmul(skip * noisy, out, details)
         return Bands(details, low if noisy_low is None else torch.addcmul(low, out, correction))
@@ -140,8 +154,8 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         """From noise that hides the details to noise that nobody sees."""
         return 30 * self.sigma_data, 0.05 * self.sigma_data
 
-    def _told(self, sigma: Tensor, denoising: bool) -> Tensor:
-        """What the blocks are told of the noise level and the use: (N or 1, numbers)."""
+    def _conditioning(self, sigma: Tensor, denoising: bool) -> Tensor:
+        """What the blocks are conditioned on, noise level and use: (N or 1, numbers)."""
         use = torch.full_like(sigma.view(-1, 1), float(denoising))
         return torch.cat([noise_features(sigma, self.sigma_data), use], dim=1)
 
@@ -167,12 +181,20 @@ class LocalDenoiser(Trunk, Denoiser):
         self,
         channels: int,
         receptive_field: int = 13,
+        *,
         width: int = 64,
         blocks: int = 4,
         sigma_data: float = 0.25,
     ) -> None:
         super().__init__(
-            channels, receptive_field, width, blocks, sigma_data, (1, 1), NOISE_FEATURES
+            channels,
+            receptive_field,
+            width=width,
+            blocks=blocks,
+            sigma_data=sigma_data,
+            in_multiple=1,
+            out_multiple=1,
+            conditioning=NOISE_FEATURES,
         )
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
 
@@ -181,8 +203,8 @@ class LocalDenoiser(Trunk, Denoiser):
         sigma = per_image(self.need(sigma), noisy)
         skip, out, inside = precondition(sigma, self.sigma_data)
         centred = noisy - self.mean
-        told = noise_features(sigma, self.sigma_data)
-        return self.mean + skip * centred + out * self._trunk(inside * centred, told)
+        level = noise_features(sigma, self.sigma_data)
+        return self.mean + skip * centred + out * self._trunk(inside * centred, level)
 
     @property
     def sigma_range(self) -> tuple[float, float]:

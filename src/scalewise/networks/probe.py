@@ -10,7 +10,7 @@ from torch import Tensor
 from scalewise.networks.base import ConditionalDenoiser, Network
 
 
-def probe_receptive_field(network: Network, largest: int = 257) -> int | None:
+def probe_receptive_field(network: Network, *, largest: int = 257) -> int | None:
     """Find the side of the square of inputs that one output truly depends on.
 
     The output at the centre, all channels together, is differentiated with respect to every input
@@ -49,7 +49,7 @@ def _influence(network: Network, side: int, generator: torch.Generator) -> Tenso
         shape = (1, channels, side, side)
         return torch.rand(shape, generator=generator, dtype=torch.float64).requires_grad_()
 
-    channels, sigma = int(network.settings["channels"]), 0.1
+    channels, sigma = network.channels, 0.1
     if isinstance(network, ConditionalDenoiser):
         inputs = [random(3 * channels), random(channels), random(channels)]
         outputs = torch.cat(network(inputs[0], inputs[1], sigma, inputs[2]), dim=1)

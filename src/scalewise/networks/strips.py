@@ -9,7 +9,6 @@ field's radius. Beside input and output, the features of a few strips are all th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
@@ -19,9 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
-
-EXACT = "SCALEWISE_EXACT"
-"""Environment variable: with anything but 0 in it, networks keep to the plain form."""
 
 FEATURES = 1 << 20
 """Numbers of a layer's output for one strip: 4 MiB, two of which stay in cache."""
@@ -99,20 +95,15 @@ def modulated(convolution: nn.Conv2d, scale: Tensor, shift: Tensor) -> Layer:
     return Layer(weight * scale.view(-1, 1, 1, 1), folded, rectified=True)
 
 
-def exact() -> bool:
-    """Tell whether the user wants networks computed as they are written."""
-    return os.environ.get(EXACT, "0") not in ("", "0")
-
-
 def suits(*tensors: Tensor) -> bool:
-    """Tell whether the fast form may be used: float32 on the CPU, and nothing differentiated.
+    """Tell whether strips may be used: float32 on the CPU, and nothing differentiated.
 
     Convolutions may be in bfloat16, by autocast.
 
     Args:
         tensors: inputs and weights.
     """
-    if exact() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
         return False
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return False

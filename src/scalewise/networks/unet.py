@@ -39,6 +39,7 @@ class UNet(Denoiser):
         self,
         channels: int,
         size: tuple[int, int],
+        *,
         width: int = 48,
         multiples: tuple[int, ...] = (1, 2, 2),
         blocks: int = 2,
@@ -54,7 +55,7 @@ class UNet(Denoiser):
             sigma_data=sigma_data,
             dropout=dropout,
         )
-        self.channels, self.size, self.sigma_data = channels, tuple(size), sigma_data
+        self.sigma_data = sigma_data
         self.register_buffer("mean", torch.full((channels, *size), 0.5))
         embedding = 4 * width
         self.embed = nn.Sequential(

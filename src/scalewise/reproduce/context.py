@@ -173,4 +173,4 @@ class Context:
             part.rename(models)
         if not (models / name).is_dir():
             return None
-        return store.load(models / name, self.device.type)
+        return store.load(models / name, device=self.device.type)

@@ -22,7 +22,9 @@ BATCH = 16
 def white(images: Tensor, seed: int, level: int = 0) -> Tensor:
     """Standard noise for images (N, C, H, W); that of image `i` depends on (seed, i) alone."""
     count, channels, height, width = images.shape
-    field = GaussianField(seed, tuple(range(count)), level, channels, (height, width))
+    field = GaussianField(
+        seed, tuple(range(count)), level=level, channels=channels, size=(height, width)
+    )
     return field(0).to(images)
 
 

@@ -31,7 +31,7 @@ def distances(samples: Tensor, reference: Tensor) -> dict[str, float]:
         those below `COARSE`.
     """
     samples = samples.clamp(0, 1)
-    found = level_distances(samples, reference, depth_of(reference.shape[-1]))
+    found = level_distances(samples, reference, levels=depth_of(reference.shape[-1]))
     frequency, own = radial_power_spectrum(samples)
     _, wanted = radial_power_spectrum(reference)
     ratio = (own.clamp(min=1e-12) / wanted.clamp(min=1e-12)).log10().square()
@@ -54,5 +54,7 @@ def floor(training: Tensor, reference: Tensor, count: int, seed: int) -> dict[st
 def scales_of(prior: MultiScalePrior, count: int, seed: int, size: int) -> list[Tensor]:
     """Samples at every scale as they are drawn, coarsest first: (count, C, h, w) each."""
     scales: list[Tensor] = []
-    prior.sample(count, seed, (size, size), watch=lambda _, low: scales.append(low.cpu()))
+    prior.sample(
+        count, seed=seed, size=(size, size), callback=lambda _, low: scales.append(low.cpu())
+    )
     return scales

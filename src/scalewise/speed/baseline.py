@@ -86,7 +86,7 @@ def details_network(
     channels: int, receptive_field: int, width: int = WIDTH, depth: int = DEPTH, seed: int = 0
 ) -> BiasFreeConditional:
     """Make our network of one level's details, of the published shape, with random weights."""
-    network = BiasFreeConditional(channels, spread_kernels(receptive_field, depth), width)
+    network = BiasFreeConditional(channels, spread_kernels(receptive_field, depth), width=width)
     return _randomised(network, seed)
 
 
@@ -94,7 +94,7 @@ def low_network(
     channels: int, size: tuple[int, int], width: int = WIDTH, depth: int = DEPTH, seed: int = 0
 ) -> BiasFreeDenoiser:
     """Make our network of the low-pass image, of the published shape, with random weights."""
-    return _randomised(BiasFreeDenoiser(channels, [3] * (depth - 1), width, size), seed)
+    return _randomised(BiasFreeDenoiser(channels, [3] * (depth - 1), width=width, size=size), seed)
 
 
 def published_form(network: BiasFreeConditional | BiasFreeDenoiser) -> PublishedNetwork:

@@ -79,7 +79,7 @@ def small_prior() -> MultiScalePrior:
     """Make a small local prior of RGB images, with two levels and random weights."""
     torch.manual_seed(0)
     details = [LocalConditional(3, 9, width=16, blocks=2) for _ in range(2)]
-    return MultiScalePrior(BiasFreeDenoiser(3, [3, 3, 3], 16), details)
+    return MultiScalePrior(BiasFreeDenoiser(3, [3, 3, 3], width=16), details)
 
 
 def measure_pixels(setting: Setting, sides: Sequence[int], model: str, pixels: int) -> PerPixel:
@@ -161,4 +161,4 @@ def _peak(setting: Setting, task: str, model: str, side: int, batch: int) -> int
 
 
 def _prior(model: str, device: torch.device) -> MultiScalePrior:
-    return ready(small_prior(), device) if model == SMALL else store.load(model, str(device))
+    return ready(small_prior(), device) if model == SMALL else store.load(model, device=str(device))

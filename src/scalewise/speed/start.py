@@ -100,7 +100,7 @@ def measure_packaged(
     models: tuple[str, str] = ("photos", "faces"),
 ) -> Packaged:
     """Time denoising of a photo and drawing of faces, in turns."""
-    photos, faces = (store.load(model, str(setting.device)) for model in models)
+    photos, faces = (store.load(model, device=str(setting.device)) for model in models)
     noisy = noisy_photo(side)[None].to(setting.device)
 
     def denoise() -> None:

@@ -180,7 +180,7 @@ def run(
     scope: Scope,
     device: str = "auto",
     parts: Collection[str] | None = None,
-    watch: Callable[[str, Record], None] | None = None,
+    callback: Callable[[str, Record], None] | None = None,
 ) -> Record:
     """Measure.
 
@@ -191,7 +191,7 @@ def run(
         scope: how much.
         device: "auto", "cpu", "cuda" or "mps".
         parts: names of those to measure; all of the scope by default.
-        watch: called with the name of each part once it is measured, and all that is so far.
+        callback: called with the name of each part once it is measured, and all that is so far.
 
     Returns:
         Plain JSON values: `commit`, `machine`, `versions`, `scope`, `device`, `precision`,
@@ -203,7 +203,7 @@ def run(
     setting = Setting(where, clock)
     content = facts(where) | {"scope": scope.name, "device": str(where)}
     if where.type != "cpu":
-        prior = store.load(scope.models[0], "cpu")
+        prior = store.load(scope.models[0], device="cpu")
         found = measure_agreement(prior, photo(256)[None], where)
         setting = replace(setting, dtype=best_precision(found))
         content["agreement"] = rounded([asdict(agreement) for agreement in found])
@@ -216,6 +216,6 @@ def run(
     for name, measure in (PARTS | MORE).items():
         if name in (part_names(scope) if parts is None else parts):
             content[name] = rounded(measure(setting, scope))
-            if watch:
-                watch(name, content)
+            if callback:
+                callback(name, content)
     return content

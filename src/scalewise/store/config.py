@@ -197,7 +197,7 @@ def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
         ]
         prior = MultiScalePrior(low, details, config.wavelet)
     for place, network in zip(places(config), (low, *details), strict=True):
-        found = network.settings["channels"]
+        found = network.channels
         if found != config.channels:
             raise ScalewiseError(
                 f"{source}: channels is {config.channels}, but the network of {place} has "

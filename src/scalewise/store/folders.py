@@ -77,7 +77,13 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 """Names of the precisions of convolutions, and what autocast is told."""
 
 
-def load(name: str | Path, device: str = "auto", precision: str = "float32") -> MultiScalePrior:
+def load(
+    name: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+    exact: bool | None = None,
+) -> MultiScalePrior:
     """Load a prior: in evaluation mode, float32, its weights frozen and laid out channels-last.
 
     Gradients flow to images that ask for them; to train the weights on, `requires_grad_()` them.
@@ -87,6 +93,8 @@ def load(name: str | Path, device: str = "auto", precision: str = "float32") -> 
         device: "auto", "cpu", "cuda" or "mps".
         precision: of convolutions. "bfloat16", and "float16" on a GPU, are faster on processors
             that compute with them, and round intermediate values to 3 or 4 digits.
+        exact: compute layer by layer, as written, rather than by the forms that are faster and
+            equal to rounding; by default as the variable SCALEWISE_EXACT says, or not.
 
     Raises:
         UsageError: the device or precision is unknown.
@@ -104,6 +112,7 @@ def load(name: str | Path, device: str = "auto", precision: str = "float32") -> 
     prior.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for network in (prior.low, *prior.conditionals):
         network.precision = PRECISIONS[precision]
+        network.exact = network.exact if exact is None else exact
     return prior.to(target).eval()
 
 

@@ -76,13 +76,16 @@ class Objective(nn.Module):
         self.recipe, self.level, self.sigma_data = recipe, level, sigma_data
         scale = GAIN ** (level if level <= recipe.levels else recipe.levels)
         self.removed = LogNormalLevels(
-            math.exp(recipe.denoising_P_mean) * scale,
-            recipe.denoising_P_std,
-            1e-3 * scale,
-            2.0 * scale,
+            median=math.exp(recipe.denoising_P_mean) * scale,
+            spread=recipe.denoising_P_std,
+            low=1e-3 * scale,
+            high=2.0 * scale,
         )
         self.sampled = LogNormalLevels(
-            math.exp(recipe.P_mean) * sigma_data, recipe.P_std, 1e-3 * sigma_data, 50 * sigma_data
+            median=math.exp(recipe.P_mean) * sigma_data,
+            spread=recipe.P_std,
+            low=1e-3 * sigma_data,
+            high=50 * sigma_data,
         )
 
     def psnr(self, images: Tensor, generator: torch.Generator) -> float:

@@ -201,32 +201,37 @@ class Recipe(BaseModel):
         """Make the network of a level's details; `sigma_data` is their root mean square."""
         if self.form == "bias-free":
             kernels = spread_kernels(self.at("receptive_field", level), self.depth)
-            return BiasFreeConditional(channels, kernels, self.at("width", level))
-        return LocalConditional(channels, *self._local(level), sigma_data)
+            return BiasFreeConditional(channels, kernels, width=self.at("width", level))
+        return LocalConditional(channels, **self._local(level), sigma_data=sigma_data)
 
-    def _local(self, level: int) -> tuple[int, int, int]:
-        """Receptive field, width and blocks of local networks: as many as the field needs."""
+    def _local(self, level: int) -> dict[str, int]:
+        """Receptive field, width and blocks of a local network: as many as the field needs."""
         field = self.at("receptive_field", level)
-        return field, self.at("width", level), max(self.at("blocks", level), (field - 5) // 2)
+        return {
+            "receptive_field": field,
+            "width": self.at("width", level),
+            "blocks": max(self.at("blocks", level), (field - 5) // 2),
+        }
 
     def low_network(self, channels: int, size: tuple[int, int], sigma_data: float) -> Denoiser:
         """Make the network of the low-pass image, or of the image where there are no levels."""
         if self.low_local:
-            return LocalDenoiser(channels, *self._local(self.levels + 1), sigma_data)
+            local = self._local(self.levels + 1)
+            return LocalDenoiser(channels, **local, sigma_data=sigma_data)
         if self.form == "noise-conditional":
             return UNet(
                 channels,
                 size,
-                self.low_width,
-                self.low_multiples,
-                self.low_blocks,
-                sigma_data,
-                self.low_dropout,
+                width=self.low_width,
+                multiples=self.low_multiples,
+                blocks=self.low_blocks,
+                sigma_data=sigma_data,
+                dropout=self.low_dropout,
             )
         depth = self.depth if self.levels == 0 else self.depth - 1
         field = self.at("receptive_field", 1) if self.levels == 0 else 2 * depth + 1
         width = self.at("width", self.levels + 1)
-        return BiasFreeDenoiser(channels, spread_kernels(field, depth), width, size)
+        return BiasFreeDenoiser(channels, spread_kernels(field, depth), width=width, size=size)
 
 
 def _computes_bfloat16(device: torch.device) -> bool:

@@ -27,7 +27,7 @@ def run(context: Context) -> Result:
         context.say(f"bits per dimension of {field}x{field}")
         prior = context.networks.multi_scale(field)
         with torch.no_grad():
-            bits[field] = prior.nll(images, context.seed, steps=steps).bits
+            bits[field] = prior.nll(images, seed=context.seed, steps=steps).bits
     names = [*(f"level {level}" for level in range(1, LEVELS + 1)), "low"]
     lost = {field: bits[field] - bits[large] for field in scale.fields}
     total = lost[local].sum(1)

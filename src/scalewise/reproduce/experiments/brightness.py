@@ -112,7 +112,7 @@ def _low_samples(
     prior: MultiScalePrior, count: int, seed: int, sampler: Sampler = few_steps
 ) -> Tensor:
     """Samples of the low-pass image alone."""
-    return MultiScalePrior(prior.low).sample(count, seed, sampler=sampler, batch=16).cpu()
+    return MultiScalePrior(prior.low).sample(count, seed=seed, sampler=sampler, batch=16).cpu()
 
 
 @torch.no_grad()

@@ -55,15 +55,17 @@ def _seconds(network: Network, side: int, repeats: int = 3) -> float:
 def flat(side: int) -> Family:
     """One network of 3x3 convolutions whose receptive field covers the image."""
     depth = side // 2
-    return Family([(BiasFreeDenoiser(1, [3] * depth, WIDTH).eval(), side, STEPS_LOW)])
+    return Family([(BiasFreeDenoiser(1, [3] * depth, width=WIDTH).eval(), side, STEPS_LOW)])
 
 
 def multi_scale(side: int) -> Family:
     """A U-Net on 40x40 pixels, and a local network for every doubling."""
-    parts: list[tuple[Network, int, int]] = [(UNet(1, (BASE, BASE), 48).eval(), BASE, STEPS_LOW)]
+    parts: list[tuple[Network, int, int]] = [
+        (UNet(1, (BASE, BASE), width=48).eval(), BASE, STEPS_LOW)
+    ]
     now = BASE
     while now < side:
-        parts.append((LocalConditional(1, FIELD, WIDTH, 4).eval(), now, STEPS))
+        parts.append((LocalConditional(1, FIELD, width=WIDTH, blocks=4).eval(), now, STEPS))
         now *= 2
     return Family(parts)
 

@@ -37,11 +37,11 @@ def run(context: Context) -> Result:
     for field in scale.fields:
         context.say(f"drawing {scale.samples} samples, flat {field}x{field}")
         samples[f"flat {field}x{field}"] = networks.flat(field).sample(
-            scale.samples, context.seed, (side, side), batch=16
+            scale.samples, seed=context.seed, size=(side, side), batch=16
         )
     multi = f"multi-scale {local}x{local}"
     samples[multi] = networks.multi_scale(local).sample(
-        scale.samples, context.seed, (side, side), batch=16
+        scale.samples, seed=context.seed, size=(side, side), batch=16
     )
     found = {name: distances(images, reference) for name, images in samples.items()}
     found["training images"] = floor(training, reference, scale.samples, context.seed)
@@ -120,7 +120,9 @@ def run(context: Context) -> Result:
 def _published(context: Context) -> list[Figure]:
     """Samples of the authors' networks, flat and multi-scale; nothing where they were not given."""
     samples = {
-        f"{family} {field}x{field}": prior.sample(SHOWN // 2, context.seed, (PUBLISHED, PUBLISHED))
+        f"{family} {field}x{field}": prior.sample(
+            SHOWN // 2, seed=context.seed, size=(PUBLISHED, PUBLISHED)
+        )
         for family, priors in imported(context).items()
         for field, prior in priors.items()
         if family == "flat" or field == 9

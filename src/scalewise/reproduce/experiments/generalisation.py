@@ -128,7 +128,7 @@ def agreement(
     noisy = low + sigma * white(low, seed)
     denoised = [prior.low(noisy, sigma) for prior in pair]
     drawn = [
-        draw(prior.low, _noise(low, seed, LEVELS + 1), few_steps(prior.low), centre)
+        draw(prior.low, _noise(low, seed, LEVELS + 1), few_steps(prior.low), mean=centre)
         for prior in pair
     ]
     found["low"] = _compare(denoised, drawn, low)
@@ -145,7 +145,7 @@ def agreement(
                 _given(network, given),
                 _noise(details, seed, level),
                 rule,
-                network.prior_mean(given),
+                mean=network.prior_mean(given),
             )
             for network in networks
         ]

@@ -102,9 +102,9 @@ def probe(context: Context) -> list[list[Cell]]:
     for field in fields:
         kernels = spread_kernels(field, depth)
         made: list[Network] = [
-            BiasFreeDenoiser(1, kernels, 4),
-            BiasFreeConditional(1, kernels, 4),
-            LocalConditional(1, field, 4, max(4, (field - 5) // 2)),
+            BiasFreeDenoiser(1, kernels, width=4),
+            BiasFreeConditional(1, kernels, width=4),
+            LocalConditional(1, field, width=4, blocks=max(4, (field - 5) // 2)),
         ]
         networks |= {(f"{type(n).__name__} {field}x{field}", "ours"): n for n in made}
     for field in fields:

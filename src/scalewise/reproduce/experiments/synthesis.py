@@ -30,7 +30,7 @@ def run(context: Context) -> Result:
     if scale.packaged and faces.colour is not None:
         sets = [part.whole(range(len(part))) for part in faces.colour]
         drawn["packaged faces"] = (
-            store.load(store.PACKAGED / "faces", context.device.type),
+            store.load(store.PACKAGED / "faces", device=context.device.type),
             sets[0],
             sets[1],
         )
@@ -69,7 +69,7 @@ def _measure(
 ) -> tuple[dict[str, Any], list[Figure]]:
     """Measures, the scales of a few samples, and their nearest neighbours."""
     side, count = reference.shape[-1], context.scale.samples
-    samples = prior.sample(count, context.seed, (side, side)).cpu()
+    samples = prior.sample(count, seed=context.seed, size=(side, side)).cpu()
     scales = scales_of(prior, min(SHOWN, count), context.seed, side)
     word = name.split()[0]
     shown = samples[: min(SHOWN, count)].clamp(0, 1)
@@ -95,7 +95,9 @@ def _measure(
             private=True,
         ),
     ]
-    record = measure_samples(samples, reference, training, max(1, prior.levels), prior.wavelet)
+    record = measure_samples(
+        samples, reference, training=training, levels=max(1, prior.levels), wavelet=prior.wavelet
+    )
     record["nearest training"] = nearest_distances(shown, training).tolist()
     return record, figures
 

@@ -26,7 +26,7 @@ def run(context: Context) -> Result:
     """Upscale low-pass images of faces and of the astronaut by four."""
     priors = {"own 9x9": context.networks.multi_scale(small_field(context.scale.fields))}
     if context.scale.packaged and context.faces.colour is not None:
-        priors["packaged faces"] = store.load(store.PACKAGED / "faces", context.device.type)
+        priors["packaged faces"] = store.load(store.PACKAGED / "faces", device=context.device.type)
     images = context.faces.held_out(context.scale.images)
     public = public_face(images.shape[-1])
     found, figures = {}, []
@@ -82,7 +82,7 @@ def measure(
 ) -> tuple[dict[str, float], list[list[Tensor]]]:
     """PSNR of each way up, the largest inconsistency, and rows of pictures."""
     small = low_pass(images, LEVELS, prior.wavelet)
-    samples = prior.upscale(small, FACTOR, SAMPLES, seed).cpu()
+    samples = prior.upscale(small, FACTOR, samples=SAMPLES, seed=seed).cpu()
     mean = prior.upscale_mean(small, FACTOR).cpu()
     bicubic = torch.stack([interpolate(image, FACTOR) for image in small])
     outputs = torch.cat([samples, mean[None]])
