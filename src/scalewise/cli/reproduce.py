@@ -21,7 +21,8 @@ def reproduce(
     faces: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Holds faces_train.npz and faces_validation.npz, of one size."
+            metavar="FOLDER",
+            help="Holds training and validation faces of one size: folders, arrays or lists.",
         ),
     ] = None,
     reference: Annotated[

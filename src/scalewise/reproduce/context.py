@@ -20,7 +20,7 @@ from scalewise.reproduce.networks import Networks
 from scalewise.reproduce.scale import Scale
 
 LEVELS = 2
-"""Wavelet levels of the faces: 96 pixels to 24."""
+"""Wavelet levels of the faces: 128 pixels to 32."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,32 @@ class Images:
 
 
 def load_faces(folder: Path) -> Images:
-    """Read `faces_train.npz` and `faces_validation.npz`.
+    """Read training and validation faces.
+
+    Args:
+        folder: holds `training` and `validation`, each what `scalewise train` takes: a folder of
+            images, an array `.npz` or `.npy`, or a list `.txt`; or `faces_train.npz` and
+            `faces_validation.npz`.
 
     Raises:
-        ScalewiseError: a file is missing, or the images are not all square, of one size, and
+        ScalewiseError: a part is missing, or the images are not all square, of one size, and
             large enough for the levels.
     """
-    files = [folder / f"faces_{part}.npz" for part in ("train", "validation")]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise ScalewiseError(
-            f"{folder}: {' and '.join(missing)} not found; --faces is a folder that holds "
-            "faces_train.npz and faces_validation.npz"
-        )
-    training, validation = (load_image_set(file) for file in files)
+    names = ("training", "faces_train"), ("validation", "faces_validation")
+    training, validation = (load_image_set(_part(folder, part)) for part in names)
     return check_images(training, validation)
+
+
+def _part(folder: Path, names: tuple[str, str]) -> Path:
+    """The first of some names that is there, as a folder or with the suffix of an image set."""
+    for name in names:
+        for suffix in ("", ".npz", ".npy", ".txt"):
+            if (folder / f"{name}{suffix}").exists():
+                return folder / f"{name}{suffix}"
+    raise ScalewiseError(
+        f"{folder}: holds no {' or '.join(names)}; --faces is a folder that holds training and "
+        "validation images, as folders, arrays or lists"
+    )
 
 
 def check_images(training: ImageSet, validation: ImageSet) -> Images:
