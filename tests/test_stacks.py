@@ -197,6 +197,30 @@ def test_rgb_of_fewer_channels_is_damaged(tmp_path: Path) -> None:
         read_image(tmp_path / "a.tif")
 
 
+def test_colours_and_regions_of_imagej(tmp_path: Path) -> None:
+    tables = [values(3, 256, dtype="uint8", seed=i) for i in range(2)]
+    region = b"Iout" + bytes(60)
+    metadata = {
+        "axes": "ZCYX", "mode": "composite", "LUTs": tables, "Ranges": (0.0, 9.0, 5.0, 4000.0),
+        "ROI": region, "Overlays": [region, region], "xorigin": 3.0,
+    }  # fmt: skip
+    tifffile.imwrite(tmp_path / "a.tif", values(3, 2, 9, 8), imagej=True, metadata=metadata)
+    picture = again(tmp_path / "a.tif")
+    with tifffile.TiffFile(tmp_path / "a.tif") as a, tifffile.TiffFile(tmp_path / "b.tif") as b:
+        first, second = a.imagej_metadata, b.imagej_metadata
+    assert first is not None
+    assert second is not None
+    np.testing.assert_array_equal(first.pop("LUTs"), second.pop("LUTs"))
+    assert first == second
+    large = picture.scaled(2)
+    assert large.notes == ("regions (ROI) of ImageJ were left out",)
+    write_image(tmp_path / "c.tif", replace(large, pixels=torch.rand(6, 1, 18, 16)))
+    with tifffile.TiffFile(tmp_path / "c.tif") as tiff:
+        assert tiff.imagej_metadata is not None
+        assert not {"ROI", "Overlays"} & set(tiff.imagej_metadata)
+        assert tiff.imagej_metadata["xorigin"] == 6
+
+
 OME: dict[str, Any] = {
     "axes": "ZCYX", "PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.2,
     "PhysicalSizeYUnit": "µm", "PhysicalSizeZ": 0.7, "PhysicalSizeZUnit": "µm",

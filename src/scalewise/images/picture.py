@@ -111,12 +111,13 @@ class Picture:
 
     def scaled(self, factor: float) -> "Picture":
         """The same pixels, of which `factor` more go into a length: for an enlarged image."""
-        resolution, origin = self.resolution, self.origin
+        resolution, origin, notes = self.resolution, self.origin, self.notes
         if resolution is not None:
             resolution = resolution.scaled(factor)
         if isinstance(origin, TiffLayout):
+            notes += ("regions (ROI) of ImageJ were left out",) if origin.has_regions else ()
             origin = origin.scaled(factor)
-        return replace(self, resolution=resolution, origin=origin)
+        return replace(self, resolution=resolution, origin=origin, notes=notes)
 
 
 def to_channels(pixels: Tensor, channels: int) -> tuple[Tensor, str | None]:

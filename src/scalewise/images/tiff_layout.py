@@ -15,6 +15,7 @@ Kind = Literal["plain", "shaped", "ImageJ", "OME"]
 Tag = tuple[int, int, int, Any]
 """Code, type, count and value, as `tifffile` takes extra tags."""
 
+_REGIONS = ("ROI", "Overlays")  # in pixels
 _GEOGRAPHIC = (33550, 33922, 34264, 34735)
 NO_DATA = 42113
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION = 33550, 33922, 34264
@@ -73,6 +74,11 @@ class TiffLayout:
             return None
 
     @property
+    def has_regions(self) -> bool:
+        """It says where in the image something lies."""
+        return any(name in (self.metadata or {}) for name in _REGIONS)
+
+    @property
     def is_geographic(self) -> bool:
         """It says where on the ground the image lies."""
         return any(code in _GEOGRAPHIC for code, *_ in self.tags)
@@ -121,7 +127,7 @@ class TiffLayout:
         if self.kind == "OME" and description:
             description = _scaled_ome(description, factor)
         if metadata:
-            metadata = {k: v for k, v in metadata.items() if k not in ("ROI", "Overlays")}
+            metadata = {k: v for k, v in metadata.items() if k not in _REGIONS}
             for name in ("xorigin", "yorigin"):
                 if isinstance(metadata.get(name), int | float):
                     metadata[name] *= factor
