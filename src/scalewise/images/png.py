@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from typing import BinaryIO
 
@@ -23,7 +24,10 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of samples, alpha included
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt")
+_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_LONGEST_TEXT = 2**20
+_LONG = "text above 1 MB was left out: few programs would open the file"
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
            (0, 1, 1, 2))  # Adam7: first column and row, and steps  # fmt: skip
 _XMP = b"XML:com.adobe.xmp\0"
@@ -108,11 +112,13 @@ def _check_length(chunks: Chunks, width: int, height: int, bits: int) -> None:
 def _metadata(chunks: Chunks) -> tuple[Metadata, PngChunks | None]:
     """What the chunks beside the pixels say, and those that are kept as they are."""
     by_kind = {kind: bytes(data) for kind, data in chunks if kind in (b"iCCP", b"eXIf", b"pHYs")}
-    kept, xmp = [], None
+    kept, xmp, long = [], None, False
     for kind, data in chunks:
         if kind == b"iTXt" and bytes(data[: len(_XMP)]) == _XMP:
             xmp = _international_text(bytes(data))
-        elif kind in _KEPT:
+        elif kind in _TEXTS and _is_long(kind, bytes(data)):
+            long = True
+        elif kind in (*_KEPT, *_TEXTS):
             kept.append((kind, bytes(data)))
     block = by_kind.get(b"eXIf", b"")
 
@@ -128,7 +134,21 @@ def _metadata(chunks: Chunks) -> tuple[Metadata, PngChunks | None]:
         xmp=xmp,
         resolution=_resolution(by_kind.get(b"pHYs")),
     )
+    if long:
+        metadata = replace(metadata, notes=(*metadata.notes, _LONG))
     return metadata, PngChunks(tuple(kept)) if kept else None
+
+
+def _is_long(kind: bytes, chunk: bytes) -> bool:
+    """Tell whether a text unpacks to more than common readers take."""
+    text = chunk.partition(b"\0")[2]
+    if kind == b"tEXt" or (kind == b"iTXt" and not text[:1].strip(b"\0")):
+        return len(text) > _LONGEST_TEXT
+    packed = text[1:] if kind == b"zTXt" else text[2:].partition(b"\0")[2].partition(b"\0")[2]
+    try:
+        return len(zlib.decompressobj().decompress(packed, _LONGEST_TEXT + 1)) > _LONGEST_TEXT
+    except zlib.error:
+        return True
 
 
 def _profile(chunk: bytes | None) -> object:
