@@ -18,7 +18,9 @@ def put(root: Path, *names: str) -> None:
 
 
 def found(root: Path) -> list[str]:
-    return [file.relative_to(root).as_posix() for file in find_images(root).files]
+    files = find_images(root)
+    assert len(files) == len(files.files) == len(list(files[:1])) + len(files[1:])
+    return [file.relative_to(root).as_posix() for file in files]
 
 
 def test_every_suffix_in_any_case(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from scalewise.errors import ScalewiseError
 from scalewise.images.formats import IMAGE_SUFFIXES
@@ -24,8 +25,8 @@ _OTHERS = frozenset(
 
 
 @dataclass(frozen=True)
-class ImageFiles:
-    """The images of a folder.
+class ImageFiles(Sequence[Path]):
+    """The images of a folder: a sequence of files, and notes.
 
     Args:
         files: those that can be read, sorted.
@@ -35,6 +36,20 @@ class ImageFiles:
 
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Path, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Path | tuple[Path, ...]:
+        """A file, or some."""
+        return self.files[index]
 
 
 def find_images(folder: str | Path) -> ImageFiles:
