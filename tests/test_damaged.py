@@ -185,6 +185,19 @@ def test_tiff_that_unpacks_to_more_than_its_pixels(tmp_path: Path, options: Any)
     refused(tmp_path / "a.tif", "page 1 unpacks to more than the 256 bytes of its pixels")
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "lzw", "zlib", "packbits", "webp", "zstd"])
+@pytest.mark.parametrize("share", [0.3, 0.95])
+def test_tiff_whose_strip_is_cut(tmp_path: Path, compression: str, share: float) -> None:
+    pytest.importorskip("imagecodecs")
+    data = tiff(values(64, 48, 3), photometric="rgb", compression=compression)
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        count = file.pages[0].aspage().databytecounts[0]
+    (tmp_path / "a.tif").write_bytes(data)
+    assert read_image(tmp_path / "a.tif").pixels.shape == (1, 3, 64, 48)
+    (tmp_path / "b.tif").write_bytes(change(data, COUNTS, int(share * count)))
+    refused(tmp_path / "b.tif", "damaged or cut short")
+
+
 def test_tiff_of_previews_only(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         for side in (8, 9):

@@ -14,7 +14,7 @@ from scalewise.images.picture import check_size
 
 _CUT = "damaged or cut short"
 _MOST_PAGES = 1_000_000
-_DEFLATE = (8, 32946)
+_DEFLATE, _JPEG = (8, 32946), 7
 _HARMLESS = 2**26
 _RATIOS = {8: 1040, 32946: 1040, 5: 4100, 32773: 130, 7: 512, 6: 512}
 """Most bytes (JPEG: pixels) that one byte can stand for, by compression."""
@@ -86,6 +86,8 @@ def check_pages(series: Any, file: Any) -> None:
         _check_page(part, page, number, size)
         if int(page.compression) in _DEFLATE:
             _check_unpacked(part, page, number, file)
+        if int(page.compression) == _JPEG:
+            _check_ends(part, number, file)
 
 
 def _check_virtual(series: Any, size: int) -> None:
@@ -123,6 +125,15 @@ def _check_page(part: Any, page: Any, number: int, size: int) -> None:
             f"{_CUT}: page {number} holds {held} bytes, too few for {page.imagewidth} x "
             f"{page.imagelength} pixels"
         )
+
+
+def _check_ends(part: Any, number: int, file: Any) -> None:
+    """JPEG data that end early are decoded as gray, without a word."""
+    for offset, count in zip(part.dataoffsets, part.databytecounts, strict=True):
+        tail = min(count, 32)
+        file.seek(offset + count - tail)
+        if b"\xff\xd9" not in file.read(tail):
+            raise ScalewiseError(f"{_CUT}: JPEG data of page {number} have no end")
 
 
 def _check_unpacked(part: Any, page: Any, number: int, file: Any) -> None:
