@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -20,6 +21,7 @@ from scalewise.noise import (
     LogNormalLevels,
     _patch_covariance,
     estimate_sigma,
+    quiet_sigma,
 )
 
 FIELD = GaussianField(seed=3, samples=(0,), level=1, channels=2, size=(100, 90))
@@ -256,3 +258,78 @@ class TestEstimateSigma:
         found = estimate_sigma(noisy.cuda())
         assert found.device.type == "cuda"
         assert float(found) == pytest.approx(float(estimate_sigma(noisy)), rel=1e-4)
+
+
+class TestAreasWithoutNoise:
+    """Borders, masks and saturated areas do not count; quiet blocks bound gray levels."""
+
+    LEVEL = 25 / 255
+
+    def photo(self, channels: int = 3) -> Tensor:
+        """A smooth picture with a textured half."""
+        generator = torch.Generator().manual_seed(0)
+        rough = torch.rand(1, channels, 12, 12, generator=generator)
+        smooth = F.interpolate(rough, size=(192, 192), mode="bicubic") * 0.4 + 0.3
+        smooth[..., 96:] += 0.1 * torch.rand(192, 96, generator=generator).sign().cumsum(0).sin()
+        return smooth
+
+    def noisy(self, channels: int = 3) -> Tensor:
+        clean = self.photo(channels)
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+        return (clean + self.LEVEL * noise).clamp(0, 1)
+
+    @pytest.mark.parametrize("value", [0.0, 1.0, 0.5])
+    @pytest.mark.parametrize("share", [0.1, 0.4, 0.6])
+    def test_bars(self, value: float, share: float) -> None:
+        noisy, rows = self.noisy(), round(96 * share)
+        noisy[..., :rows, :] = noisy[..., 192 - rows :, :] = value
+        assert float(estimate_sigma(noisy)) == pytest.approx(self.LEVEL, rel=0.06)
+
+    def test_a_round_field_of_view(self) -> None:
+        y, x = torch.meshgrid(torch.arange(192), torch.arange(192), indexing="ij")
+        inside = (y - 96) ** 2 + (x - 96) ** 2 < 70**2
+        assert float(estimate_sigma(self.noisy() * inside)) == pytest.approx(self.LEVEL, rel=0.06)
+        gray = estimate_sigma(self.noisy(1) * inside)
+        assert float(gray) == pytest.approx(self.LEVEL, rel=0.1)
+
+    def test_what_is_hidden(self) -> None:
+        noisy, valid = self.noisy(), torch.ones(1, 1, 192, 192, dtype=torch.bool)
+        noisy[..., :120] = self.photo()[..., :120]
+        valid[..., :120] = False
+        assert float(estimate_sigma(noisy, valid=valid)) == pytest.approx(self.LEVEL, rel=0.08)
+        assert float(estimate_sigma(noisy)) < 0.7 * self.LEVEL
+
+    def test_noise_that_was_clipped(self) -> None:
+        """A dark picture, a third of whose pixels are black."""
+        dark = (self.photo() - 0.3).clamp(min=0) * 2
+        noise = torch.randn(dark.shape, generator=torch.Generator().manual_seed(1))
+        found = float(estimate_sigma((dark + self.LEVEL * noise).clamp(0, 1)))
+        assert found == pytest.approx(self.LEVEL, rel=0.12)
+
+    def test_an_image_of_two_values_has_no_noise(self) -> None:
+        text = (torch.rand(1, 1, 24, 24) > 0.5).float().repeat_interleave(8, 2)
+        assert float(estimate_sigma(text.repeat_interleave(8, 3))) < 1e-3
+
+    @pytest.mark.parametrize("size", [64, 256])
+    def test_quiet_blocks_of_white_noise(self, size: int) -> None:
+        noise = torch.randn(16, 1, size, size, generator=torch.Generator().manual_seed(0))
+        found = quiet_sigma(0.1 * noise)
+        assert float(found.mean()) == pytest.approx(0.1, rel=0.03)
+
+    def test_texture_has_no_say_in_quiet_blocks(self) -> None:
+        generator = torch.Generator().manual_seed(3)
+        texture = 0.3 * torch.rand(1, 1, 192, 192, generator=generator)
+        texture[..., 96:] = 0.15
+        noise = 0.02 * torch.randn(texture.shape, generator=generator)
+        assert float(quiet_sigma(texture + noise)) == pytest.approx(0.02, rel=0.1)
+        assert float(estimate_sigma(texture + noise)) == pytest.approx(0.02, rel=0.1)
+
+    def test_too_small_for_blocks(self) -> None:
+        assert quiet_sigma(torch.rand(2, 1, 13, 200)).isinf().all()
+        assert quiet_sigma(torch.rand(1, 1, 40, 40)).isinf().all()
+
+    def test_white_noise_is_not_underestimated(self) -> None:
+        for channels in (1, 3):
+            noise = torch.randn(8, channels, 128, 128, generator=torch.Generator().manual_seed(2))
+            found = estimate_sigma(0.1 * noise)
+            assert float(found.mean()) == pytest.approx(0.1, rel=0.04)
