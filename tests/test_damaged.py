@@ -284,6 +284,43 @@ def test_small_jpeg_of_large_sides(tmp_path: Path, progressive: bool) -> None:
     refused(tmp_path / "a.jpg", r"bytes are too few for 20000 x 20000 pixels")
 
 
+@pytest.mark.parametrize("restarts", [0, 3])
+@pytest.mark.parametrize(
+    ("mode", "progressive"),
+    [("RGB", False), ("RGB", True), ("L", False), ("L", True), ("CMYK", False)],
+)
+def test_jpeg_whose_data_end_early(
+    tmp_path: Path, progressive: bool, restarts: int, mode: str
+) -> None:
+    buffer = BytesIO()
+    options = {"restart_marker_blocks": restarts} if restarts else {}
+    image = Image.fromarray(values(90, 70, 3)).convert(mode)
+    image.save(buffer, "JPEG", quality=90, progressive=progressive, **options)
+    data, file = buffer.getvalue(), tmp_path / "a.jpg"
+    file.write_bytes(data)
+    assert read_image(file).notes == ()
+    start = data.rindex(b"\xff\xda") + 14
+    for share in (0.4, 0.8):
+        file.write_bytes(data[: start + int(share * (len(data) - start))] + b"\xff\xd9")
+        refused(file, "damaged or cut short")
+
+
+def test_jpeg_that_lacks_its_last_pixels(tmp_path: Path) -> None:
+    data = encoded("JPEG", quality=90)
+    (tmp_path / "a.jpg").write_bytes(data[:-8] + b"\xff\xd9")
+    told = "the last pixels of the image are missing in the file"
+    assert read_image(tmp_path / "a.jpg").notes == (told,)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("colour", ["gray", "white", "black"])
+@pytest.mark.parametrize("size", [(1, 1), (17, 16), (100, 33)])
+def test_flat_jpeg_is_whole(tmp_path: Path, mode: str, colour: str, size: tuple[int, int]) -> None:
+    for quality in (10, 75, 100):
+        Image.new(mode, size, colour).save(tmp_path / "a.jpg", quality=quality)
+        assert read_image(tmp_path / "a.jpg").notes == ()
+
+
 def test_small_bmp_of_large_sides(tmp_path: Path) -> None:
     data = bytearray(encoded("BMP"))
     data[18:26] = struct.pack("<ii", 20_000, 20_000)

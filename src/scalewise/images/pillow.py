@@ -20,6 +20,7 @@ from PIL import (
 )
 
 from scalewise.errors import ScalewiseError
+from scalewise.images.jpeg_data import follow
 from scalewise.images.kinds import Array
 from scalewise.images.metadata import (
     RESOLUTION_UNIT,
@@ -36,6 +37,7 @@ from scalewise.images.resolution import Resolution
 
 _SEGMENTS = {"APP13": 0xED, "COM": 0xFE}
 _FURTHER = "pictures behind the first (depth, gain map or preview) were left out"
+_FEW = 512  # pixels: a block of 16x16, and what enlarging its colours changes
 _JPEG_PIXELS = 2048  # most pixels that one byte of a JPEG can stand for: 32 blocks
 
 
@@ -50,9 +52,10 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
         raise ScalewiseError(
             f"damaged or cut short: {size} bytes are too few for {width} x {height} pixels"
         )
+    damage = _missing_data(image, stream)
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK":
-        metadata = _metadata(image, None, _jfif(image))
+        metadata = _metadata(image, None, _jfif(image), damage)
         return pixels_of(_cmyk_to_rgb(image, profile)), metadata, None
     tables = tuple(tuple(table) for _, table in sorted(image.quantization.items()))
     held = JpegTables(
@@ -61,9 +64,8 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
         bool(image.info.get("progressive")),
         tuple((_SEGMENTS[kind], data) for kind, data in image.applist if kind in _SEGMENTS),
     )
-    metadata = _metadata(image, profile, _jfif(image))
-    if "mp" in image.info:
-        metadata = replace(metadata, notes=(*metadata.notes, _FURTHER))
+    further = (_FURTHER,) if "mp" in image.info else ()
+    metadata = _metadata(image, profile, _jfif(image), (*further, *damage))
     return pixels_of(image), metadata, held if tables else None
 
 
@@ -157,8 +159,33 @@ def _image(array: Array) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
-def _metadata(image: Image.Image, icc: object, resolution: Resolution | None) -> Metadata:
-    return read_metadata(image.getexif, icc=icc, xmp=image.info.get("xmp"), resolution=resolution)
+def _missing_data(image: JpegImagePlugin.JpegImageFile, stream: BinaryIO) -> tuple[str, ...]:
+    """Refuse an image of which more than a few pixels are missing; say so if those are."""
+    stream.seek(0)
+    try:
+        followed = follow(stream.read())
+    except (IndexError, KeyError, ValueError, ZeroDivisionError, struct.error):
+        followed = None
+    stream.seek(0)
+    if followed is None:
+        return ()
+    image.load()
+    try:
+        with JpegImagePlugin.JpegImageFile(BytesIO(followed.junked)) as other:
+            changed = np.asarray(image) != np.asarray(other)
+    except (OSError, SyntaxError, ValueError):
+        return ()
+    count = int(np.count_nonzero(changed.any(-1) if changed.ndim == 3 else changed))
+    if count > _FEW or followed.restarts_lacking:
+        raise ScalewiseError("damaged or cut short: its data end before its last pixels")
+    return ("the last pixels of the image are missing in the file",) if count else ()
+
+
+def _metadata(
+    image: Image.Image, icc: object, resolution: Resolution | None, notes: tuple[str, ...] = ()
+) -> Metadata:
+    found = read_metadata(image.getexif, icc=icc, xmp=image.info.get("xmp"), resolution=resolution)
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def _jfif(image: Image.Image) -> Resolution | None:
