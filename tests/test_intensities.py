@@ -186,6 +186,16 @@ def test_a_stack_has_one_range_for_each_channel(tmp_path: Path) -> None:
     assert len(picture.notes) == 1
 
 
+def test_many_channels_are_a_stack(tmp_path: Path) -> None:
+    stack = np.stack([scene(seed=seed)[:40, :50] for seed in range(17)]).clip(0, 1)
+    stack[::2] *= 255 / 4095
+    counts = np.rint(stack * 4095).astype(np.uint16)
+    picture = read(tmp_path / "a.tif", counts, imagej=True, metadata={"axes": "CYX"})
+    assert picture.intensities.white == (4095.0,)
+    picture = read(tmp_path / "a.tif", counts[:16], imagej=True, metadata={"axes": "CYX"})
+    assert picture.intensities.white == (255.0, 4095.0) * 8
+
+
 def test_hidden_pixels_do_not_move_the_range(tmp_path: Path) -> None:
     array = np.stack([np.rint(scene().clip(0, 1) * 4095)] * 3 + [np.full((96, 128), 65535.0)], -1)
     array[20:60, 30:90] = [60_000, 60_000, 60_000, 0]

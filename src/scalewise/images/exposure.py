@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from scalewise.images.intensities import Intensities, type_range
 from scalewise.images.kinds import Array, Depth, is_float
 
 _BITS = (8, 10, 12, 14, 16)
-_POINTS = 200_000
+_POINTS, _MOST_PLANES, _MOST_CHANNELS = 200_000, 100, 16
 _TAIL = 1e-4
 _DIM, _FLAT = 0.4, 0.2  # least white and least span of a picture, over the range of its type
 _DIM_FLOAT, _BRIGHT_FLOAT = 0.25, 1.25
@@ -36,7 +37,8 @@ def find_ranges(
     Args:
         planes: stored values (P, H, W, C).
         depth: their type.
-        channels: for each plane the number of its channel; all planes of one have one range.
+        channels: for each plane the number of its channel; all planes of one have one range, and
+            all of a picture of more than 16 channels.
         visible: alpha (P, H, W); what is 0 there is not looked at. None for all.
         said: black and white of all planes, as the file says; used if the values lie about there.
 
@@ -45,7 +47,16 @@ def find_ranges(
     """
     if depth == "uint8":
         return type_range(depth), ()
-    groups = {channel: _medians(planes, channels, channel, visible) for channel in set(channels)}
+    numbers = set(channels)
+    if len(numbers) > _MOST_CHANNELS:  # pages that a program counts as channels
+        channels, numbers = (0,) * len(planes), {0}
+    points = _POINTS // len(numbers)
+    groups = {
+        number: _medians(
+            planes, [i for i, n in enumerate(channels) if n == number], points, visible
+        )
+        for number in numbers
+    }
     if said is not None and all(_within(values, said) for values in groups.values()):
         return Intensities((said[0],), (said[1],), "file"), ()
     ranges = {channel: _range(values, depth) for channel, values in sorted(groups.items())}
@@ -80,12 +91,11 @@ def _type_ends(depth: Depth) -> tuple[float, float]:
     return ends.black[0], ends.white[0]
 
 
-def _medians(planes: Array, channels: Sequence[int], channel: int, visible: Array | None) -> Array:
-    """Medians of 3x3 pixels around a grid of points of all planes of a channel, sorted."""
-    chosen = [i for i, number in enumerate(channels) if number == channel]
+def _medians(planes: Array, chosen: Sequence[int], points: int, visible: Array | None) -> Array:
+    """Medians of 3x3 pixels around a grid of points of some planes, sorted."""
+    chosen = chosen[:: ceil(len(chosen) / _MOST_PLANES)]
     height, width = planes.shape[1:3]
-    step = max(1, int(np.sqrt(len(chosen) * height * width / _POINTS)))
-    across = max(1, int(np.ceil(len(chosen) * (height // step + 1) * (width // step + 1) / 1e7)))
+    step = max(1, int(np.sqrt(len(chosen) * height * width / points)))
     rows, columns = (np.arange(step // 2, side, step) for side in (height, width))
     around = [
         np.ix_((rows + i).clip(0, height - 1), (columns + j).clip(0, width - 1))
@@ -93,12 +103,12 @@ def _medians(planes: Array, channels: Sequence[int], channel: int, visible: Arra
         for j in (-1, 0, 1)
     ]
     found = []
-    for plane in chosen[::across]:
-        values = np.stack([planes[plane][points] for points in around]).astype(np.float64)
+    for plane in chosen:
+        values = np.stack([planes[plane][place] for place in around]).astype(np.float64)
         if visible is None:
             found.append(np.median(values, 0).reshape(-1))
             continue
-        seen = np.stack([visible[plane][points] for points in around])[..., None] > 0
+        seen = np.stack([visible[plane][place] for place in around])[..., None] > 0
         medians = np.median(np.where(seen, values, values[4]), 0)
         found.append(medians[seen[4, ..., 0]].reshape(-1))
     return np.sort(np.concatenate(found))
