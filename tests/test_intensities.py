@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,11 +199,28 @@ def test_many_channels_are_a_stack(tmp_path: Path) -> None:
 
 def test_hidden_pixels_do_not_move_the_range(tmp_path: Path) -> None:
     array = np.stack([np.rint(scene().clip(0, 1) * 4095)] * 3 + [np.full((96, 128), 65535.0)], -1)
-    array[20:60, 30:90] = [60_000, 60_000, 60_000, 0]
-    tifffile.imwrite(
-        tmp_path / "a.tif", array.astype(np.uint16), photometric="rgb", extrasamples=["unassalpha"]
-    )
-    assert read_image(tmp_path / "a.tif").intensities.white == (4095.0,)
+    array[20:60, 30:90] = [4000, 4000, 4000, 0]
+    array[20:60, 30:40] = [60_000, 60_000, 60_000, 0]
+    array = array.astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unassalpha"])
+    picture = read_image(tmp_path / "a.tif")
+    assert picture.intensities.white == (4095.0,)
+    write_image(tmp_path / "b.tif", picture)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), array)
+
+
+def test_transparency_has_the_range_of_the_type(tmp_path: Path) -> None:
+    array = np.rint(scene().clip(0, 1) * 4095).astype(np.uint16)
+    array = np.stack([array, array, array, 16 * array], -1)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb", extrasamples=["unassalpha"])
+    picture = read_image(tmp_path / "a.tif")
+    assert (picture.intensities.white, picture.intensities.most) == ((4095.0,), 4095.0)
+    write_image(tmp_path / "b.tif", picture)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), array)
+    write_image(tmp_path / "c.tif", replace(picture, pixels=picture.pixels + 0.5))
+    found = tifffile.imread(tmp_path / "c.tif")
+    assert found[..., :3].max() == 4095
+    np.testing.assert_array_equal(found[..., 3], array[..., 3])
 
 
 # Said by the file

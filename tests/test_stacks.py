@@ -108,6 +108,35 @@ def test_only_alpha_is_alpha(tmp_path: Path, extra: str, stack: tuple[int, ...])
     assert_same_file(tmp_path / "a.tif", tmp_path / "b.tif")
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_alpha_that_is_multiplied_into_colours(tmp_path: Path, dtype: str, colours: int) -> None:
+    array = values(30, 40, colours + 1, dtype=dtype)
+    share = array[..., -1:] / (1 if dtype == "float32" else np.iinfo(dtype).max)
+    array[..., :-1] = (array[..., :-1] * share).astype(dtype)
+    tifffile.imwrite(
+        tmp_path / "a.tif", array, photometric="rgb" if colours == 3 else "minisblack",
+        planarconfig="contig", extrasamples=["assocalpha"],
+    )  # fmt: skip
+    picture = again(tmp_path / "a.tif")
+    assert picture.pixels.shape == (1, colours, 30, 40)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tiff:
+        assert tiff.pages[0].aspage().extrasamples == (1,)
+        np.testing.assert_allclose(tiff.asarray(), array, rtol=1e-6)
+    write_image(tmp_path / "c.png", picture)
+    assert read_image(tmp_path / "c.png").alpha is not None
+
+
+def test_packed_bits_fill_the_type_of_another_format(tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs")
+    array = values(9, 8) >> 4
+    tifffile.imwrite(tmp_path / "a.tif", array, bitspersample=12)
+    notes = write_image(tmp_path / "b.png", read_image(tmp_path / "a.tif"))
+    assert notes == ["PNG holds no packed values: 0 to 4095 became 0 to 65535"]
+    found = read_image(tmp_path / "b.png").pixels[0, 0].numpy()
+    np.testing.assert_allclose(found, array / 4095, atol=1e-5)
+
+
 def test_several_extra_samples(tmp_path: Path) -> None:
     array = values(9, 8, 5)
     kinds = ["unspecified", "unassalpha"]

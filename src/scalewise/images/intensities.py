@@ -103,7 +103,9 @@ def given_range(black: float | None, white: float | None, otherwise: Intensities
                 f"white must be above black, found --black {low:g} and --white {high:g}; "
                 "give both in the unit of the file"
             )
-    return Intensities(blacks, whites, "given")
+    return Intensities(
+        blacks, whites, "given", otherwise.most if otherwise.source == "file" else None
+    )
 
 
 def _is_range(ends: tuple[float, float]) -> bool:

@@ -120,9 +120,11 @@ def _picture(
         visible=visible,
         said=_said_range(page, depth, layout),
     )
+    if layout.bits:
+        found = replace(found, most=2.0**layout.bits - 1)
     intensities = given_range(black, white, found)
     pixels = to_tensor(array[..., :colours], intensities.at)
-    if alpha is not None and page.extrasamples[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
+    if alpha is not None and layout.associated:
         pixels = torch.where(alpha > 0, pixels / alpha, 0)
         pixels = pixels if is_float(depth) else pixels.clamp(max=1)
     if missing is not None:

@@ -32,7 +32,6 @@ class TiffLayout:
         split: the samples of a pixel are no colours, and each is a plane of its own.
         kind: whose metadata the file holds.
         photometric: name of what the samples mean, as `tifffile` says it.
-        separate: the samples of a pixel lie apart, in planes.
         extrasamples: meaning of the samples beyond the colours.
         description: OME-XML, or the words of a plain file.
         metadata: of ImageJ, or of the JSON that `tifffile` writes.
@@ -46,7 +45,6 @@ class TiffLayout:
     split: bool = False
     kind: Kind = "plain"
     photometric: str = "minisblack"
-    separate: bool = False
     extrasamples: tuple[int, ...] = ()
     description: str | None = None
     metadata: dict[str, Any] | None = None
@@ -82,6 +80,16 @@ class TiffLayout:
     def is_geographic(self) -> bool:
         """It says where on the ground the image lies."""
         return any(code in _GEOGRAPHIC for code, *_ in self.tags)
+
+    @property
+    def associated(self) -> bool:
+        """Alpha is multiplied into the stored colours."""
+        return self.extrasamples == (1,) and not self.split
+
+    @property
+    def separate(self) -> bool:
+        """The samples of a pixel lie apart, in planes."""
+        return "S" in self.axes and self.axes.index("S") < self.axes.rindex("Y")
 
     @property
     def planes(self) -> int:

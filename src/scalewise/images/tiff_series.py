@@ -101,7 +101,6 @@ def layout_of(tiff: tifffile.TiffFile, series: Any) -> TiffLayout:
         split=samples not in (colours, colours + alpha),
         kind=kind,
         photometric=_KINDS(page.photometric).name.lower(),
-        separate=page.planarconfig == 2 and samples > 1,
         extrasamples=tuple(int(e) if int(e) in (0, 1, 2) else 0 for e in page.extrasamples),
         description={"OME": tiff.ome_metadata, "plain": page.description or None}.get(kind),
         metadata=dict(held.get(kind) or {}) or None,

@@ -37,8 +37,11 @@ def _layout_of(picture: Picture) -> TiffLayout:
     axes = ("IYX" if planes > 1 else "YX") + ("S" if samples > 1 else "")
     shape = (planes,) * (planes > 1) + (height, width) + (samples,) * (samples > 1)
     kind = "rgb" if colours == 3 else "minisblack"
-    tags = origin.tags if isinstance(origin, TiffLayout) else ()
-    return TiffLayout(axes, shape, photometric=kind, tags=tags)
+    layout = TiffLayout(axes, shape, photometric=kind)
+    if isinstance(origin, TiffLayout):
+        extras = origin.extrasamples if origin.associated else ()
+        layout = replace(layout, tags=origin.tags, extrasamples=extras)
+    return layout
 
 
 def _writable(layout: TiffLayout, picture: Picture) -> TiffLayout:
@@ -126,7 +129,7 @@ def _meaning(layout: TiffLayout) -> dict[str, Any]:
         count = samples - (3 if layout.photometric == "rgb" else 1)
         extras = (list(layout.extrasamples) + [0] * count)[:count]
         if not layout.split and samples in (2, 4):
-            extras = [2]
+            extras = [1 if layout.associated else 2]
         if any(extras) or (extras and layout.photometric == "rgb"):
             options["extrasamples"] = extras
     return options

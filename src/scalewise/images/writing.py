@@ -11,7 +11,7 @@ from scalewise.errors import ScalewiseError, UsageError
 from scalewise.files import check_writable, write_whole
 from scalewise.images.formats import FORMATS, IMAGE_SUFFIXES, Format
 from scalewise.images.intensities import type_range
-from scalewise.images.kinds import Array, is_float, type_ends
+from scalewise.images.kinds import Array, Depth, is_float, type_ends
 from scalewise.images.picture import JpegTables, Picture, PngChunks, to_channels
 from scalewise.images.tiff_layout import TiffLayout
 
@@ -79,8 +79,34 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
 
 def _fit(picture: Picture, kind: Format, file: Path) -> tuple[Picture, list[str]]:
     """Leave out what a format cannot hold, and say so."""
+    _check_size(picture, kind, file)
     notes: list[str] = []
-    planes, colours, *sides = picture.pixels.shape
+    tiff = picture.origin if isinstance(picture.origin, TiffLayout) else None
+    if picture.depth not in kind.depths or (tiff and tiff.bits and kind.name != "TIFF"):
+        picture, note = _shallower(picture, kind)
+        notes.append(note)
+    if picture.alpha is not None and not kind.alpha:
+        picture = replace(picture, alpha=None)
+        notes.append(f"{kind.name} holds no alpha: it was left out")
+    if not kind.gray:
+        picture = replace(picture, pixels=to_channels(picture.pixels, 3)[0])
+    notes += _lost(picture, kind)
+    if not kind.said:
+        picture = replace(picture, icc=None, exif=None, xmp=None)
+    if picture.icc and picture.icc[16:20] != _ICC_SPACES[picture.pixels.shape[1]]:
+        picture = replace(picture, icc=None)
+        notes.append("the colour profile belongs to other channels: it was left out")
+    if kind.name == "JPEG" and len(picture.exif or b"") > _LONGEST_JPEG_EXIF:
+        picture = replace(picture, exif=None)
+        notes.append(f"JPEG holds at most {_LONGEST_JPEG_EXIF} bytes of EXIF: it was left out")
+    if kind.name != "TIFF":
+        picture = replace(picture, missing=None, origin=None if tiff else picture.origin)
+    return picture, notes
+
+
+def _check_size(picture: Picture, kind: Format, file: Path) -> None:
+    """Refuse pictures that are too large, or stacks, for a format."""
+    planes, _, *sides = picture.pixels.shape
     if max(sides) > kind.longest_side:
         raise ScalewiseError(
             f"{file}: {kind.name} holds at most {kind.longest_side} pixels a side, found "
@@ -90,42 +116,26 @@ def _fit(picture: Picture, kind: Format, file: Path) -> tuple[Picture, list[str]
         raise ScalewiseError(
             f"{file}: {kind.name} holds one plane, found a stack of {planes}; write a .tif file"
         )
-    if picture.depth not in kind.depths:
-        picture, note = _shallower(picture, kind)
-        notes.append(note)
-    if picture.alpha is not None and not kind.alpha:
-        picture = replace(picture, alpha=None)
-        notes.append(f"{kind.name} holds no alpha: it was left out")
-    if not kind.gray:
-        picture = replace(picture, pixels=to_channels(picture.pixels, 3)[0])
-    if picture.missing is not None and kind.name != "TIFF":
-        picture = replace(picture, missing=None)
-        notes.append(f"{kind.name} has no word for missing data: it was filled from around")
-    notes += _lost(picture, kind)
-    if not kind.said:
-        picture = replace(picture, icc=None, exif=None, xmp=None)
-    if picture.icc and picture.icc[16:20] != _ICC_SPACES[colours if kind.gray else 3]:
-        picture = replace(picture, icc=None)
-        notes.append("the colour profile belongs to other channels: it was left out")
-    if kind.name == "JPEG" and len(picture.exif or b"") > _LONGEST_JPEG_EXIF:
-        picture = replace(picture, exif=None)
-        notes.append(f"JPEG holds at most {_LONGEST_JPEG_EXIF} bytes of EXIF: it was left out")
-    return picture, notes
 
 
 def _shallower(picture: Picture, kind: Format) -> tuple[Picture, str]:
     """The deepest type of a format, with black at 0 and white at its top."""
     depth = kind.depths[-1]
     bits = {"uint8": 8, "uint16": 16}[depth]
-    note = f"{kind.name} holds at most {bits} bits per channel: values were rounded"
-    if picture.intensities.source != "type":
-        note += f", and {picture.intensities} became 0 to {2**bits - 1}"
+    became = f"{picture.intensities} became 0 to {2**bits - 1}"
+    if picture.depth == depth:
+        note = f"{kind.name} holds no packed values: {became}"
+    else:
+        note = f"{kind.name} holds at most {bits} bits per channel: values were rounded"
+        note += f", and {became}" if picture.intensities.source != "type" else ""
     return replace(picture, depth=depth, intensities=type_range(depth)), note
 
 
 def _lost(picture: Picture, kind: Format) -> list[str]:
-    """Metadata that a format has no place for."""
-    lost = []
+    """What a format has no place for, in sentences."""
+    lost, notes = [], []
+    if picture.missing is not None and kind.name != "TIFF":
+        notes.append(f"{kind.name} has no word for missing data: it was filled from around")
     if not kind.said:
         names = (("colour profile", picture.icc), ("EXIF", picture.exif), ("XMP", picture.xmp))
         lost += [name for name, value in names if value]
@@ -140,7 +150,7 @@ def _lost(picture: Picture, kind: Format) -> list[str]:
         kinds = {name for name, _ in origin.chunks}
         lost += ["text of a PNG"] if kinds & {b"tEXt", b"zTXt", b"iTXt"} else []
         lost += ["gamma of a PNG"] if b"gAMA" in kinds and b"sRGB" not in kinds else []
-    return [f"{kind.name} holds no {name}: it was left out" for name in lost]
+    return [*notes, *(f"{kind.name} holds no {name}: it was left out" for name in lost)]
 
 
 def _stored(picture: Picture, file: Path) -> Array:
@@ -148,27 +158,35 @@ def _stored(picture: Picture, file: Path) -> Array:
     depth, (count, colours, height, width) = picture.depth, picture.pixels.shape
     samples = colours + (picture.alpha is not None)
     array = np.empty((count, height, width, samples), depth)
+    least, most = type_ends(depth)
+    ends = least, min(most, picture.intensities.most or most)
     bits = picture.origin.bits if isinstance(picture.origin, TiffLayout) else None
-    top = 2.0**bits - 1 if bits and depth == "uint16" else type_range(depth).white[0]
-    limits = type_ends(depth)[0], min(picture.intensities.most or np.inf, type_ends(depth)[1])
-    limits = (limits[0], min(limits[1], top)) if bits else limits
+    held = picture.pixels
+    if isinstance(picture.origin, TiffLayout) and picture.origin.associated:
+        held = held if picture.alpha is None else held * picture.alpha
+    opaque = 2.0**bits - 1 if bits and depth == "uint16" else type_range(depth).white[0]
     for plane in range(count):
         black, white = picture.intensities.at(plane)
-        for sample in range(samples):
-            source = picture.pixels[plane, sample] if sample < colours else _alpha(picture, plane)
-            values = source.detach().cpu().double().numpy()
-            if not np.isfinite(values).all():
-                raise ScalewiseError(f"{file}: not written, the pixels hold NaN or infinite values")
-            values = values * top if sample == colours else values * (white - black) + black
-            if not is_float(depth):
-                values = np.clip(np.rint(values), *limits)
-            array[plane, ..., sample] = values
+        for channel in range(colours):
+            values = _finite(held[plane, channel], file)
+            array[plane, ..., channel] = _rounded(black + values * (white - black), depth, ends)
+        if picture.alpha is not None:
+            values = _finite(picture.alpha[plane, 0], file)
+            array[plane, ..., -1] = _rounded(values * opaque, depth, (least, opaque))
     if picture.missing is not None and isinstance(picture.origin, TiffLayout):
         missing = F.interpolate(picture.missing.float(), (height, width), mode="nearest-exact")
         array[missing[:, 0].cpu().numpy() > 0, :colours] = picture.origin.nodata
     return array
 
 
-def _alpha(picture: Picture, plane: int) -> Tensor:
-    assert picture.alpha is not None
-    return picture.alpha[plane, 0]
+def _finite(values: Tensor, file: Path) -> Array:
+    """The same in double precision, if all are numbers."""
+    array: Array = values.detach().cpu().double().numpy()
+    if not np.isfinite(array).all():
+        raise ScalewiseError(f"{file}: not written, the pixels hold NaN or infinite values")
+    return array
+
+
+def _rounded(values: Array, depth: Depth, ends: tuple[float, float]) -> Array:
+    """Integers are rounded and clipped; floats stay."""
+    return values if is_float(depth) else np.clip(np.rint(values), *ends)
