@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,12 @@ from scalewise import __version__, store
 from scalewise.cli import console
 from scalewise.images import Picture, read_image, to_channels, write_image
 
-COMMANDS = ("demo", "denoise", "upscale", "synthesize", "train", "info", "models")
-MORE = ("import-reference", "evaluate denoise", "evaluate upscale", "evaluate synthesize")
+COMMANDS = ("demo", "denoise", "upscale", "synthesize", "train", "info", "models", "reproduce")
+MORE = (
+    "benchmark",
+    "import-reference",
+    *(f"evaluate {what}" for what in ("denoise", "upscale", "synthesize", "likelihood")),
+)
 HEAVY = ("torch", "numpy", "PIL", "pydantic", "skimage", "rich")
 
 
@@ -47,7 +52,7 @@ def photos(models: Path) -> Path:
 def test_help_describes_each_command(command: str) -> None:
     told = scalewise(*command.split(), "--help")
     assert told.code == 0
-    assert f"scalewise {command}" in " ".join(told.stdout.split()) or command == "models"
+    assert f"scalewise {command}" in " ".join(told.stdout.split())
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -363,6 +368,12 @@ def test_synthesize_a_sheet(models: Path, tmp_path: Path) -> None:
     assert width >= 3 * 32
 
 
+def alike(first: Any, second: Any) -> bool:
+    """Whether images are equal to 1e-6: a level apart where a value lies at the edge of two."""
+    apart = np.abs(first.astype(int) - second.astype(int))
+    return bool(apart.max() <= 1 and (apart > 0).mean() < 0.002)
+
+
 def test_synthesize_single_images(models: Path, tmp_path: Path) -> None:
     options = ("--model", models / "faces", "--seed", 4)
     done = scalewise("synthesize", tmp_path / "two", *options, "-n", 2, "--json")
@@ -370,8 +381,8 @@ def test_synthesize_single_images(models: Path, tmp_path: Path) -> None:
     assert [record["sample"] for record in done.records] == [0, 1]
     scalewise("synthesize", tmp_path / "three", *options, "-n", 3)
     first, second, third = (stored(tmp_path / "three" / f"000{k}.png") for k in (1, 2, 3))
-    assert np.array_equal(first, stored(tmp_path / "two" / "0001.png"))
-    assert np.array_equal(second, stored(tmp_path / "two" / "0002.png"))
+    assert alike(first, stored(tmp_path / "two" / "0001.png"))
+    assert alike(second, stored(tmp_path / "two" / "0002.png"))
     assert not np.array_equal(second, third)
 
 

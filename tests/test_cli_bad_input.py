@@ -16,7 +16,7 @@ import tifffile
 import torch
 from cli_tools import bomb, picture_file, save_models, scalewise, scalewise_process, tree
 
-from scalewise.cli import pictures
+from scalewise import restore
 from scalewise.errors import UsageError
 from scalewise.networks import BiasFreeDenoiser
 from scalewise.prior import MultiScalePrior
@@ -226,7 +226,7 @@ def test_shallow_model_enlarges_less(models: Path, place: Path) -> None:
 def test_model_without_levels_enlarges_nothing() -> None:
     prior = MultiScalePrior(BiasFreeDenoiser(1, [3, 3], width=4, size=(8, 8)))
     with pytest.raises(UsageError, match="enlarges by nothing: it has no levels"):
-        pictures.check_factor(prior, 2)
+        restore.check_factor(prior, 2)
 
 
 # Trouble on the way
@@ -248,10 +248,10 @@ def test_model_without_levels_enlarges_nothing() -> None:
 def test_unexpected_errors(
     error: Exception, words: str, models: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(pictures, "denoised", fail)
+    monkeypatch.setattr(restore, "denoise", fail)
     call = ("denoise", "good.png", "out.png", "--model", models / "photos")
     refused(place, 1, words, *call)
     monkeypatch.setenv("SCALEWISE_DEBUG", "1")
@@ -259,10 +259,10 @@ def test_unexpected_errors(
 
 
 def test_interrupt(models: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pictures, "denoised", interrupt)
+    monkeypatch.setattr(restore, "denoise", interrupt)
     done = scalewise("denoise", "good.png", "out.png", "--model", models / "photos")
     assert (done.code, done.stderr) == (130, "Stopped.\n")
     assert not (place / "out.png").exists()

@@ -84,3 +84,14 @@ def randomised(network: AnyModule, seed: int = 0, positive: bool = False) -> Any
             if isinstance(module, BiasFreeNorm):
                 module.running_sd.uniform_(0.5, 2, generator=generator)
     return network.eval()
+
+
+def smooth_picture(channels: int, side: int, seed: int = 0) -> Tensor:
+    """A picture (C, side, side) of soft shapes and some edges, from 0.1 to 0.9."""
+    generator = torch.Generator().manual_seed(seed)
+    rough = torch.rand(1, channels, 6, 6, generator=generator)
+    smooth = nn.functional.interpolate(rough, size=(side, side), mode="bicubic")[0].clamp(0, 1)
+    rows = torch.arange(side)
+    square = ((rows - side // 3).abs() < side // 6).float()
+    edges = 0.3 * square[:, None] * square[None, :]
+    return (0.1 + 0.5 * smooth + edges).clamp(0, 0.9)

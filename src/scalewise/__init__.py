@@ -1,13 +1,14 @@
 """Multi-scale local conditional probability models of images.
 
-`load` gives a prior; `MultiScalePrior` denoises, upscales, samples and scores. Everything else is
-in the modules, which are imported when they are first used.
+`load` gives a prior; `MultiScalePrior` denoises, upscales, samples and scores; `restore` does so to
+pictures, as files hold them. Everything else is in the modules, which are imported when they are first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from scalewise import restore
     from scalewise.errors import ScalewiseError, UsageError
     from scalewise.images import Picture, read_image, write_image
     from scalewise.prior import MultiScalePrior
@@ -23,9 +24,12 @@ __all__ = [
     "load",
     "packaged",
     "read_image",
+    "restore",
     "save",
     "write_image",
 ]
+
+_SUBMODULES = ("restore",)
 
 _MODULES = {
     "MultiScalePrior": "prior",
@@ -42,6 +46,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `scalewise --help` answers at once."""
+    if name in _SUBMODULES:
+        return import_module(f"scalewise.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'scalewise' has no attribute {name!r}")
     return getattr(import_module(f"scalewise.{_MODULES[name]}"), name)

@@ -152,10 +152,19 @@ def show(record: Record, as_json: bool) -> None:
     outputs = record["output"]
     shown = outputs if isinstance(outputs, str) else f"{outputs[0]} ... {Path(outputs[-1]).name}"
     source = "" if record.get("input") is None else f"{record['input']} -> "
-    sigma = f"sigma {record['sigma']:.1f}, " if record.get("sigma") is not None else ""
+    sigma = _levels(record.get("sigma"))
     typer.echo(f"{source}{shown}  ({sigma}{record['seconds']:.1f} s)")
     for note in record["notes"]:
         typer.echo(f"  note: {note}")
+
+
+def _levels(sigma: float | list[float] | None) -> str:
+    """Noise levels in words: of an image, or the range of those of its planes."""
+    if sigma is None:
+        return ""
+    if isinstance(sigma, list):
+        return f"{len(sigma)} planes, sigma {min(sigma):.1f} to {max(sigma):.1f}, "
+    return f"sigma {sigma:.1f}, "
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], digits: int = 2) -> str:

@@ -122,8 +122,8 @@ def upscale(
     from scalewise.cli.bench import Bench
 
     bench = Bench(images, model, device=device, exact=exact, json_file=json_file, force=force)
-    from scalewise.cli.pictures import check_factor
     from scalewise.evaluation import evaluate_upscale, means
+    from scalewise.restore import check_factor
 
     check_factor(bench.prior, factor)
     with bench.bar("upscaling", 1) as bar:

@@ -88,6 +88,28 @@ Exact = Annotated[
         "rounding; SCALEWISE_EXACT=1 too.",
     ),
 ]
+Black = Annotated[
+    float | None,
+    typer.Option(
+        callback=finite,
+        help="Stored value that is black, in the unit of the file; else the file says so, or it "
+        "is found and told.",
+        show_default=False,
+    ),
+]
+White = Annotated[
+    float | None,
+    typer.Option(callback=finite, help="Stored value that is white, likewise.", show_default=False),
+]
+Quality = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        help="Of JPEG outputs; by default that of a JPEG input, else 95.",
+        show_default=False,
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave out images whose outputs exist.")

@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalewise.errors import ScalewiseError, UsageError
+
+if TYPE_CHECKING:
+    from scalewise.images import Picture
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,25 @@ def numbered(path: Path, samples: int) -> tuple[Path, ...]:
     if samples == 1:
         return (path,)
     return tuple(path.with_stem(f"{path.stem}-{k}") for k in range(1, samples + 1))
+
+
+def save(
+    picture: Picture,
+    path: Path,
+    force: bool,
+    skip_existing: bool = False,
+    quality: int | None = None,
+) -> list[str]:
+    """Write one output, in a folder that is made if needed; return what was not kept.
+
+    With `skip_existing`, an output that came to be meanwhile, by another run, stays.
+    """
+    from scalewise.images import write_image
+
+    if skip_existing and not force and path.exists():
+        return []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_image(path, picture, force=force or skip_existing, quality=quality)
 
 
 def refuse_dash(*paths: Path | None) -> None:

@@ -45,6 +45,9 @@ def denoise(
             "less keeps some of it as grain.",
         ),
     ] = 1.0,
+    black: options.Black = None,
+    white: options.White = None,
+    quality: options.Quality = None,
     model: options.Model = "photos",
     device: options.Device = "auto",
     precision: options.Precision = options.PrecisionName.FLOAT32,
@@ -70,19 +73,23 @@ def denoise(
     if not jobs:
         return
     from scalewise import store
-    from scalewise.cli.pictures import denoised, save
+    from scalewise.cli.paths import save
     from scalewise.images import read_image
+    from scalewise.restore import denoise as restored
 
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
 
     def work(job: Job, bar: Bar) -> Record:
-        result = denoised(prior, read_image(job.source), sigma, strength)
-        notes = result.notes + save(result.pictures[0], job.targets[0], force)
+        picture = read_image(job.source, black=black, white=white)
+        level = None if sigma is None else sigma / 255
+        result = restored(picture, prior, sigma=level, strength=strength)
+        kept = save(result.picture, job.targets[0], force, skip_existing, quality)
+        levels = [round(255 * found, 3) for found in result.sigma]
         return {
             "input": str(job.source),
             "output": str(job.targets[0]),
-            "sigma": round(result.sigma, 3),
-            "notes": notes,
+            "sigma": levels[0] if len(levels) == 1 else levels,
+            "notes": [*result.notes, *kept],
         }
 
     work_through(jobs, work, "denoising", as_json=as_json)
@@ -114,6 +121,9 @@ def upscale(
     ] = None,
     sampler: options.Sampler = options.SamplerName.FEW_STEPS,
     seed: options.Seed = 0,
+    black: options.Black = None,
+    white: options.White = None,
+    quality: options.Quality = None,
     model: options.Model = "photos",
     device: options.Device = "auto",
     precision: options.Precision = options.PrecisionName.FLOAT32,
@@ -124,7 +134,8 @@ def upscale(
 ) -> None:
     """Super-resolve an image or a folder of images.
 
-    Every output agrees with the input: reduced again by averaging, it is the input. With several
+    Every output agrees with the input: reduced again by averaging, it is the input, exactly where
+    the file holds integers (a JPEG output adds its own error). With several
     samples, what they share is sure and what differs is invention.
 
     Examples:
@@ -140,8 +151,10 @@ def upscale(
     if not jobs:
         return
     from scalewise import store
-    from scalewise.cli.pictures import check_factor, save, upscaled
+    from scalewise.cli.paths import save
     from scalewise.images import read_image
+    from scalewise.restore import check_factor
+    from scalewise.restore import upscale as restored
     from scalewise.samplers import SAMPLERS
 
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
@@ -150,10 +163,19 @@ def upscale(
 
     def work(job: Job, bar: Bar) -> Record:
         count = None if mode is Mode.MEAN else samples
-        result = upscaled(prior, read_image(job.source), factor, count, seed, rule, bar.step)
+        picture = read_image(job.source, black=black, white=white)
+        result = restored(
+            picture,
+            prior,
+            factor=factor,
+            samples=count,
+            seed=seed,
+            sampler=rule,
+            callback=bar.step,
+        )
         notes = list(result.notes)
-        for picture, path in zip(result.pictures, job.targets, strict=True):
-            notes += save(picture, path, force, skip_existing)
+        for output, path in zip(result.pictures, job.targets, strict=True):
+            notes += save(output, path, force, skip_existing, quality)
         if job.deviation and result.deviation:
             notes += save(result.deviation, job.deviation, force, skip_existing)
         outputs = [str(path) for path in job.targets]

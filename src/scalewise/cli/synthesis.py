@@ -143,7 +143,7 @@ def _files(output: Path, count: int, force: bool) -> list[Path]:
 
 def _write(images: Tensor, files: list[Path], force: bool) -> list[str]:
     """Write single images, or one sheet of all."""
-    from scalewise.cli.pictures import save
+    from scalewise.cli.paths import save
     from scalewise.evaluation import sheets
     from scalewise.images import Picture
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from scalewise.evaluation.metrics import psnr, ssim
 from scalewise.evaluation.records import Callback, Record
 from scalewise.images import to_channels
-from scalewise.noise import GaussianField, estimate_sigma
+from scalewise.noise import GaussianField
 from scalewise.prior import MultiScalePrior
-from scalewise.score import residual_sigma
+from scalewise.restore import denoise_plane
 
 SIGMAS = (15.0, 25.0, 50.0, 100.0)
 """Noise levels of the denoising literature, in 8-bit units."""
@@ -70,14 +69,15 @@ def evaluate_denoise(
         for sigma in sigmas:
             noisy = add_noise(clean, sigma / 255, seed, index)
             start = time.perf_counter()
-            denoised, estimated = _denoise(prior, noisy, None if blind else sigma / 255)
+            given = None if blind else sigma / 255
+            denoised, level = denoise_plane(noisy, prior, sigma=given)
             seconds = time.perf_counter() - start
             record = {
                 "image": name,
                 "sigma": sigma,
                 "psnr_noisy": psnr(clean[None], noisy[None]).item(),
                 **compare(clean, denoised),
-                "sigma_estimated": None if estimated is None else 255 * estimated,
+                "sigma_estimated": 255 * level if blind else None,
                 "seconds": seconds,
             }
             records.append(record)
@@ -90,22 +90,3 @@ def compare(clean: Tensor, estimate: Tensor) -> Record:
     """PSNR and SSIM of one estimate (C, H, W), clipped to [0, 1]."""
     pair = clean[None], estimate[None]
     return {"psnr": psnr(*pair, clip=True).item(), "ssim": ssim(*pair, clip=True).item()}
-
-
-@torch.no_grad()
-def _denoise(
-    prior: MultiScalePrior, noisy: Tensor, sigma: float | None
-) -> tuple[Tensor, float | None]:
-    """Denoise one image (C, H, W), and tell the level that was estimated, if none is given.
-
-    It is estimated before gray is repeated to RGB, which makes the noise of the channels equal.
-    """
-    level = sigma
-    if sigma is None and prior.noise_conditional:
-        level = estimate_sigma(noisy[None]).item()
-    given = to_channels(noisy, prior.channels)[0]
-    denoised = prior.denoise(given[None], level).cpu()
-    estimated = None if sigma is not None else level
-    if sigma is None and level is None:
-        estimated = residual_sigma(given[None], denoised).item()
-    return to_channels(denoised[0], noisy.shape[0])[0], estimated

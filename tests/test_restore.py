@@ -1,0 +1,248 @@
+"""Pictures restored: units, noise levels, hidden colours, and agreement with the input."""
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from torch import Tensor
+from zoo import smooth_picture
+
+import scalewise
+from scalewise.errors import UsageError
+from scalewise.evaluation import psnr
+from scalewise.exact import gaussian_prior, power_law_spectrum
+from scalewise.images import Intensities, Picture, read_image
+from scalewise.prior import MultiScalePrior
+from scalewise.restore import denoise, denoise_plane, fit_to_type, noise_levels, upscale
+
+LEVEL = 25 / 255
+
+
+@pytest.fixture(scope="module")
+def photos() -> MultiScalePrior:
+    return scalewise.load("photos", device="cpu")
+
+
+def gain(clean: Tensor, noisy: Tensor, restored: Tensor) -> float:
+    """PSNR won, in dB."""
+    before, after = (psnr(clean[None], x[None], clip=True).item() for x in (noisy, restored))
+    return after - before
+
+
+def with_noise(clean: Tensor, sigma: float | tuple[float, ...], seed: int = 0) -> Tensor:
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+    return clean + torch.as_tensor(sigma).reshape(-1, 1, 1) * noise
+
+
+class TestUnits:
+    """The same picture, the same result, whatever the unit."""
+
+    @pytest.mark.parametrize(
+        ("scale", "offset", "dtype"),
+        [
+            (65535, 0, "uint16"),
+            (16383, 0, "uint16"),
+            (4095, 0, "uint16"),
+            (1023, 0, "uint16"),
+            (255, 0, "uint16"),
+            (300, 100, "uint16"),
+            (2000, -1000, "int16"),
+            (1e-3, 0, "float32"),
+            (65535, 0, "float32"),
+            (1, 0, "float64"),
+        ],
+    )
+    def test_gain(
+        self, scale: float, offset: float, dtype: str, tmp_path: Path, photos: MultiScalePrior
+    ) -> None:
+        clean = smooth_picture(1, 96)
+        noisy = with_noise(clean, LEVEL).clamp(0, 1)
+        stored = offset + scale * noisy[0].double().numpy()
+        stored = stored.round().astype(dtype) if "int" in dtype else stored.astype(dtype)
+        tifffile.imwrite(tmp_path / "counts.tif", stored)
+        picture = read_image(tmp_path / "counts.tif")
+        restored = denoise(picture, photos).picture
+        values = (restored.intensities.stored(restored.pixels)[0] - offset) / scale
+        expected, _ = denoise_plane(noisy, photos)
+        assert gain(clean, noisy, values) == pytest.approx(gain(clean, noisy, expected), abs=0.15)
+        assert gain(clean, noisy, values) > 5
+        scalewise.write_image(tmp_path / "out.tif", restored)
+        written = tifffile.imread(tmp_path / "out.tif")
+        assert written.dtype == stored.dtype
+        assert abs(float(written.mean()) - float(stored.mean())) < 0.01 * scale
+
+    def test_a_range_that_is_given(self, tmp_path: Path, photos: MultiScalePrior) -> None:
+        noisy = with_noise(smooth_picture(1, 64), LEVEL)
+        counts = (500 + 1000 * noisy[0]).numpy().round().astype("uint16")
+        tifffile.imwrite(tmp_path / "counts.tif", counts)
+        picture = read_image(tmp_path / "counts.tif", black=500, white=1500)
+        assert denoise(picture, photos).sigma[0] == pytest.approx(LEVEL, rel=0.15)
+
+    def test_planes_have_levels_of_their_own(self, photos: MultiScalePrior) -> None:
+        clean = smooth_picture(1, 96)
+        noisy = torch.stack([with_noise(clean, 0.02), with_noise(clean, 0.1)])
+        done: list[None] = []
+        restored = denoise(Picture(noisy), photos, callback=lambda: done.append(None))
+        assert restored.sigma == pytest.approx((0.02, 0.1), rel=0.2)
+        assert len(done) == 2
+        for before, after in zip(noisy, restored.picture.pixels, strict=True):
+            assert gain(clean, before, after) > 1
+
+
+class TestNoiseLevels:
+    """One level, or one per channel; noise that chroma subsampling hides."""
+
+    def test_channels_alike(self) -> None:
+        (level,) = noise_levels(with_noise(smooth_picture(3, 128), LEVEL).clamp(0, 1))
+        assert level == pytest.approx(LEVEL, rel=0.05)
+
+    @pytest.mark.parametrize("levels", [(10.0, 5.0, 40.0), (30.0, 10.0, 10.0)])
+    def test_uneven_channels_all_gain(
+        self, levels: tuple[float, ...], photos: MultiScalePrior
+    ) -> None:
+        clean = smooth_picture(3, 128)
+        noisy = with_noise(clean, tuple(level / 255 for level in levels)).clamp(0, 1)
+        found = noise_levels(noisy)
+        assert [255 * level for level in found] == pytest.approx(list(levels), rel=0.3)
+        restored, level = denoise_plane(noisy, photos)
+        assert level == max(found)
+        for channel in range(3):
+            part = slice(channel, channel + 1)
+            assert gain(clean[part], noisy[part], restored[part]) > 3
+
+    @pytest.mark.parametrize("quality", [75, 95])
+    def test_jpeg_of_a_noisy_photo(self, quality: int, photos: MultiScalePrior) -> None:
+        clean = smooth_picture(3, 160)
+        noisy = with_noise(clean, LEVEL).clamp(0, 1)
+        file = BytesIO()
+        pixels = (255 * noisy.movedim(0, -1).numpy()).round().astype(np.uint8)
+        Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+        stored = torch.from_numpy(np.array(Image.open(file))).movedim(-1, 0) / 255
+        (level,) = noise_levels(stored)
+        assert 15 / 255 < level < 27 / 255
+        assert gain(clean, stored, denoise_plane(stored, photos)[0]) > 5
+
+    def test_clean_pictures_are_left_alone(self, photos: MultiScalePrior) -> None:
+        clean = smooth_picture(3, 128)
+        restored, level = denoise_plane(clean, photos)
+        assert level < 1 / 255
+        assert psnr(clean[None], restored[None]).item() > 45
+
+    def test_given_levels_are_used(self, photos: MultiScalePrior) -> None:
+        noisy = with_noise(smooth_picture(3, 64), LEVEL)
+        restored, level = denoise_plane(noisy, photos, sigma=0.05)
+        assert level == 0.05
+        assert torch.allclose(restored, photos.denoise(noisy[None], 0.05)[0])
+
+    @pytest.mark.parametrize(("sigma", "strength"), [(-0.1, 1.0), (float("nan"), 1.0), (0.1, 1.5)])
+    def test_bad_settings(self, sigma: float, strength: float, photos: MultiScalePrior) -> None:
+        with pytest.raises(UsageError, match=r"sigma must be 0 or more|strength must be from 0"):
+            denoise(Picture(torch.rand(3, 16, 16)), photos, sigma=sigma, strength=strength)
+
+
+class TestHiddenColours:
+    """What is visible does not depend on what is hidden."""
+
+    def sprites(self) -> list[Picture]:
+        alpha = torch.zeros(1, 48, 48)
+        alpha[:, 12:36, 12:36] = 1
+        colour = torch.tensor([0.9, 0.2, 0.2]).view(3, 1, 1)
+        hidden = (0.0, 1.0, 0.5)
+        return [
+            Picture(torch.where(alpha > 0, colour, torch.full((3, 48, 48), value)), alpha)
+            for value in hidden
+        ]
+
+    def test_denoised(self, photos: MultiScalePrior) -> None:
+        sprites = self.sprites()
+        results = [denoise(sprite, photos, sigma=0.1).picture for sprite in sprites]
+        visible = results[0].alpha == 1  # type: ignore[comparison-overlap]
+        for sprite, result in zip(sprites, results, strict=True):
+            assert torch.equal(
+                torch.where(visible, result.pixels, 0), torch.where(visible, results[0].pixels, 0)
+            )
+            assert torch.equal(
+                torch.where(visible, 0, result.pixels), torch.where(visible, 0, sprite.pixels)
+            )
+        inner = results[0].pixels[0, :, 12:36, 12:36]
+        assert float((inner - sprites[0].pixels[0, :, 12:36, 12:36]).abs().max()) < 0.05
+
+    def test_upscaled(self, photos: MultiScalePrior) -> None:
+        results = [upscale(sprite, photos, factor=2).picture for sprite in self.sprites()]
+        assert all(torch.equal(result.pixels, results[0].pixels) for result in results)
+
+
+class TestAgreement:
+    """Reduced by averaging, an enlarged file is the file."""
+
+    @pytest.mark.parametrize("depth", ["uint8", "uint16"])
+    @pytest.mark.parametrize("factor", [2, 4])
+    @pytest.mark.parametrize("samples", [None, 1])
+    def test_black_and_white(
+        self, depth: str, factor: int, samples: int | None, tmp_path: Path, photos: MultiScalePrior
+    ) -> None:
+        rng = np.random.default_rng(0)
+        top = np.iinfo(depth).max
+        text = (rng.random((24, 20)) > 0.5).astype(depth) * depth_one(depth, top)
+        text[:8] = rng.integers(0, top, (8, 20), dtype=depth)
+        tifffile.imwrite(tmp_path / "text.tif", text)
+        picture = read_image(tmp_path / "text.tif")
+        large = upscale(picture, photos, factor=factor, samples=samples).picture
+        scalewise.write_image(tmp_path / "large.tif", large)
+        written = tifffile.imread(tmp_path / "large.tif").astype(np.float64)
+        blocks = written.reshape(24, factor, 20, factor).mean(axis=(1, 3))
+        assert np.array_equal(blocks, text.astype(np.float64))
+        assert np.ptp(written[16:]) == top
+
+    def test_the_projection_is_the_nearest(self) -> None:
+        """Against SciPy's constrained least squares, on one block."""
+        from scipy.optimize import minimize
+
+        rng = np.random.default_rng(1)
+        block, mean = rng.normal(0.8, 0.5, 4), 0.9
+        found = fit_to_type(
+            torch.from_numpy(block).view(1, 1, 2, 2),
+            torch.full((1, 1, 1, 1), mean, dtype=torch.float64),
+            Picture(
+                torch.zeros(1, 1, 1), depth="uint16", intensities=Intensities((0.0,), (65535.0,))
+            ),
+            2,
+        )
+        best = minimize(
+            lambda x: ((x - block) ** 2).sum(),
+            np.full(4, mean),
+            bounds=[(0, 1)] * 4,
+            constraints={"type": "eq", "fun": lambda x: x.mean() - mean},
+            tol=1e-12,
+        )
+        assert found.flatten().numpy() == pytest.approx(best.x, abs=2e-5)
+
+    def test_floats_are_not_clipped(self) -> None:
+        prior = gaussian_prior(power_law_spectrum((16, 16)), 1)
+        small = Picture(torch.randn(1, 1, 8, 8), depth="float32")
+        large = upscale(small, prior).picture.pixels
+        means = torch.nn.functional.avg_pool2d(large, 2)
+        assert torch.allclose(means.to(small.pixels), small.pixels, atol=1e-5)
+
+    def test_another_wavelet_is_told(self) -> None:
+        prior = gaussian_prior(power_law_spectrum((16, 16)), 1, "db2")
+        notes = upscale(Picture(torch.rand(1, 8, 8)), prior).notes
+        assert any("wavelet is db2" in note for note in notes)
+
+    def test_samples_and_their_deviation(self, photos: MultiScalePrior) -> None:
+        picture = Picture(torch.rand(2, 1, 8, 8), depth="uint8")
+        result = upscale(picture, photos, samples=3)
+        assert len(result.pictures) == 3
+        assert result.deviation is not None
+        assert result.deviation.pixels.shape == (2, 1, 16, 16)
+        again = upscale(replace(picture, pixels=picture.pixels[:1]), photos, samples=1)
+        assert torch.allclose(again.picture.pixels[0], result.picture.pixels[0], atol=1 / 255)
+
+
+def depth_one(depth: str, top: int) -> np.ndarray:
+    return np.array(top, dtype=depth)
