@@ -67,12 +67,14 @@ def test_command_line(root: Path, workplace: Path) -> None:
     assert (workplace / "std.tif").is_file()
 
 
-def test_python(root: Path) -> None:
+def test_python(root: Path, workplace: Path) -> None:
+    picture(workplace / "noisy.tif", 24, 32)
     names: dict[str, Any] = {"noisy": torch.rand(1, 3, 24, 24), "small": torch.rand(1, 3, 6, 8)}
     exec(blocks(root, "In Python", "python").replace("sample(16", "sample(2"), names)
     assert names["clean"].shape == names["score"].shape == (1, 3, 24, 24)
     assert names["big"].shape == (8, 1, 3, 24, 32)
-    assert names["new"].shape == (2, 3, 96, 96)
+    assert names["new"].shape == (2, 3, *names["scalewise"].load("faces").size)
+    assert (workplace / "clean.tif").is_file()
 
 
 @pytest.mark.slow

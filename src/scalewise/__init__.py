@@ -1,7 +1,8 @@
 """Multi-scale local conditional probability models of images.
 
 `load` gives a prior; `MultiScalePrior` denoises, upscales, samples and scores; `restore` does so to
-pictures, as files hold them. Everything else is in the modules, which are imported when they are first used.
+pictures, as files hold them. Everything else is in the modules, which are imported when they are
+first used.
 """
 
 from importlib import import_module
