@@ -161,7 +161,9 @@ class TestHiddenColours:
     def test_denoised(self, photos: MultiScalePrior) -> None:
         sprites = self.sprites()
         results = [denoise(sprite, photos, sigma=0.1).picture for sprite in sprites]
-        visible = results[0].alpha == 1  # type: ignore[comparison-overlap]
+        alpha = results[0].alpha
+        assert alpha is not None
+        visible = alpha == 1
         for sprite, result in zip(sprites, results, strict=True):
             assert torch.equal(
                 torch.where(visible, result.pixels, 0), torch.where(visible, results[0].pixels, 0)
