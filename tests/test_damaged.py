@@ -18,7 +18,7 @@ import tifffile
 from PIL import Image
 
 from scalewise.errors import ScalewiseError
-from scalewise.images import read_image
+from scalewise.images import read_image, write_image
 
 Array = np.ndarray[Any, Any]
 
@@ -196,6 +196,24 @@ def test_tiff_whose_strip_is_cut(tmp_path: Path, compression: str, share: float)
     assert read_image(tmp_path / "a.tif").pixels.shape == (1, 3, 64, 48)
     (tmp_path / "b.tif").write_bytes(change(data, COUNTS, int(share * count)))
     refused(tmp_path / "b.tif", "damaged or cut short")
+
+
+@pytest.mark.parametrize(
+    ("code", "value"), [(284, 2), (284, 0), (284, 7937), (338, 100), (338, 65535), (262, 0)]
+)
+def test_odd_channels_are_refused_or_can_be_written(tmp_path: Path, code: int, value: int) -> None:
+    data = tiff(values(20, 27, 4), photometric="rgb", extrasamples=["unassalpha"], metadata={})
+    (tmp_path / "a.tif").write_bytes(change(data, code, value))
+    try:
+        picture = read_image(tmp_path / "a.tif")
+    except ScalewiseError as error:
+        told = str(error)
+    else:
+        told = ""
+        write_image(tmp_path / "b.tif", picture)
+        assert read_image(tmp_path / "b.tif").pixels.shape == picture.pixels.shape
+    assert (told != "") == (code == 284)
+    assert told == "" or "damaged" in told
 
 
 def test_tiff_of_previews_only(tmp_path: Path) -> None:

@@ -121,6 +121,10 @@ def _colours(page: Any) -> tuple[int, bool]:
         )
     if kind == _KINDS.RGB and samples < 3:
         raise ScalewiseError(f"damaged: it announces RGB data of {samples} channels")
+    if samples > 1 and page.planarconfig not in (1, 2):
+        raise ScalewiseError(
+            f"damaged: its planar configuration is {page.planarconfig}, not 1 or 2"
+        )
     alpha = len(page.extrasamples) == 1 and page.extrasamples[0] in _ALPHAS
     plain = kind == _KINDS.MINISBLACK and samples == 3 and page.planarconfig == 1
     return 3 if jpeg or plain or kind == _KINDS.RGB else 1, alpha
