@@ -326,6 +326,14 @@ def test_upscale_enlarges_alpha_and_keeps_the_rest(photos: Path, tmp_path: Path)
     assert back.exif == read_image(tmp_path / "a.png").exif
 
 
+def test_pictures_of_other_kinds_are_told(photos: Path, folder: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "deep/c.gif"):
+        (folder / name).write_bytes(b"")
+    done = scalewise("denoise", folder, folder.parent / "out", "--model", photos)
+    assert done.code == 0
+    assert "3 pictures of other kinds were left out: .gif (1), .heic (2)" in done.stderr
+
+
 def test_folder_of_samples_and_uncertainties(photos: Path, folder: Path) -> None:
     out, std = folder.parent / "out", folder.parent / "std"
     options = ("--samples", 2, "--uncertainty", std, "--model", photos)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from scalewise.cli.console import Bar, Record, table
+from scalewise.cli.console import Bar, Record, table, tell
 from scalewise.cli.paths import check_json, refuse_dash
 from scalewise.cli.program import report
 from scalewise.errors import ScalewiseError
@@ -90,7 +90,8 @@ def clean_images(source: Path) -> tuple[dict[str, Tensor], int]:
     if not source.is_dir():
         return _planes(source.name, read_image(source).pixels), 0
     images: dict[str, Tensor] = {}
-    files = find_images(source).files
+    files = find_images(source)
+    tell(files.notes)
     for file in files:
         try:
             images |= _planes(str(file.relative_to(source)), read_image(file).pixels)

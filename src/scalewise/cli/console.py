@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -142,6 +142,12 @@ def work_through(
             bar.move_to(place * steps)
     if failed:
         raise ScalewiseError(f"{failed} of {len(jobs)} images failed; the others are written")
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Print notes that belong to no image, on stderr."""
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
 
 
 def show(record: Record, as_json: bool) -> None:

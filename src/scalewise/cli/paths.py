@@ -157,6 +157,7 @@ def check_json(path: Path | None, force: bool) -> None:
 
 def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> list[Job]:
     """Every image of a folder, but none of the output folder where that lies within."""
+    from scalewise.cli.console import tell
     from scalewise.images import find_images
 
     for folder in (target, deviation):
@@ -169,7 +170,9 @@ def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> l
     outputs = {path.resolve() for path in (target, deviation) if path is not None}
     within = {path for path in outputs if source.resolve() in path.parents}
     jobs = []
-    for file in find_images(source).files:
+    found = find_images(source)
+    tell(found.notes)
+    for file in found:
         name = file.relative_to(source)
         std = None if deviation is None else (deviation / name).with_suffix(".tif")
         if within.isdisjoint(file.resolve().parents):
