@@ -326,6 +326,15 @@ def test_upscale_enlarges_alpha_and_keeps_the_rest(photos: Path, tmp_path: Path)
     assert back.exif == read_image(tmp_path / "a.png").exif
 
 
+def test_names_too_long_are_found_out_before_the_work(photos: Path, folder: Path) -> None:
+    picture_file(folder / ("x" * 250 + ".png"))
+    options = ("--samples", 2, "--model", photos)
+    done = scalewise("upscale", folder, folder.parent / "out", *options)
+    assert done.code == 1
+    assert "its name has 256 bytes, more than the 255 that the folder takes" in done.sentence
+    assert not (folder.parent / "out").exists()
+
+
 def test_pictures_of_other_kinds_are_told(photos: Path, folder: Path) -> None:
     for name in ("a.heic", "b.HEIC", "deep/c.gif"):
         (folder / name).write_bytes(b"")

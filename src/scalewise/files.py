@@ -72,14 +72,23 @@ def check_writable(path: str | Path, *, force: bool = False) -> None:
     real = Path(os.path.realpath(file))
     if os.path.lexists(real) and not os.path.isfile(real):
         raise ScalewiseError(f"{file}: is no file that can be replaced; give another name")
-    longest = longest_name(real.parent)
-    if len(os.fsencode(real.name)) > longest:
-        raise ScalewiseError(
-            f"{file}: its name has {len(os.fsencode(real.name))} bytes, more than the {longest} "
-            "that the folder takes; give a shorter one"
-        )
+    check_name(real)
     if not os.access(real.parent, os.W_OK):
         raise ScalewiseError(f"{file}: folder {real.parent} is not writable")
+
+
+def check_name(path: Path) -> None:
+    """Check that a name is not too long for its folder.
+
+    Raises:
+        ScalewiseError: it is.
+    """
+    length, longest = len(os.fsencode(path.name)), longest_name(path.parent)
+    if length > longest:
+        raise ScalewiseError(
+            f"{path}: its name has {length} bytes, more than the {longest} that the folder takes; "
+            "give a shorter one"
+        )
 
 
 def longest_name(folder: Path) -> int:

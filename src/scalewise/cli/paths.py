@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.files import check_name
 
 if TYPE_CHECKING:
     from scalewise.images import Picture
@@ -188,6 +189,7 @@ def _check_names(jobs: Sequence[Job]) -> None:
         if job.deviation and job.deviation.suffix.lower() not in (".tif", ".tiff"):
             raise UsageError(f"{job.deviation}: the uncertainty is written as floats, to a .tif")
         for path in job.outputs:
+            check_name(path)
             place = path.resolve()
             if place in sources:
                 raise UsageError(f"{path}: is input and output; give the output another name")
