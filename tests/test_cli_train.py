@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from typer.testing import CliRunner
@@ -171,3 +172,61 @@ def test_a_run_starts_from_a_model(tmp_path: Path, photos: Path, tiny: list[str]
     result = call(photos, "--out", tmp_path / "third", *given, "--levels", "2")
     assert result.exit_code == 2
     assert "must be the same" in result.output
+
+
+def test_resuming_needs_no_option_again(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
+    out = tmp_path / "model"
+    facts = ("--license", "mit", "--data-license", "CC0", "--description", "Mine.", "--half")
+    first = call(photos, "--out", out, *tiny, *facts, "--channels", 1)
+    assert first.exit_code == 0, first.output
+    again = call(photos, "--out", out, "--resume")
+    assert again.exit_code == 0, again.output
+    config = read_config(out)
+    assert (config.license, config.description, config.channels) == ("mit", "Mine.", 1)
+    assert "CC0" in (out / "README.md").read_text()
+    weights = safetensors.torch.load_file(out / "model.safetensors")
+    assert torch.float16 in {weight.dtype for weight in weights.values()}
+    changed = call(photos, "--out", out, "--resume", "--license", "cc0-1.0")
+    assert changed.exit_code == 0
+    assert read_config(out).license == "cc0-1.0"
+
+
+def test_without_tensorboard(
+    tmp_path: Path, photos: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    result = call(photos, "--out", tmp_path / "model", *tiny)
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "model" / "training" / "tensorboard").exists()
+
+
+def test_a_run_killed_in_its_first_publication_goes_on(
+    tmp_path: Path, photos: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two moves of the model's files."""
+    real = Path.replace
+    for moves in range(4):
+        out, done = tmp_path / f"model-{moves}", [0]
+
+        def replace(self: Path, target: Path, done: list[int] = done, moves: int = moves) -> Path:
+            if target.parent.name.startswith("model-"):
+                done[0] += 1
+                if done[0] > moves:
+                    raise KeyboardInterrupt
+            return real(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace)
+            assert call(photos, "--out", out, *tiny).exit_code != 0
+        again = call(photos, "--out", out, "--resume")
+        assert again.exit_code == 0, again.output
+        assert scalewise.load(out, device="cpu").levels == 1
+
+
+def test_a_small_image_is_left_out_and_named(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
+    for name in ("e.png", "f.png"):
+        Image.new("RGB", (56, 48), (10, 200, 30)).save(photos / name)
+    Image.new("RGB", (56, 9)).save(photos / "banner.png")
+    result = call(photos, "--out", tmp_path / "model", *tiny)
+    assert result.exit_code == 0, result.output
+    assert "banner.png (56x9) is smaller than the crops of the others: left out" in result.output

@@ -1,5 +1,8 @@
 """Training: recipes, plans, resume to the bit, and learning for real."""
 
+import json
+import os
+import platform
 import signal
 import subprocess
 import sys
@@ -18,9 +21,10 @@ from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import LocalDenoiser, UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, TrainingRun, run, saved_recipe
-from scalewise.training.level import one_thread
+from scalewise.training.files import held
+from scalewise.training.level import LevelTrainer, one_thread
 from scalewise.training.objectives import crop_side, draw_batch, white_noise
-from scalewise.training.plan import TIMING_STEPS, Segment
+from scalewise.training.plan import TIMING_STEPS, Plan, Segment
 
 Form = Literal["noise-conditional", "bias-free"]
 
@@ -410,3 +414,163 @@ class TestPerLevel:
     def test_wrong_receptive_field_of_one_level(self) -> None:
         with pytest.raises(ValueError, match="found 8"):
             Recipe(levels=2, receptive_field=(9, 8))
+
+
+class TestWhoseState:
+    """Training state belongs to one run."""
+
+    def test_state_of_another_run_is_never_taken(self, tmp_path: Path) -> None:
+        old, new = (Recipe(**TINY, steps=4, seed=seed) for seed in (1, 2))
+        make_run(tmp_path / "old", old).run()
+        with pytest.raises(KeyboardInterrupt):
+            make_run(tmp_path / "new", new, Silent(1)).run()
+        for level in (1, 2):
+            (tmp_path / "new" / f"level-{level}.pt").write_bytes(
+                (tmp_path / "old" / f"level-{level}.pt").read_bytes()
+            )
+        resumed = make_run(tmp_path / "new", new)
+        resumed.resume()
+        assert all(trainer.state.step == 0 for trainer in resumed.trainers.values())
+        assert same_weights(resumed.run(), make_run(tmp_path / "whole", new).run())
+
+    def test_runs_from_before_identities_and_new_names_resume(self, tmp_path: Path) -> None:
+        recipe = Recipe(**TINY, steps=4)
+        made = make_run(tmp_path / "run", recipe)
+        weights = made.run()
+        for path in (tmp_path / "run").glob("*.pt"):
+            state = torch.load(path, weights_only=True)
+            del state["identity"]
+            if path.name == "run.pt":
+                state["recipe"]["average"] = state["recipe"].pop("ema_gamma")
+                state["recipe"]["form"] = "told"
+                del state["options"], state["elapsed"]
+            torch.save(state, path)
+        resumed = make_run(tmp_path / "run", recipe)
+        resumed.resume()
+        assert same_weights(resumed.run(), weights)
+        assert saved_recipe(tmp_path / "run")["ema_gamma"] == recipe.ema_gamma
+
+    def test_a_second_training_in_a_folder_is_refused(self, tmp_path: Path) -> None:
+        lock = tmp_path / "lock"
+        with held(tmp_path):
+            assert lock.exists()
+            words = f"a training is running there .process {os.getpid()} on"
+            with pytest.raises(ScalewiseError, match=words):
+                make_run(tmp_path, Recipe(**TINY, steps=2)).run()
+        assert not lock.exists()
+
+    def test_the_lock_of_a_process_that_is_gone_is_taken_over(self, tmp_path: Path) -> None:
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        holder = {"process": gone.pid, "host": platform.node(), "since": "yesterday"}
+        (tmp_path / "lock").write_text(json.dumps(holder))
+        with held(tmp_path):
+            assert json.loads((tmp_path / "lock").read_text())["process"] == os.getpid()
+        (tmp_path / "lock").write_text(json.dumps(holder | {"host": "elsewhere"}))
+        with pytest.raises(ScalewiseError, match="on elsewhere, since yesterday"), held(tmp_path):
+            pass
+
+    def test_damaged_contents_are_told(self, tmp_path: Path) -> None:
+        recipe = Recipe(**TINY, steps=2)
+        make_run(tmp_path, recipe).run()
+        state = torch.load(tmp_path / "level-1.pt", weights_only=True)
+        torch.save(state | {"optimiser": {"state": 3}}, tmp_path / "level-1.pt")
+        with pytest.raises(ScalewiseError, match=r"level-1\.pt is damaged"):
+            make_run(tmp_path, recipe).resume()
+        torch.save({"recipe": {"levels": "many"}}, tmp_path / "run.pt")
+        with pytest.raises(ScalewiseError, match="no valid recipe"):
+            saved_recipe(tmp_path)
+
+    def test_random_state_of_the_caller_stays(self, tmp_path: Path) -> None:
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        make_run(tmp_path, Recipe(**TINY, steps=3, low_dropout=0.2)).run()
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+class TestFaults:
+    """Faults that no test noticed before."""
+
+    def trainer(self, tmp_path: Path, **choices: Any) -> LevelTrainer:
+        return make_run(tmp_path, Recipe(**TINY, steps=4, **choices)).trainers[1]
+
+    def test_the_running_average_is_a_power_law(self, tmp_path: Path) -> None:
+        """Weights t at step t: the mean of s under the density (g + 1) s^g / t^(g + 1)."""
+        trainer = self.trainer(tmp_path, ema_gamma=3.0)
+        weight = next(trainer.network.parameters())
+        mean = next(trainer.average.parameters())
+        for step in range(1, 400):
+            trainer.state.step = step
+            with torch.no_grad():
+                weight.fill_(float(step))
+            trainer._update_average()
+        expected = 399 * 4 / 5
+        assert float(mean.flatten()[0]) == pytest.approx(expected, rel=0.01)
+
+    def test_best_weights_are_those_of_the_least_loss(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trainer = self.trainer(tmp_path)
+        current = [0.0]
+        forward = type(trainer.objective), "forward"
+        monkeypatch.setattr(*forward, lambda *_: torch.tensor(current[0]))
+        kept = []
+        for loss in (3.0, 1.0, 2.0):
+            current[0] = loss
+            with torch.no_grad():
+                next(trainer.average.parameters()).fill_(loss)
+            trainer.state.step += 1
+            trainer.validate()
+            kept.append(float(next(iter(trainer.best.values())).flatten()[0]))
+        assert kept == [3.0, 1.0, 1.0]
+        assert trainer.state.best == 1.0
+
+    @pytest.mark.parametrize("sigma", [0.01, 0.3, 4.0])
+    def test_losses_are_weighted_as_in_edm(self, tmp_path: Path, sigma: float) -> None:
+        """Karras et al. 2022, table 1: (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
+        objective = self.trainer(tmp_path).objective
+        data = objective.sigma_data
+        found = objective.weighted(torch.ones(2, 1, 3, 3), torch.full((2, 1, 1, 1), sigma))
+        assert float(found) == pytest.approx((sigma**2 + data**2) / (sigma * data) ** 2, rel=1e-5)
+
+
+class TestSmallImages:
+    """One odd image does not change how all others are cropped."""
+
+    def images(self, *sides: int) -> ImageSet:
+        files = tuple(f"{index}.png" for index in range(len(sides)))
+        return ImageSet([torch.zeros(1, side, 200) for side in sides], "mine", files)
+
+    def test_the_odd_one_is_left_out_and_named(self) -> None:
+        kept, small = self.images(*[192] * 8, 40).without_small(256)
+        assert small == ["8.png (200x40)"]
+        assert kept.smallest == (192, 200)
+        assert len(kept.files) == 8
+
+    def test_none_is_left_out_where_crops_fit(self) -> None:
+        images = self.images(*[192] * 8, 40)
+        assert images.without_small(40) == (images, [])
+
+    def test_few_images_are_all_kept(self) -> None:
+        images = self.images(192, 192, 40)
+        assert images.without_small(256)[0] is images
+
+    def test_many_small_ones_decide(self) -> None:
+        kept, small = self.images(*[192] * 12, *[64] * 8).without_small(256)
+        assert (len(kept), small) == (20, [])
+
+    def test_arrays_are_named_by_number(self) -> None:
+        images = ImageSet([torch.zeros(1, side, 90) for side in (80, 80, 80, 9, 80)], "array")
+        assert images.without_small(64)[1] == ["image 4 of array (90x9)"]
+
+
+def test_time_budget_counts_the_clock() -> None:
+    """What validating and writing take is taken off the stretches that follow."""
+    recipe = Recipe(levels=1, minutes=1)
+    lengths = []
+    for elapsed in (0.0, 30.0):
+        plan = Plan(recipe, [Segment(2, 0, 20), Segment(1, 0, 20)], [0.1, 0.1], elapsed)
+        segment = plan.next({1: [1.0], 2: [1.0]})
+        assert segment is not None
+        lengths.append(segment.last - segment.first)
+    assert lengths[1] < 0.4 * lengths[0]

@@ -1,7 +1,9 @@
 """Training sets: folders, lists and arrays of images, and random crops of them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +25,7 @@ class ImageSet:
         images: at least one tensor of shape (C, H, W): uint8, or float32 in [0, 1]. Heights and
             widths may differ.
         name: base name of the source, without its folder.
+        files: where each image was read from; empty for arrays.
 
     Raises:
         ScalewiseError: if there is no image, or channels or types differ.
@@ -30,6 +33,7 @@ class ImageSet:
 
     images: list[Tensor]
     name: str
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the images belong together."""
@@ -72,6 +76,33 @@ class ImageSet:
     def _pixels_before(self) -> Tensor:
         """Cumulative number of pixels, float64 of shape (N,)."""
         return torch.tensor([i.shape[1] * i.shape[2] for i in self.images]).cumsum(0).double()
+
+    def without_small(self, side: int) -> tuple[ImageSet, list[str]]:
+        """Leave out odd images that are smaller than the crops of the others.
+
+        Crops are at most `side` pixels wide, and fit every image; so that one small image does not
+        shrink all of them, up to a tenth of the images (at least one of five) may be left out.
+
+        Returns:
+            The set without them, and their names and sizes.
+        """
+        sides = torch.tensor([min(image.shape[1:]) for image in self.images])
+        spare = max(1, len(self) // 10) if len(self) >= 5 else 0
+        least = min(side, int(sides.sort().values[spare]))
+        kept = [index for index, found in enumerate(sides.tolist()) if found >= least]
+        small = [
+            f"{self.files[index] if self.files else f'image {index + 1} of {self.name}'} "
+            f"({self.images[index].shape[2]}x{self.images[index].shape[1]})"
+            for index in sorted(set(range(len(self))) - set(kept))
+        ]
+        if not small:
+            return self, []
+        return self.part(kept), small
+
+    def part(self, indices: Sequence[int]) -> ImageSet:
+        """Some of the images, by their numbers."""
+        files = tuple(self.files[index] for index in indices) if self.files else ()
+        return ImageSet([self.images[index] for index in indices], self.name, files)
 
     def crops(
         self,
@@ -163,19 +194,21 @@ def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
         ScalewiseError: if the source is missing, empty, damaged, of another kind, or holds
             values that are not intensities; the message names the file.
     """
-    path = Path(source)
+    path, files = Path(source), tuple[str, ...]()
     if not path.exists():
         raise ScalewiseError(f"{path}: no such file or folder; expected images to train on")
     if path.suffix.lower() in ARRAY_SUFFIXES and path.is_file():
         images = _array_images(path, channels)
     else:
-        images = [_training_image(file, channels) for file in _image_files(path)]
+        found = _image_files(path)
+        files = tuple(str(file) for file in found)
+        images = [_training_image(file, channels) for file in found]
     if channels is None:
         most = max(image.shape[0] for image in images)
         images = [to_channels(image, most)[0] for image in images]
     if len({image.dtype for image in images}) > 1:
         images = [_to_float(image) for image in images]
-    return ImageSet(images, path.resolve().name)
+    return ImageSet(images, path.resolve().name, files)
 
 
 def hold_out(
@@ -207,8 +240,8 @@ def hold_out(
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).tolist()
     training, validation = sorted(order[count:]), sorted(order[:count])
     return (
-        replace(image_set, images=[image_set.images[i] for i in training]),
-        replace(image_set, images=[image_set.images[i] for i in validation]),
+        image_set.part(training),
+        image_set.part(validation),
     )
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -24,6 +25,9 @@ from scalewise.wavelets import low_pass
 SHOWN = 4
 """Number of validation images on the sheet."""
 
+QUIET_SECONDS = 60.0
+"""Where stderr is no terminal, a line tells how far the run is this often."""
+
 SIDE = 128
 """Side of what is shown of each, in pixels."""
 
@@ -31,22 +35,32 @@ SIDE = 128
 class Reporter:
     """Listens to a training run.
 
-    Progress goes to stderr where that is a terminal, every validation to `training/log.jsonl` and,
-    where TensorBoard is installed, to `training/tensorboard`, and after each segment the model
-    folder and `training/validation.png` are written anew.
+    Progress goes to stderr, as bars where that is a terminal and else in a line a minute, every
+    validation to `training/log.jsonl` and, where TensorBoard is installed, to
+    `training/tensorboard`, and after each segment the model folder and `training/validation.png`
+    are written anew.
 
     Args:
         out: the model folder.
         facts: `license`, `description` and `data_license` for the model card.
         half: store weights in 16 bits.
         held_out: validation set.
+        levels: wavelet levels of the run.
         quiet: do nothing; for all but the first process.
     """
 
     def __init__(
-        self, out: Path, facts: dict[str, str], half: bool, held_out: ImageSet, quiet: bool
+        self,
+        out: Path,
+        facts: dict[str, str],
+        *,
+        half: bool,
+        held_out: ImageSet,
+        levels: int,
+        quiet: bool,
     ) -> None:
         self.out, self.facts, self.half, self.quiet = out, facts, half, quiet
+        self.levels = levels
         self.crops = held_out.crops(
             min(SHOWN, len(held_out)),
             min(SIDE, *held_out.smallest),
@@ -65,6 +79,7 @@ class Reporter:
         self.scores: dict[int, str] = {}
         self.began: dict[int, tuple[int, float]] = {}
         self.writer: Any = None
+        self.told_at = time.monotonic()
 
     def __enter__(self) -> Reporter:
         """Start the progress bars."""
@@ -79,7 +94,7 @@ class Reporter:
     ) -> None:
         """Stop them, also when the run fails."""
         self.progress.stop()
-        if self.writer is not None:
+        if self.writer:  # False where TensorBoard is not installed
             self.writer.close()
 
     def on_step(self, level: int, step: int, last: int, loss: float, images: int) -> None:
@@ -87,8 +102,14 @@ class Reporter:
         if self.quiet:
             return
         now = time.monotonic()
+        if not sys.stderr.isatty() and now - self.told_at > QUIET_SECONDS:
+            self.told_at = now
+            text = f"{scale_name(level, self.levels)}: step {step} of {last}, loss {loss:.4f}"
+            typer.echo(text, err=True)
         if level not in self.bars:
-            self.bars[level] = self.progress.add_task(f"level {level}", told="", total=last)
+            self.bars[level] = self.progress.add_task(
+                scale_name(level, self.levels), told="", total=last
+            )
         first, since = self.began.setdefault(level, (step - 1, now))
         speed = (step - first) / max(now - since, 1e-3)
         told = f"{images * speed:.0f} images/s  {self.scores.get(level, '')}"
@@ -168,6 +189,11 @@ class Reporter:
                 if key != "step":
                     tag = f"level {record['level']}/{name} {key}"
                     self.writer.add_scalar(tag, value, record["step"])
+
+
+def scale_name(level: int, levels: int) -> str:
+    """What a scale is called: a level of details, or the low-pass image."""
+    return f"level {level}" if level <= levels else "low-pass image"
 
 
 def _tensorboard(folder: Path) -> Any:

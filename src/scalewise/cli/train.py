@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,13 +70,27 @@ def train(
         bool, typer.Option("--force", help="Overwrite the model that is there.")
     ] = False,
     half: Annotated[
-        bool, typer.Option("--half", help="Store weights in 16 bits: half the size.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--half/--full",
+            help="Store weights in 16 bits: half the size.  [default: full]",
+            show_default=False,
+        ),
+    ] = None,
     data_license: Annotated[
-        str, typer.Option(help="Licence of the images, for the model card.")
-    ] = "not stated",
-    license: Annotated[str, typer.Option(help="Licence of the weights.")] = "other",
-    description: Annotated[str, typer.Option(help="A sentence for the model card.")] = "",
+        str | None,
+        typer.Option(
+            help="Licence of the images, for the model card.  [default: not stated]",
+            show_default=False,
+        ),
+    ] = None,
+    license: Annotated[
+        str | None,
+        typer.Option(help="Licence of the weights.  [default: other]", show_default=False),
+    ] = None,
+    description: Annotated[
+        str | None, typer.Option(help="A sentence for the model card.", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_output: Annotated[
         bool, typer.Option("--json", help="Print what was trained as one JSON record.")
@@ -92,6 +107,7 @@ def train(
 
       scalewise train microscope/ --out mine --start photos --minutes 30
     """
+    began = time.monotonic()
     from scalewise.cli.reporter import Reporter
     from scalewise.errors import UsageError
     from scalewise.store import TRAINING, check_folder
@@ -121,16 +137,33 @@ def train(
     }
     chosen = _recipe(recipe, given, state if resume else None)
     chosen, first = _start(chosen, given)
-    training, held_out = _images(
-        images, validation, first.channels if first and channels is None else channels
+    options = _options(
+        state if resume else None,
+        channels=channels,
+        validation=validation,
+        half=half,
+        license=license,
+        description=description,
+        data_license=data_license,
     )
-    place, rank = _device(device)
-    facts = {"license": license, "description": description, "data_license": data_license}
-    reporter = Reporter(out, facts, half=half, held_out=held_out, quiet=rank > 0)
-    run = TrainingRun(chosen, training, held_out, state, place, reporter, first)
+    wanted = first.channels if first and options["channels"] is None else options["channels"]
+    training, held_out = _images(images, options["validation"], wanted, chosen)
+    where, rank = _device(device)
+    facts = {name: options[name] for name in ("license", "description", "data_license")}
+    reporter = Reporter(
+        out,
+        facts,
+        half=options["half"],
+        held_out=held_out,
+        levels=chosen.levels,
+        quiet=rank > 0,
+    )
+    run = TrainingRun(
+        chosen, training, held_out, state, where, reporter, first, options=options, began=began
+    )
     if resume:
         run.resume()
-    elif begun:
+    else:
         run.forget()
     with reporter:
         prior = run.run()
@@ -218,10 +251,33 @@ def _named_recipe(name: str) -> dict[str, Any]:
     return fields
 
 
-def _images(source: str, validation: str | None, channels: int | None) -> tuple[ImageSet, ImageSet]:
-    from scalewise.data import hold_out, load_image_set
+def _options(state: Path | None, **given: Any) -> dict[str, Any]:
+    """What is asked for beside the recipe; of a run to resume, what it was asked for at first."""
+    from scalewise.training import saved_options
 
-    training = load_image_set(source, channels)
+    options = {
+        "channels": None,
+        "validation": None,
+        "half": False,
+        "license": "other",
+        "description": "",
+        "data_license": "not stated",
+    }
+    before = {} if state is None else saved_options(state)
+    typed = {name: value for name, value in given.items() if value is not None}
+    return options | before | typed
+
+
+def _images(
+    source: str, validation: str | None, channels: int | None, recipe: Recipe
+) -> tuple[ImageSet, ImageSet]:
+    """Training and validation images; odd ones too small for the crops are left out, and named."""
+    from scalewise.data import hold_out, load_image_set
+    from scalewise.training.objectives import largest_crop
+
+    training, small = load_image_set(source, channels).without_small(largest_crop(recipe))
+    for name in small:
+        typer.echo(f"note: {name} is smaller than the crops of the others: left out", err=True)
     if validation is None:
         return hold_out(training)
     return training, load_image_set(validation, training.channels)
@@ -243,12 +299,12 @@ def _device(name: str) -> tuple[torch.device, int]:
 
     from scalewise.device import pick_device
 
-    place = pick_device(name)
+    where = pick_device(name)
     if "LOCAL_RANK" not in os.environ:
-        return place, 0
+        return where, 0
     local = int(os.environ["LOCAL_RANK"])
-    if place.type == "cuda":
-        place = torch.device("cuda", local)
-        torch.cuda.set_device(place)
-    torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    return place, torch.distributed.get_rank()
+    if where.type == "cuda":
+        where = torch.device("cuda", local)
+        torch.cuda.set_device(where)
+    torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    return where, torch.distributed.get_rank()

@@ -151,6 +151,8 @@ def check_folder(folder: str | Path, force: bool = False) -> None:
         raise ScalewiseError(f"{path}: cannot be written there; choose a writable folder")
     if not path.is_dir() or all(_is_ours(entry) for entry in path.iterdir()):
         return
+    if _is_unfinished(path):
+        return
     if not _holds_model(path):
         raise ScalewiseError(
             f"{path}: exists and holds something other than a Scalewise model; give another name"
@@ -162,6 +164,14 @@ def check_folder(folder: str | Path, force: bool = False) -> None:
 def _is_ours(entry: Path) -> bool:
     """Tell whether an entry may stand in a folder that becomes a model's."""
     return entry.name.startswith(".") or (entry.name == TRAINING and entry.is_dir())
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Tell whether a training was killed there between the moves of its first publication."""
+    ours = {WEIGHTS, CONFIG, CARD}
+    entries = list(folder.iterdir())
+    published = all(_is_ours(entry) or entry.name in ours for entry in entries)
+    return published and (folder / TRAINING).is_dir() and not (folder / CONFIG).exists()
 
 
 def _holds_model(folder: Path) -> bool:

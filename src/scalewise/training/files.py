@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +49,65 @@ def load_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ScalewiseError(f"{path} is not a training state; remove it to train anew")
     return state
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder of training state for this process, so that no other run writes there.
+
+    The file `lock` says who holds it. That of a process that is gone is taken over.
+
+    Raises:
+        ScalewiseError: another run holds the folder, or it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "lock"
+    holder = {"process": os.getpid(), "host": platform.node(), "since": time.strftime("%F %T")}
+    for _ in range(2):
+        try:
+            with lock.open("x", encoding="utf-8") as file:
+                json.dump(holder, file)
+            break
+        except FileExistsError:
+            _take_over(lock)
+        except OSError as error:
+            raise ScalewiseError(f"{lock}: cannot be written: {error.strerror}") from error
+    else:
+        raise ScalewiseError(f"{folder}: another run took it just now; wait for it to end")
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _take_over(lock: Path) -> None:
+    """Remove the lock of a process that is gone, or say who holds it."""
+    try:
+        holder = json.loads(lock.read_text(encoding="utf-8"))
+        process, host = int(holder["process"]), str(holder["host"])
+    except (OSError, ValueError, TypeError, KeyError):
+        holder, process, host = {}, 0, ""
+    if host == platform.node() and not _runs(process):
+        lock.unlink(missing_ok=True)
+        return
+    raise ScalewiseError(
+        f"{lock.parent}: a training is running there (process {process or 'unknown'} on "
+        f"{host or 'an unknown host'}, since {holder.get('since', 'unknown')}); wait for it, "
+        f"choose another --out, or remove {lock} if that process is gone"
+    )
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine is there."""
+    if process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _reason(error: BaseException) -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from scalewise.data import ImageSet
+from scalewise.errors import ScalewiseError
 from scalewise.training.files import load_state, save_state
 from scalewise.training.objectives import Objective, draw_batch
 from scalewise.training.plan import Segment
@@ -126,14 +127,18 @@ class LevelTrainer:
         return batch.pin_memory() if self.device.type == "cuda" else batch, generator
 
     def _descend(self, batch: Tensor, generator: torch.Generator) -> float:
-        torch.manual_seed(generator.initial_seed())  # what dropout leaves out, by step alone
-        with self.autocast():
+        with torch.random.fork_rng(self._forked()), self.autocast():
+            torch.manual_seed(generator.initial_seed())  # what dropout leaves out, by step alone
             loss = self.loss(batch, generator)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         return float(loss.detach())
+
+    def _forked(self) -> list[torch.device]:
+        """Devices whose random state, besides the CPU's, a step must leave as it was."""
+        return [self.device] if self.device.type == "cuda" else []
 
     def autocast(self) -> torch.autocast:
         """The precision of convolutions in training; weights and sums stay in float32."""
@@ -174,11 +179,12 @@ class LevelTrainer:
         self.state.history.append(record)
         return record
 
-    def save(self, path: Path) -> None:
-        """Write everything that resuming needs, whole or not at all."""
+    def save(self, path: Path, identity: str = "") -> None:
+        """Write everything that resuming the run of this identity needs, whole or not at all."""
         save_state(
             path,
             {
+                "identity": identity,
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "best": self.best,
@@ -187,14 +193,26 @@ class LevelTrainer:
             },
         )
 
-    def restore(self, path: Path) -> None:
-        """Go back to what `save` wrote."""
+    def restore(self, path: Path, identity: str = "") -> None:
+        """Go back to what `save` wrote, unless that was another run.
+
+        Raises:
+            ScalewiseError: the state is damaged.
+        """
         saved: dict[str, Any] = load_state(path)
-        self.network.load_state_dict(saved["network"])
-        self.average.load_state_dict(saved["average"])
-        self.best = saved["best"]
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.state = LevelState(**saved["state"])
+        if saved.get("identity", "") != identity:
+            return
+        try:
+            self.network.load_state_dict(saved["network"])
+            self.average.load_state_dict(saved["average"])
+            self.best = saved["best"]
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.state = LevelState(**saved["state"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ScalewiseError(
+                f"the training state {path} is damaged ({reason}); remove the folder to train anew"
+            ) from error
 
     def _generator(self, step: int) -> torch.Generator:
         key = [self.recipe.seed, self.level, step, self.rank if step < _VALIDATION_STEP else 0]

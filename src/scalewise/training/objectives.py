@@ -42,6 +42,12 @@ def crop_side(images: ImageSet, recipe: Recipe, level: int) -> int:
     return side * stride
 
 
+def largest_crop(recipe: Recipe) -> int:
+    """Side in pixels of the largest crops that a recipe asks for."""
+    details = [recipe.at("crop", level) << level for level in range(1, recipe.levels + 1)]
+    return max(*details, recipe.low_crop << recipe.levels)
+
+
 def draw_batch(
     images: ImageSet, recipe: Recipe, level: int, count: int, generator: torch.Generator
 ) -> Tensor:

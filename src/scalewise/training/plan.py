@@ -55,11 +55,13 @@ class Plan:
         recipe: of the run.
         segments: in the order in which they run.
         seconds: of the finished ones.
+        elapsed: seconds since the run began, by the clock: validating and writing included.
     """
 
     recipe: Recipe
     segments: list[Segment] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    elapsed: float = 0.0
 
     def next(self, losses: Mapping[int, list[float]]) -> Segment | None:
         """The segment to run now: one that is not finished, or a new one; None at the end.
@@ -107,7 +109,8 @@ class Plan:
         falling = turn > ROUNDS
         budget = 60 * self.recipe.minutes * (1.0 if falling else 1 - self.recipe.decay)
         turns_left = 1 if falling else ROUNDS - turn + 1
-        left = budget - sum(self.seconds[: turn * (self.recipe.levels + 1)])
+        within = self.seconds[turn * (self.recipe.levels + 1) :]
+        left = budget - max(self.elapsed, sum(self.seconds)) + sum(within)
         weights = self._weights(turn, losses, by_time=falling)
         seconds = max(0.0, left) / turns_left * weights[level] / sum(weights.values())
         first = self._finished(level)[-1][0].last

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import secrets
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 
 from scalewise.data import ImageSet
-from scalewise.errors import UsageError
+from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import Network
 from scalewise.prior import MultiScalePrior
-from scalewise.training.files import load_state, save_state
+from scalewise.training.files import held, load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, crop_side
 from scalewise.training.plan import Plan, Segment
@@ -43,8 +45,24 @@ class Listener(Protocol):
 
 def saved_recipe(folder: Path) -> dict[str, Any]:
     """Fields of the recipe of the run whose training state is in `folder`."""
-    recipe = load_state(folder / "run.pt").get("recipe", {})
-    return {key: value for key, value in recipe.items() if value is not None}
+    return _recipe_of(load_state(folder / "run.pt"), folder).model_dump(exclude_none=True)
+
+
+def saved_options(folder: Path) -> dict[str, Any]:
+    """What else than the recipe was asked for, of the run whose training state is in `folder`."""
+    options = load_state(folder / "run.pt").get("options", {})
+    return dict(options) if isinstance(options, dict) else {}
+
+
+def _recipe_of(state: dict[str, Any], folder: Path) -> Recipe:
+    """The recipe in a run's state, by today's names."""
+    try:
+        return Recipe(**state["recipe"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ScalewiseError(
+            f"the training state {folder / 'run.pt'} is damaged (no valid recipe); remove it to "
+            "train anew"
+        ) from error
 
 
 class TrainingRun:
@@ -62,6 +80,8 @@ class TrainingRun:
         device: where to train.
         listener: hears of steps, scores and priors.
         start: prior whose networks the run starts with, in place of new ones.
+        options: what else was asked for, plain values, to find again by `saved_options`.
+        began: `time.monotonic()` at which its time budget began; now by default.
 
     Raises:
         UsageError: `start` has other levels, channels or another wavelet.
@@ -77,6 +97,9 @@ class TrainingRun:
         device: torch.device,
         listener: Listener,
         start: MultiScalePrior | None = None,
+        *,
+        options: dict[str, Any] | None = None,
+        began: float | None = None,
     ) -> None:
         if recipe.minutes is None and recipe.steps is None:
             recipe = recipe.model_copy(update={"minutes": DEFAULT_MINUTES})
@@ -84,24 +107,39 @@ class TrainingRun:
         self.images, self.device, self.start = images, device, start
         if start is not None:
             _check_start(start, recipe, images.channels)
+        self.options = dict(options or {})
+        self.identity = secrets.token_hex(8)
+        self.began, self.spent_before = time.monotonic() if began is None else began, 0.0
         self.rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        torch.manual_seed(recipe.seed)
         self.trainers: dict[int, LevelTrainer] = {}
-        for level in range(recipe.levels + 1, 0, -1):
-            objective = self._objective(level)
-            self.trainers[level] = LevelTrainer(
-                objective, images, validation, recipe, device, self.rank
-            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            for level in range(recipe.levels + 1, 0, -1):
+                objective = self._objective(level)
+                self.trainers[level] = LevelTrainer(
+                    objective, images, validation, recipe, device, self.rank
+                )
         self.plan = Plan(recipe)
         self.saved_at = time.monotonic()
 
     def run(self) -> MultiScalePrior:
         """Train to the end of the budget and return the prior with its best weights."""
-        while (segment := self.plan.next(self._losses())) is not None:
-            self._save_run()
-            self._train(segment)
-            self.listener.on_prior(self.prior(), self.summary())
+        with held(self.folder) if self.rank == 0 else nullcontext():
+            while (segment := self._next()) is not None:
+                self._save_run()
+                self._train(segment)
+                self.listener.on_prior(self.prior(), self.summary())
         return self.prior()
+
+    def _next(self) -> Segment | None:
+        """The segment to run now, planned by the time that is left on the clock."""
+        self.plan.elapsed = self._agreed(self.elapsed)
+        return self.plan.next(self._losses())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began, all included, less those between a kill and a resume."""
+        return self.spent_before + time.monotonic() - self.began
 
     def _train(self, segment: Segment) -> None:
         """Run a segment from where its level stands, and validate."""
@@ -152,8 +190,9 @@ class TrainingRun:
         """
         saved = load_state(self.folder / "run.pt")
         recipe = self.recipe.model_dump(mode="json")
-        if saved.get("recipe") != recipe:
-            changed = sorted(k for k in recipe if saved.get("recipe", {}).get(k) != recipe[k])
+        before = _recipe_of(saved, self.folder).model_dump(mode="json")
+        if before != recipe:
+            changed = sorted(name for name in recipe if before[name] != recipe[name])
             raise UsageError(
                 f"the run in {self.folder} was started with other choices ({', '.join(changed)}); "
                 "give the same ones to resume it, or another --out"
@@ -164,15 +203,17 @@ class TrainingRun:
                 "resume it, or another --out"
             )
         self.plan.restore(saved)
+        self.identity = saved.get("identity", "")
+        self.spent_before = float(saved.get("elapsed", sum(self.plan.seconds)))
         for trainer in self.trainers.values():
             path = self._state_path(trainer)
             if path.exists():
-                trainer.restore(path)
+                trainer.restore(path, self.identity)
 
     def forget(self) -> None:
-        """Remove the training state in the folder, to start anew."""
+        """Remove the training state in the folder, to start anew: that of the run last."""
         if self.rank == 0:
-            for path in self.folder.glob("*.pt"):
+            for path in sorted(self.folder.glob("*.pt")):
                 path.unlink()
 
     def _objective(self, level: int) -> Objective:
@@ -215,7 +256,8 @@ class TrainingRun:
 
     def _best(self, level: int) -> Any:
         trainer = self.trainers[level]
-        network = type(trainer.average)(**trainer.average.settings)
+        with torch.random.fork_rng(devices=[]):  # its first weights do not count
+            network = type(trainer.average)(**trainer.average.settings)
         network.load_state_dict(
             trainer.best if trainer.state.history else trainer.average.state_dict()
         )
@@ -238,14 +280,20 @@ class TrainingRun:
     def _save(self, trainer: LevelTrainer) -> None:
         """Write a level's state, then the plan, which never runs ahead of the levels."""
         if self.rank == 0:
-            trainer.save(self._state_path(trainer))
+            trainer.save(self._state_path(trainer), self.identity)
             self._save_run()
         self.saved_at = time.monotonic()
 
     def _save_run(self) -> None:
         if self.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            state = {"recipe": self.recipe.model_dump(mode="json"), "data": self._fingerprint()}
+            state = {
+                "identity": self.identity,
+                "recipe": self.recipe.model_dump(mode="json"),
+                "data": self._fingerprint(),
+                "options": self.options,
+                "elapsed": self.elapsed,
+            }
             save_state(self.folder / "run.pt", state | self.plan.state())
 
     def _state_path(self, trainer: LevelTrainer) -> Path:
