@@ -82,6 +82,11 @@ def test_resuming_a_finished_run_changes_nothing(
     assert again.exit_code == 2
     assert "go on with --resume, or start anew with --force" in again.output
     assert call(photos, "--out", out, *tiny, "--force").exit_code == 0
+    fewer = call(photos, "--out", out, "--resume", "--steps", 3)
+    assert (fewer.exit_code, "other choices (steps)" in fewer.output) == (2, True)
+    assert call(photos, "--out", out, "--resume", "--steps", 6).exit_code == 0
+    levels: Any = read_config(out).training["levels"]
+    assert [level["steps"] for level in levels.values()] == [6, 6]
     other = call(photos, "--out", out, "--resume", "--width", 12)
     assert (other.exit_code, "other choices (width)" in other.output) == (2, True)
 
@@ -125,6 +130,13 @@ def test_two_processes_train_one_model(tmp_path: Path, photos: Path, tiny: list[
         (["{photos}", "--receptive-field", "4"], 2, "receptive_field must be odd and from 5"),
         (["{photos}", "--minutes", "1", "--steps", "2"], 2, "give one of them"),
         (["{photos}", "--minutes", "-1"], 2, "minutes: Input should be greater than 0"),
+        (["{photos}", "--minutes", "nan"], 2, "minutes: Input should be"),
+        (["{photos}", "--minutes", "inf"], 2, "minutes: Input should be"),
+        (["{photos}", "--learning-rate", "nan"], 2, "learning_rate: Input should be"),
+        (["{photos}", "--learning-rate", "inf"], 2, "learning_rate: Input should be"),
+        (["{photos}", "--learning-rate", "-1"], 2, "learning_rate: Input should be greater than 0"),
+        (["{photos}", "--seed", str(2**63)], 2, "seed: Input should be less than 9223372036854775"),
+        (["{photos}", "--width", "1000000"], 2, "width"),
         (["{photos}", "--wavelet", "bior2.2", "--steps", "1"], 1, "not orthogonal"),
         (["{photos}", "--recipe", "nothing"], 2, "give a JSON file or one of faces, photos"),
         (["{photos}", "--device", "abacus"], 2, "abacus"),
@@ -230,3 +242,28 @@ def test_a_small_image_is_left_out_and_named(tmp_path: Path, photos: Path, tiny:
     result = call(photos, "--out", tmp_path / "model", *tiny)
     assert result.exit_code == 0, result.output
     assert "banner.png (56x9) is smaller than the crops of the others: left out" in result.output
+
+
+def test_nested_brackets_are_no_recipe(tmp_path: Path, photos: Path) -> None:
+    recipe = tmp_path / "deep.json"
+    recipe.write_text("[" * 100_000)
+    result = call(photos, "--out", tmp_path / "model", "--recipe", recipe)
+    assert result.exit_code == 2
+    assert f"recipe {recipe} cannot be read as JSON" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("damage", ["text", "segments"])
+def test_a_damaged_state_is_one_sentence(
+    tmp_path: Path, photos: Path, tiny: list[str], damage: str
+) -> None:
+    out = tmp_path / "model"
+    assert call(photos, "--out", out, *tiny).exit_code == 0
+    state = out / "training" / "run.pt"
+    if damage == "text":
+        state.write_bytes(b"not a state")
+    else:
+        torch.save(torch.load(state, weights_only=True) | {"segments": [{"a": 1}]}, state)
+    result = call(photos, "--out", out, "--resume")
+    assert result.exit_code == 1
+    assert "run.pt is damaged" in " ".join(result.output.split())
+    assert "weights_only" not in result.output

@@ -244,7 +244,7 @@ def _named_recipe(name: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         known = ", ".join(sorted(file.stem for file in packaged.glob("*.json")))
         raise UsageError(f"no recipe {name!r}; give a JSON file or one of {known}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"recipe {path} cannot be read as JSON: {error}") from error
     if not isinstance(fields, dict):
         raise UsageError(f"recipe {path} must hold one JSON object of named choices")

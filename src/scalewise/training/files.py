@@ -44,7 +44,7 @@ def load_state(path: Path) -> dict[str, Any]:
         raise ScalewiseError(f"no training state at {path}; train without --resume") from error
     except Exception as error:
         raise ScalewiseError(
-            f"the training state {path} is damaged ({_reason(error)}); remove it to train anew"
+            f"the training state {path} is damaged ({_damage(error)}); remove it to train anew"
         ) from error
     if not isinstance(state, dict):
         raise ScalewiseError(f"{path} is not a training state; remove it to train anew")
@@ -108,6 +108,13 @@ def _runs(process: int) -> bool:
     except OSError:
         pass
     return True
+
+
+def _damage(error: BaseException) -> str:
+    """Why a state cannot be read; never PyTorch's advice to read it as code."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is not whole, or holds more than data"
 
 
 def _reason(error: BaseException) -> str:

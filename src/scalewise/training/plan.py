@@ -19,6 +19,10 @@ FLOOR = 0.25
 """Least share of a round, over that of the level whose validation error falls fastest."""
 
 
+LEFT_OVER = 0.1
+"""Share of a time budget that must be left for a further turn."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """A stretch of steps of one level, planned before it runs.
@@ -49,7 +53,8 @@ class Plan:
     Levels take turns, the coarsest first. With a number of steps every level has two turns: at
     full rate, and with it falling. With a time budget there is a turn to time the levels, then
     `ROUNDS` turns at full rate, each split by how fast validation error last fell, and a last one
-    with the rate falling, split as all time before.
+    with the rate falling, split as all time before. A budget that is enlarged afterwards gives
+    further turns with the rate falling.
 
     Attributes:
         recipe: of the run.
@@ -92,17 +97,19 @@ class Plan:
         self.seconds = list(state["seconds"])
 
     def _by_steps(self, level: int, turn: int) -> Segment | None:
-        if self.recipe.steps is None or turn > 1:
+        if self.recipe.steps is None:
             return None
-        constant = round(self.recipe.steps * (1 - self.recipe.decay))
         if turn == 0:
-            return Segment(level, 0, constant)
-        return Segment(level, constant, self.recipe.steps, falling=True)
+            return Segment(level, 0, round(self.recipe.steps * (1 - self.recipe.decay)))
+        first = self._finished(level)[-1][0].last
+        if turn > 1 and first >= self.recipe.steps:
+            return None
+        return Segment(level, first, self.recipe.steps, falling=True)
 
     def _by_minutes(
         self, level: int, turn: int, losses: Mapping[int, list[float]]
     ) -> Segment | None:
-        if self.recipe.minutes is None or turn > ROUNDS + 1:
+        if self.recipe.minutes is None:
             return None
         if turn == 0:
             return Segment(level, 0, TIMING_STEPS)
@@ -111,6 +118,8 @@ class Plan:
         turns_left = 1 if falling else ROUNDS - turn + 1
         within = self.seconds[turn * (self.recipe.levels + 1) :]
         left = budget - max(self.elapsed, sum(self.seconds)) + sum(within)
+        if turn > ROUNDS + 1 and left < LEFT_OVER * budget:
+            return None
         weights = self._weights(turn, losses, by_time=falling)
         seconds = max(0.0, left) / turns_left * weights[level] / sum(weights.values())
         first = self._finished(level)[-1][0].last

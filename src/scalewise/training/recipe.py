@@ -100,23 +100,25 @@ class Recipe(BaseModel):
             count, not the recipe's.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     levels: Annotated[int, Field(ge=0, le=8)] = 3
     wavelet: str = "haar"
     form: Form = "noise-conditional"
-    receptive_field: PerLevel[Annotated[int, Field(ge=3)]] = 13
-    width: PerLevel[Annotated[int, Field(ge=4)]] = 64
-    blocks: PerLevel[Annotated[int, Field(ge=1)]] = 4
-    depth: Annotated[int, Field(ge=2)] = 21
-    low_width: Annotated[int, Field(ge=8)] = 32
-    low_multiples: tuple[int, ...] = (1, 2, 2)
-    low_blocks: Annotated[int, Field(ge=1)] = 2
+    receptive_field: PerLevel[Annotated[int, Field(ge=3, le=511)]] = 13
+    width: PerLevel[Annotated[int, Field(ge=4, le=2048)]] = 64
+    blocks: PerLevel[Annotated[int, Field(ge=1, le=256)]] = 4
+    depth: Annotated[int, Field(ge=2, le=256)] = 21
+    low_width: Annotated[int, Field(ge=8, le=1024)] = 32
+    low_multiples: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1, max_length=8)
+    ] = (1, 2, 2)
+    low_blocks: Annotated[int, Field(ge=1, le=256)] = 2
     low_local: bool = False
     low_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    batch: PerLevel[Annotated[int, Field(ge=2)]] = 8
+    batch: PerLevel[Annotated[int, Field(ge=2, le=65536)]] = 8
     crop: PerLevel[Annotated[int, Field(ge=8)]] = 32
-    low_batch: Annotated[int, Field(ge=1)] = 16
+    low_batch: Annotated[int, Field(ge=1, le=65536)] = 16
     low_crop: Annotated[int, Field(ge=8)] = 24
     rotate: bool = True
     gray_fraction: Fraction = 0.15
@@ -124,12 +126,12 @@ class Recipe(BaseModel):
     low_denoising_fraction: Fraction = 0.5
     mean_fraction: Fraction = 0.1
     denoising_P_mean: float = -2.12
-    denoising_P_std: float = 0.9
+    denoising_P_std: Annotated[float, Field(ge=0)] = 0.9
     P_mean: float = 0.0
-    P_std: float = 1.3
-    learning_rate: float = 2e-3
-    low_learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
+    P_std: Annotated[float, Field(ge=0)] = 1.3
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 2e-3
+    low_learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
     warmup: Annotated[int, Field(ge=0)] = 200
     decay: Fraction = 0.3
     ema_gamma: Annotated[float, Field(gt=0)] = 12.0
@@ -137,7 +139,7 @@ class Recipe(BaseModel):
     level_weights: dict[int, Annotated[float, Field(gt=0)]] = {}
     steps: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     start: str | None = None
 
     @model_validator(mode="before")

@@ -183,7 +183,7 @@ class TrainingRun:
         }
 
     def resume(self) -> None:
-        """Go on from the training state in the folder.
+        """Go on from the training state in the folder, with the same budget or a larger one.
 
         Raises:
             ScalewiseError: there is none, it is damaged, or it is of another recipe.
@@ -191,8 +191,8 @@ class TrainingRun:
         saved = load_state(self.folder / "run.pt")
         recipe = self.recipe.model_dump(mode="json")
         before = _recipe_of(saved, self.folder).model_dump(mode="json")
-        if before != recipe:
-            changed = sorted(name for name in recipe if before[name] != recipe[name])
+        changed = sorted(name for name in recipe if before[name] != recipe[name])
+        if changed and not (changed in (["minutes"], ["steps"]) and _longer(before, recipe)):
             raise UsageError(
                 f"the run in {self.folder} was started with other choices ({', '.join(changed)}); "
                 "give the same ones to resume it, or another --out"
@@ -202,9 +202,15 @@ class TrainingRun:
                 f"the run in {self.folder} was started on other images; give the same ones to "
                 "resume it, or another --out"
             )
-        self.plan.restore(saved)
-        self.identity = saved.get("identity", "")
-        self.spent_before = float(saved.get("elapsed", sum(self.plan.seconds)))
+        try:
+            self.plan.restore(saved)
+            self.identity = str(saved.get("identity", ""))
+            self.spent_before = float(saved.get("elapsed", sum(self.plan.seconds)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ScalewiseError(
+                f"the training state {self.folder / 'run.pt'} is damaged (no valid plan); remove "
+                "it to train anew"
+            ) from error
         for trainer in self.trainers.values():
             path = self._state_path(trainer)
             if path.exists():
@@ -303,6 +309,14 @@ class TrainingRun:
         """Enough to tell one set of images from another."""
         total = sum(int(image[:, ::7, ::7].double().sum() * 255) for image in self.images.images)
         return {"name": self.images.name, "images": len(self.images), "sum": total}
+
+
+def _longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a budget of the same kind grew."""
+    return any(
+        None not in (before[kind], now[kind]) and now[kind] > before[kind]
+        for kind in ("minutes", "steps")
+    )
 
 
 def _check_start(start: MultiScalePrior, recipe: Recipe, channels: int) -> None:
