@@ -267,3 +267,31 @@ def test_a_damaged_state_is_one_sentence(
     assert result.exit_code == 1
     assert "run.pt is damaged" in " ".join(result.output.split())
     assert "weights_only" not in result.output
+
+
+def test_python_trains_to_a_model_folder(
+    tmp_path: Path, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With a recipe of its own, and in silence."""
+    recipe: dict[str, Any] = {
+        "levels": 1,
+        "width": 8,
+        "receptive_field": 5,
+        "batch": 4,
+        "crop": 8,
+        "blocks": 1,
+    }
+    recipe |= {"low_width": 8, "low_multiples": [1], "low_blocks": 1, "low_crop": 8, "low_batch": 2}
+    out = tmp_path / "model"
+    record = scalewise.train.train_model(photos, out, recipe=recipe, steps=2, license="mit")
+    assert record["model"] == str(out)
+    assert [level["steps"] for level in record["training"]["levels"].values()] == [2, 2]
+    config = read_config(out)
+    assert (config.license, config.levels) == ("mit", 1)
+    assert config.scores == record["scores"]
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(scalewise.UsageError, match="go on with --resume, or start anew"):
+        scalewise.train.train_model(photos, out, recipe=recipe, steps=2)
+    with pytest.raises(scalewise.UsageError, match="stepz: Extra inputs are not permitted"):
+        scalewise.train.train_model(photos, tmp_path / "other", stepz=2)
+    assert not (tmp_path / "other").exists()

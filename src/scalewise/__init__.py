@@ -1,15 +1,15 @@
 """Multi-scale local conditional probability models of images.
 
 `load` gives a prior; `MultiScalePrior` denoises, upscales, samples and scores; `restore` does so to
-pictures, as files hold them. Everything else is in the modules, which are imported when they are
-first used.
+pictures, as files hold them; `train` makes a prior from images. Everything else is in the modules,
+which are imported when they are first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scalewise import restore
+    from scalewise import restore, train
     from scalewise.errors import ScalewiseError, UsageError
     from scalewise.images import Picture, read_image, write_image
     from scalewise.prior import MultiScalePrior
@@ -27,10 +27,11 @@ __all__ = [
     "read_image",
     "restore",
     "save",
+    "train",
     "write_image",
 ]
 
-_SUBMODULES = ("restore",)
+_SUBMODULES = ("restore", "train")
 
 _MODULES = {
     "MultiScalePrior": "prior",

@@ -1,0 +1,80 @@
+"""How far a training is: bars on a terminal, else a line a minute."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import typer
+from rich import progress
+from rich.console import Console
+
+from scalewise.cli.console import tell
+from scalewise.train import Progress
+
+QUIET_SECONDS = 60.0
+"""Where stderr is no terminal, a line tells how far the run is this often."""
+
+
+class TrainingBars(Progress):
+    """Shows a training on stderr."""
+
+    def __init__(self) -> None:
+        self.progress = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.TextColumn("step {task.completed}/{task.total}  {task.fields[told]}"),
+            progress.TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self.bars: dict[int, Any] = {}
+        self.scores: dict[int, str] = {}
+        self.began: dict[int, tuple[int, float]] = {}
+        self.told_at = time.monotonic()
+        self.levels = 0
+
+    def __enter__(self) -> TrainingBars:
+        """Bars start with the first step."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop them, also when the run fails."""
+        self.progress.stop()
+
+    def begin(self, levels: int) -> None:
+        """Take the number of levels, and start."""
+        self.levels = levels
+        self.progress.start()
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        tell([text])
+
+    def on_step(self, level: int, step: int, last: int, loss: float, images: int) -> None:
+        """Move the level's bar and say its speed and the time left to the end of its stretch."""
+        now = time.monotonic()
+        if not sys.stderr.isatty() and now - self.told_at > QUIET_SECONDS:
+            self.told_at = now
+            text = f"{scale_name(level, self.levels)}: step {step} of {last}, loss {loss:.4f}"
+            typer.echo(text, err=True)
+        if level not in self.bars:
+            self.bars[level] = self.progress.add_task(
+                scale_name(level, self.levels), told="", total=last
+            )
+        first, since = self.began.setdefault(level, (step - 1, now))
+        speed = (step - first) / max(now - since, 1e-3)
+        told = f"{images * speed:.0f} images/s  {self.scores.get(level, '')}"
+        left = f"  {(last - step) / max(speed, 1e-3):.0f} s left"
+        self.progress.update(self.bars[level], completed=step, total=last, told=told + left)
+
+    def on_validation(self, level: int, record: dict[str, float]) -> None:
+        """Show validation loss and PSNR."""
+        self.scores[level] = f"{record['psnr']:.2f} dB"
+        self.began.pop(level, None)
+
+
+def scale_name(level: int, levels: int) -> str:
+    """What a scale is called: a level of details, or the low-pass image."""
+    return f"level {level}" if level <= levels else "low-pass image"
