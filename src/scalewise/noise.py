@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalewise.errors import UsageError
+from scalewise.checks import check_seed
 
 BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
@@ -65,8 +65,7 @@ class GaussianField:
 
     def __call__(self, step: int) -> Tensor:
         """Return the field of one step, shape (len(samples), C, H, W), float32 on the CPU."""
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed must be an integer from 0 to 2^63 - 1, found {self.seed!r}")
+        check_seed(self.seed)
         fields = [self._field(sample, step) for sample in self.samples]
         return torch.from_numpy(np.stack(fields))
 

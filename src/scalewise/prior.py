@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from scalewise.checks import check_images, check_seed, check_sigma, whole_number
 from scalewise.errors import UsageError
 from scalewise.likelihood import (
     SIGMA_MIN,
@@ -29,6 +30,9 @@ from scalewise.noise import GaussianField, estimate_sigma
 from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
 from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split
+
+TINY = 1e-12
+"""Least noise level of a score, which is infinite without noise."""
 
 Callback = Callable[[int, Tensor], None]
 """Called with (level, x_level) as each scale is finished, coarsest first."""
@@ -86,13 +90,14 @@ class MultiScalePrior(nn.Module):
         Args:
             noisy: images plus white Gaussian noise, shape (N, C, H, W), any H and W.
             sigma: noise standard deviation in the units of `noisy` ([0, 1] intensities), a number
-                or shape (N,). Blind networks do without; where a network is told and no level is
-                given, it is estimated from each image.
+                or shape (N,); 0 for none. Blind networks do without; where a network is
+                noise-conditional and no level is given, it is estimated from each image.
 
         Returns:
             The denoised images, same shape; not clipped.
         """
-        noisy = self._checked(noisy, "noisy")
+        noise = 0.0 if sigma is None else check_sigma(sigma, noisy)
+        noisy = self._checked(noisy, "noisy", noise)
         if sigma is None and self.noise_conditional:
             sigma = estimate_sigma(noisy)
         height, width = noisy.shape[-2:]
@@ -116,6 +121,7 @@ class MultiScalePrior(nn.Module):
             noisy: shape (N, C, H, W).
             sigma: noise standard deviation, above 0, in the units of `noisy`.
         """
+        check_images(noisy, "noisy", self.channels, sigma=check_sigma(sigma, noisy, least=TINY))
         return score_from_denoised(noisy, self.denoise(noisy, sigma), sigma)
 
     @torch.no_grad()
@@ -144,8 +150,8 @@ class MultiScalePrior(nn.Module):
             images equal `small` to float precision.
         """
         small = self._checked(small, "small")
-        level = self._levels_of(factor)
-        _check_count(samples, "samples")
+        level, seed = self._levels_of(factor), check_seed(seed)
+        samples = whole_number(samples, "samples")
         batches = [
             self._refine(small, level, (sample,) * len(small), seed, sampler, callback)
             for sample in range(samples)
@@ -197,10 +203,12 @@ class MultiScalePrior(nn.Module):
         Returns:
             Shape (count, C, H, W); not clipped.
         """
-        _check_count(count, "count")
+        count, batch = whole_number(count, "count"), whole_number(batch, "batch")
+        seed = check_seed(seed)
         size = size or self.size
         if size is None:
             raise UsageError("size is needed: this model does not say which it learnt")
+        size = whole_number(size[0], "size"), whole_number(size[1], "size")
         images = []
         for first in range(0, count, batch):
             keys = tuple(range(first, min(count, first + batch)))
@@ -242,6 +250,7 @@ class MultiScalePrior(nn.Module):
         """
         images = self._checked(images, "images")
         check_settings(sigma_min, steps, draws)
+        seed, batch = check_seed(seed), whole_number(batch, "batch")
         _check_multiple(images, 1 << self.levels)
         parts = []
         for start in range(0, len(images), batch):
@@ -319,19 +328,14 @@ class MultiScalePrior(nn.Module):
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
 
-    def _checked(self, images: Tensor, name: str) -> Tensor:
+    def _checked(self, images: Tensor, name: str, sigma: float = 0.0) -> Tensor:
         """Images on the device of the weights, or a sentence that says what is wrong with them."""
-        if images.ndim != 4 or images.shape[1] != self.channels or 0 in images.shape:
-            raise UsageError(
-                f"{name} must have shape (N, {self.channels}, H, W) with H and W from 1, found "
-                f"{tuple(images.shape)}; scalewise.images.to_channels converts gray and RGB"
-            )
-        if not torch.isfinite(images).all():
-            raise UsageError(f"{name} holds NaN or infinite values; replace them first")
+        check_images(images, name, self.channels, sigma=sigma)
         return images.to(*unit_of(self))
 
     def _levels_of(self, factor: int) -> int:
         """Number of levels that a factor spans."""
+        factor = whole_number(factor, "factor")
         level = factor.bit_length() - 1
         if factor < 2 or factor != 1 << level or level > self.levels:
             known = ", ".join(str(1 << j) for j in range(1, self.levels + 1)) or "none"
@@ -340,11 +344,6 @@ class MultiScalePrior(nn.Module):
                 f"({known}), found {factor}"
             )
         return level
-
-
-def _check_count(count: int, name: str) -> None:
-    if count < 1:
-        raise UsageError(f"{name} must be 1 or more, found {count}")
 
 
 def _check_multiple(images: Tensor, multiple: int) -> None:

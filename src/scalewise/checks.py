@@ -1,0 +1,127 @@
+"""What people pass to a prior, checked: each fault is told with how to mend it."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scalewise.errors import UsageError
+
+BRIGHTEST = 4.0
+"""Mean size of intensities beyond which, less what noise adds, they are on another scale."""
+
+TOP = 100.0
+"""Largest intensity that is still taken for a highlight."""
+
+
+def check_images(images: Any, name: str, channels: int, *, sigma: float = 0.0) -> None:
+    """Check that something is a batch of images with intensities in about [0, 1].
+
+    Args:
+        images: what was passed; floats of shape (N, C, H, W) are wanted.
+        name: of the argument.
+        channels: C.
+        sigma: standard deviation of the noise that is said to be in them.
+
+    Raises:
+        UsageError: it is no tensor, of another type, shape or scale, or not finite.
+    """
+    if not isinstance(images, Tensor):
+        raise UsageError(
+            f"{name} must be a tensor of floats in [0, 1], found {type(images).__name__}; "
+            "torch.as_tensor makes one"
+        )
+    if images.layout != torch.strided or images.is_meta:
+        found = "on the meta device, without values" if images.is_meta else str(images.layout)
+        raise UsageError(f"{name} must be a dense tensor with values, found one {found}")
+    if not images.is_floating_point():
+        top = 1 if images.dtype == torch.bool else _top(images.dtype)
+        raise UsageError(
+            f"{name} must hold floats in [0, 1], found {str(images.dtype).removeprefix('torch.')}; "
+            + (f"convert them: {name}.float() / {top}" if top else "take their real part first")
+        )
+    if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape:
+        raise UsageError(
+            f"{name} must have shape (N, {channels}, H, W) with H and W from 1, found "
+            f"{tuple(images.shape)}; scalewise.images.to_channels converts gray and RGB"
+        )
+    values = images.detach().abs().float()
+    largest = float(values.max())
+    if not math.isfinite(largest) or bool(images.float().isnan().any()):
+        raise UsageError(f"{name} holds NaN or infinite values; replace them first")
+    if float(values.mean()) > BRIGHTEST + 2 * sigma or largest > TOP + 10 * sigma:
+        divisor = next((top for top in (255, 65535) if largest <= 1.5 * top), largest)
+        raise UsageError(
+            f"{name} must be in [0, 1] intensities, found values to {largest:.4g}; "
+            f"divide by {divisor:.6g}"
+        )
+
+
+def check_sigma(sigma: Any, noisy: Tensor, *, least: float = 0.0) -> float:
+    """Check a noise level, and give the largest one.
+
+    Args:
+        sigma: what was passed: a number, or a tensor of shape () or (N,).
+        noisy: the images that it is of, shape (N, C, H, W).
+        least: 0 where no noise may be meant; what must be exceeded otherwise is just above it.
+
+    Raises:
+        UsageError: it is negative or not finite, of another length, or on another scale.
+    """
+    try:
+        levels = torch.as_tensor(sigma, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"sigma must be a number or one per image, found {type(sigma).__name__}"
+        ) from error
+    if levels.numel() != 1 and tuple(levels.shape) != (len(noisy),):
+        raise UsageError(
+            f"sigma must be a number or of shape ({len(noisy)},), one per image, found "
+            f"{tuple(levels.shape)}"
+        )
+    smallest, largest = float(levels.min()), float(levels.max())
+    if not (smallest >= least and math.isfinite(largest)):
+        wanted = "0 or more" if least == 0 else "above 0"
+        raise UsageError(f"sigma must be finite and {wanted}, found {smallest:g}")
+    if largest >= 4 and largest > 10 * float(noisy.detach().float().std(correction=0)):
+        raise UsageError(
+            f"sigma is in the units of the images, found {largest:g} for images in [0, 1]; "
+            f"{largest:g} of 255 is {largest / 255:.4g}"
+        )
+    return largest
+
+
+def whole_number(value: Any, name: str, *, least: int = 1) -> int:
+    """An integer of any kind (NumPy's too) as Python's, or a sentence.
+
+    Raises:
+        UsageError: it is no integer, or below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise UsageError(f"{name} must be an integer, found {value!r}") from error
+    if number < least:
+        raise UsageError(f"{name} must be {least} or more, found {number}")
+    return number
+
+
+def check_seed(seed: Any) -> int:
+    """A seed, from 0 to 2^63 - 1.
+
+    Raises:
+        UsageError: it is another thing.
+    """
+    number = whole_number(seed, "seed", least=0)
+    if number >= 2**63:
+        raise UsageError(f"seed must be an integer from 0 to 2^63 - 1, found {number}")
+    return number
+
+
+def _top(dtype: torch.dtype) -> int:
+    """The largest value of an integer type; 0 of one that is not real."""
+    return 0 if dtype.is_complex else int(torch.iinfo(dtype).max)
