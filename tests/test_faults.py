@@ -16,6 +16,7 @@ from scalewise.noise import GaussianField, estimate_sigma
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Multistep, StochasticAscent, few_steps, karras_schedule
 from scalewise.score import per_image
+from scalewise.wavelets import merge
 
 
 def fields(*shape: int) -> Any:
@@ -77,10 +78,7 @@ def test_details_start_at_their_mean_given_the_low_pass_image() -> None:
     small = 0.5 + 0.2 * torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     still = prior.upscale(small, sampler=lambda _: Multistep(1e-9, 1e-9, steps=1))[0]
     torch.testing.assert_close(still, prior.upscale_mean(small), atol=1e-6, rtol=0)
-    assert (
-        float((still - prior_module.merge(small, torch.zeros(2, 3, 8, 8).double())).abs().max())
-        > 0.02
-    )
+    assert float((still - merge(small, torch.zeros(2, 3, 8, 8).double())).abs().max()) > 0.02
 
 
 def test_a_conditional_network_is_told_whether_it_denoises() -> None:

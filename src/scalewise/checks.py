@@ -95,7 +95,7 @@ def check_sigma(sigma: Any, noisy: Tensor, *, least: float = 0.0) -> float:
     return largest
 
 
-def whole_number(value: Any, name: str, *, least: int = 1) -> int:
+def whole_number(value: Any, name: str, *, least: int | None = 1) -> int:
     """An integer of any kind (NumPy's too) as Python's, or a sentence.
 
     Raises:
@@ -105,7 +105,7 @@ def whole_number(value: Any, name: str, *, least: int = 1) -> int:
         number = operator.index(value)
     except TypeError as error:
         raise UsageError(f"{name} must be an integer, found {value!r}") from error
-    if number < least:
+    if least is not None and number < least:
         raise UsageError(f"{name} must be {least} or more, found {number}")
     return number
 
@@ -116,9 +116,12 @@ def check_seed(seed: Any) -> int:
     Raises:
         UsageError: it is another thing.
     """
-    number = whole_number(seed, "seed", least=0)
-    if number >= 2**63:
-        raise UsageError(f"seed must be an integer from 0 to 2^63 - 1, found {number}")
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise UsageError(f"seed must be an integer from 0 to 2^63 - 1, found {seed!r}")
     return number
 
 

@@ -335,7 +335,7 @@ class MultiScalePrior(nn.Module):
 
     def _levels_of(self, factor: int) -> int:
         """Number of levels that a factor spans."""
-        factor = whole_number(factor, "factor")
+        factor = whole_number(factor, "factor", least=None)
         level = factor.bit_length() - 1
         if factor < 2 or factor != 1 << level or level > self.levels:
             known = ", ".join(str(1 << j) for j in range(1, self.levels + 1)) or "none"
