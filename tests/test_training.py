@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -574,3 +575,18 @@ def test_time_budget_counts_the_clock() -> None:
         assert segment is not None
         lengths.append(segment.last - segment.first)
     assert lengths[1] < 0.4 * lengths[0]
+
+
+def test_the_running_average_is_that_of_its_closed_form() -> None:
+    """With gamma = 1, step k of n counts 2 (k - 1) / (n (n - 1))."""
+    live, mean, n = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), 7
+    values = torch.tensor([3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0])
+    trainer: Any = SimpleNamespace(
+        network=live, average=mean, recipe=Recipe(ema_gamma=1), state=SimpleNamespace(step=0)
+    )
+    for step, value in enumerate(values, start=1):
+        trainer.state.step = step
+        torch.nn.init.constant_(live.weight, float(value))
+        LevelTrainer._update_average(trainer)
+    expected = sum(2 * (k - 1) / (n * (n - 1)) * float(values[k - 1]) for k in range(1, n + 1))
+    assert mean.weight.item() == pytest.approx(expected, rel=1e-5)
