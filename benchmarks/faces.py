@@ -167,7 +167,13 @@ def main(arguments: list[str] | None = None) -> None:
     write_image(options.sheet, Picture(grid(samples[: options.shown])), force=True)
     mirrored = torch.cat([training, training.flip(-1)])
     with torch.no_grad():
-        found = measure_samples(samples[:count], validation, mirrored, prior.levels, prior.wavelet)
+        found = measure_samples(
+            samples[:count],
+            validation,
+            training=mirrored,
+            levels=prior.levels,
+            wavelet=prior.wavelet,
+        )
     found |= looks(samples[:count], validation, training)
     made = {"model": options.model, "seed": options.seed, "seconds_per_sample": seconds}
     write_json(options.json, {"benchmark": "faces", **made, **facts(options.device), **found})

@@ -3,7 +3,8 @@
     python -m benchmarks.package photos --model my-photos     # weights of a run, and its scores
     python -m benchmarks.package photos                       # the scores alone, measured anew
 
-Weights are stored in 16 bits. Description and licences are those of the model that is replaced.
+Weights are stored in 16 bits. Description and licences are those of the model that is
+replaced, unless others are given.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_json
 from scalewise.store import load, read_config, save
+from scalewise.training import Recipe
 
 WEIGHTS = ROOT / "src" / "scalewise" / "weights"
 
@@ -40,7 +42,7 @@ def scores(name: str, results: Path = RESULTS) -> dict[str, Any]:
             }
             for mean in upscaling["means"]
         }
-    synthesis = read_json(results / "synthesis.json")
+    synthesis = read_json(results / "faces.json")
     if synthesis.get("model") == name:
         found["sliced Wasserstein distance to validation images"] = {
             level: {
@@ -57,19 +59,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("name", help="name of the packaged model")
     parser.add_argument("--model", help="folder of the run; the packaged model by default")
+    parser.add_argument("--description", help="of the model; by default as it was")
+    parser.add_argument("--data", help="what the images are, and their licence; likewise")
     options = parser.parse_args(arguments)
     folder = WEIGHTS / options.name
     source = Path(options.model) if options.model else folder
     before, now = read_config(folder), read_config(source)
     training: dict[str, Any] = dict(now.training)
     kept: dict[str, Any] = dict(before.training)
-    training["data"] = {**training["data"], "license": kept["data"]["license"]}
+    training["data"] = {**training["data"], "license": options.data or kept["data"]["license"]}
+    training["recipe"] = Recipe(**training["recipe"]).model_dump(mode="json", exclude_none=True)
     training["data"]["name"] = kept["data"]["name"]
     save(
         load(str(source), device="cpu"),
         folder,
         name=options.name,
-        description=before.description,
+        description=options.description or before.description,
         training=training,
         scores=scores(options.name),
         license=before.license,

@@ -70,7 +70,7 @@ def upscaling_ssim(content: dict[str, Any]) -> str:
     return upscaling(content, "ssim", 3)
 
 
-def synthesis(content: dict[str, Any]) -> str:
+def faces(content: dict[str, Any]) -> str:
     """Distances between samples and validation images, beside the floor."""
     rows = []
     for level, distance in content["distances"].items():
@@ -80,6 +80,19 @@ def synthesis(content: dict[str, Any]) -> str:
         rows.append([name, f"{distance:.3f}", f"{floor['mean']:.3f}{spread}"])
     head = ["sliced Wasserstein distance", "samples, validation", "training, validation"]
     return markdown(head, rows)
+
+
+def looks(content: dict[str, Any]) -> str:
+    """What cascades find, and how well a classifier tells samples from held-out faces."""
+    names = ("samples", "held-out", "training")
+    rows = [
+        [what, *(f"{100 * content['cascades'][name][what]:.0f} %" for name in names)]
+        for what in ("one face", "two eyes")
+    ]
+    told = content["classifier"]
+    shown = [f"{100 * told[name]['accuracy']:.0f} %" if name in told else "–" for name in names]
+    head = ["share of images with", "samples", "held-out faces", "training faces"]
+    return markdown(head, [*rows, ["told from held-out faces (50 % at best)", *shown]])
 
 
 def nearest(content: dict[str, Any]) -> str:
@@ -105,8 +118,9 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "denoising": ("denoising.json", denoising),
     "upscaling": ("upscaling.json", upscaling),
     "upscaling-ssim": ("upscaling.json", upscaling_ssim),
-    "synthesis": ("synthesis.json", synthesis),
-    "nearest": ("synthesis.json", nearest),
+    "faces": ("faces.json", faces),
+    "looks": ("faces.json", looks),
+    "nearest": ("faces.json", nearest),
     "speed": ("speed.json", speed),
 }
 

@@ -334,7 +334,7 @@ class TestBenchmarks:
         module = importlib.import_module("benchmarks.denoising")
         assert module.run_baseline("BM3D", smooth(1, 32, 32), 25.0, 0, 0)["psnr"] > 22
 
-    def test_upscaling_synthesis_and_tables(
+    def test_upscaling_faces_and_tables(
         self,
         photos: Path,
         tmp_path: Path,
@@ -345,14 +345,18 @@ class TestBenchmarks:
         monkeypatch.setattr(upscaling, "load_prior", lambda model, device: prior)
         sets = ["--photos", str(photos), "--set5", str(photos)]
         upscaling.main([*sets, "--samples", "2", "--json", str(tmp_path / "upscaling.json")])
-        for name, first in (("train", 0), ("validation", 24)):
-            faces = smooth(24, 3, 32, 32, seed=first).movedim(1, -1).mul(255).byte()
-            np.savez(tmp_path / f"faces_{name}.npz", images=faces.numpy())
-        synthesis = importlib.import_module("benchmarks.synthesis")
-        monkeypatch.setattr(synthesis, "load_prior", lambda model, device: prior)
+        for name, first in (("training", 0), ("validation", 24)):
+            (tmp_path / name).mkdir()
+            for index, face in enumerate(smooth(24, 3, 32, 32, seed=first)):
+                write_image(tmp_path / name / f"{index}.png", Picture(face))
+        faces = importlib.import_module("benchmarks.faces")
+        monkeypatch.setattr(faces, "load_prior", lambda model, device: prior)
+        found = {"one face": 1.0, "two eyes": 0.5}
+        monkeypatch.setattr(faces, "found_by_cascades", lambda images: found)
+        monkeypatch.setattr(faces, "EPOCHS", 1)
         sheet = tmp_path / "pictures" / "sheet.png"
         places = ["--faces", str(tmp_path), "--sheet", str(sheet), "--count", "4", "--shown", "4"]
-        synthesis.main([*places, "--json", str(tmp_path / "synthesis.json")])
+        faces.main([*places, "--json", str(tmp_path / "faces.json")])
         assert read_image(sheet).pixels.shape == (1, 3, 70, 70)
 
         tables = importlib.import_module("benchmarks.tables")
@@ -364,11 +368,21 @@ class TestBenchmarks:
         assert tables.update([page], tmp_path) == []
         text = page.read_text(encoding="utf-8")
         missing = [file for file, _ in tables.TABLES.values() if not (tmp_path / file).exists()]
-        assert text.count("old") == len(missing)
+        assert text.count("\nold\n") == len(missing)
         assert "denoising.json" in missing
         assert "| photos, ×2 |" in text
         assert "| details, level 1 |" in text
         assert "| whole image, samples |" in text
+        assert "| two eyes | 50 % | 50 % | 50 % |" in text
+
+    def test_a_classifier_tells_what_differs_and_nothing_else(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        faces = importlib.import_module("benchmarks.faces")
+        monkeypatch.setattr(faces, "EPOCHS", 6)
+        first, second = smooth(60, 3, 16, 16, seed=1), smooth(60, 3, 16, 16, seed=90)
+        assert faces.two_sample_accuracy(0.5 * first, second)["accuracy"] > 0.9
+        assert faces.two_sample_accuracy(first, second)["accuracy"] < 0.8
 
     def test_learning_curves(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
