@@ -460,3 +460,32 @@ def test_no_progress_where_stderr_is_no_terminal(monkeypatch: pytest.MonkeyPatch
     with console.Bar("denoising", 3) as bar:
         bar.step()
     assert written.getvalue() == ""
+
+
+def test_an_output_folder_is_made_with_those_above_it(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "a.png", Picture(smooth(16, 16)))
+    done = scalewise("denoise", tmp_path / "in", tmp_path / "out" / "b", "--model", photos)
+    assert done.code == 0, done.stderr
+    assert (tmp_path / "out" / "b" / "a.png").is_file()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["denoise", "--help"]])
+def test_help_to_a_full_device_is_a_sentence(words: list[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scalewise", *words], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    assert b"No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_being_ended_is_told() -> None:
+    script = "import os, signal, scalewise.cli as c; c.app = lambda **_: os.kill(os.getpid(), 15)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}; c.main()"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (143, "Ended by SIGTERM.\n")

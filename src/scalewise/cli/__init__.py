@@ -6,8 +6,10 @@ answers at once; each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -70,4 +72,24 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:  # file names need not be printable
             reconfigure(errors="backslashreplace")
-    app(prog_name="scalewise")
+    signal.signal(signal.SIGTERM, _ended)
+    try:
+        app(prog_name="scalewise")
+    except KeyboardInterrupt:  # while a command is looked up
+        _leave("Stopped.", 130)
+    except OSError as error:  # of printing help
+        _leave(f"Error: cannot print: {error.strerror or error}", 1)
+
+
+def _ended(number: int, frame: object) -> None:
+    """Say that another program ended this one, and clean up on the way out."""
+    _leave("Ended by SIGTERM.", 128 + number)
+
+
+def _leave(sentence: str, code: int) -> NoReturn:
+    """End with a sentence, if there is somewhere to print it."""
+    with suppress(OSError, AttributeError, ValueError):
+        sys.stderr.write(sentence + "\n")
+    with suppress(OSError, AttributeError, ValueError):
+        sys.stdout.close()
+    raise SystemExit(code)

@@ -126,14 +126,12 @@ def looks_like_image(path: Path) -> bool:
 
 
 def check_new_folder(path: Path) -> None:
-    """Check that a folder is there or can be made, and can be written in."""
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path}: is a file; give the name of a folder")
-    if not path.exists() and not path.absolute().parent.is_dir():
-        raise ScalewiseError(
-            f"{path}: folder {path.absolute().parent} does not exist; create it first"
-        )
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+    """Check that a folder is there or can be made, with those above it, and can be written in."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        what = "is a file" if there == path else f"{there} is a file"
+        raise UsageError(f"{path}: {what}; give the name of a folder")
+    if not os.access(there, os.W_OK):
         raise ScalewiseError(f"{path}: cannot be written there; choose a writable folder")
 
 
