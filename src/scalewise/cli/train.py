@@ -43,7 +43,8 @@ def train(
         int | None, typer.Option(help="Of the networks of the details, odd; default 13.")
     ] = None,
     form: Annotated[
-        str | None, typer.Option(help="told (default), or bias-free: the published blind form.")
+        str | None,
+        typer.Option(help="noise-conditional (default), or bias-free: the published form."),
     ] = None,
     wavelet: Annotated[str | None, typer.Option(help="Orthogonal wavelet; default haar.")] = None,
     width: Annotated[int | None, typer.Option(help="Channels of the networks.")] = None,
