@@ -350,11 +350,14 @@ def test_folder_of_samples_and_uncertainties(photos: Path, folder: Path) -> None
     assert (out / "deep" / "b-2.JPG").is_file()
     assert (std / "deep" / "b.tif").is_file()
     (out / "a-1.png").unlink()
-    kept = (out / "a-2.png").stat().st_mtime_ns
-    done = scalewise("upscale", folder, out, *options, "--skip-existing", "--json")
-    assert len(done.records) == 1
-    assert (out / "a-1.png").is_file()
-    assert (out / "a-2.png").stat().st_mtime_ns == kept
+    kept = (out / "deep" / "b-2.JPG").stat().st_mtime_ns
+    again = (*options, "--skip-existing", "--seed", 9)
+    assert len(scalewise("upscale", folder, out, *again, "--json").records) == 1
+    assert (out / "deep" / "b-2.JPG").stat().st_mtime_ns == kept
+    fresh = ("--samples", 2, "--model", photos, "--seed", 9)
+    assert scalewise("upscale", folder / "a.png", out / "new.png", *fresh).code == 0
+    for sample in (1, 2):  # all of one seed
+        assert alike(stored(out / f"a-{sample}.png"), stored(out / f"new-{sample}.png"))
 
 
 def test_upscale_by_the_published_sampler(models: Path, tmp_path: Path) -> None:

@@ -135,8 +135,9 @@ def upscale(
     """Super-resolve an image or a folder of images.
 
     Every output agrees with the input: reduced again by averaging, it is the input, exactly where
-    the file holds integers (a JPEG output adds its own error). With several
-    samples, what they share is sure and what differs is invention.
+    the file holds integers (a JPEG output adds its own error). With several samples, what they
+    share is sure and what differs is invention; --skip-existing draws all samples of an image anew
+    if one is missing, so that all are of one seed.
 
     Examples:
       scalewise upscale small.png big.png --factor 4
@@ -175,9 +176,9 @@ def upscale(
         )
         notes = list(result.notes)
         for output, path in zip(result.pictures, job.targets, strict=True):
-            notes += save(output, path, force, skip_existing, quality)
+            notes += save(output, path, force or skip_existing, quality=quality)
         if job.deviation and result.deviation:
-            notes += save(result.deviation, job.deviation, force, skip_existing)
+            notes += save(result.deviation, job.deviation, force or skip_existing)
         outputs = [str(path) for path in job.targets]
         return {
             "input": str(job.source),
