@@ -85,7 +85,6 @@ def test_sheet_wraps_rows() -> None:
     ("code", "words", "out"),
     [
         (2, "file: is a file; give the name of a folder", "file"),
-        (1, "does not exist; create it first", "no/where"),
         (2, "'-' is not an image", "-"),
     ],
 )

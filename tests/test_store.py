@@ -552,3 +552,22 @@ def test_half_precision_keeps_the_quality_of_packaged_photos() -> None:
         levels.append(10 * float(error.square().mean().log10()))
     assert levels[0] != levels[1]
     assert levels[1] == pytest.approx(levels[0], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("blocks", 1_000_000, "blocks is 1000000, more than 1024"),
+        ("width", 10**9, "width is 1000000000, more than 1048576"),
+        ("kernels", [3] * 5000, "kernels has 5000 entries, more than 1024"),
+        ("sigma_data", 1e300, r"sigma_data is 1e\+300"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(
+    folder: Path, name: str, value: Any, words: str
+) -> None:
+    fields = json.loads((folder / "config.json").read_text())
+    fields["low"]["settings"][name] = value
+    (folder / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(ScalewiseError, match=words):
+        store.load(folder, device="cpu")

@@ -90,7 +90,7 @@ def run(
         where there is no truth), `seconds`, and `output`, the file.
     """
     folder = Path(out)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     photos, faces = (store.load(model, device=device) for model in MODELS)
     parts: list[Part] = []
     for step, prior in ((denoise, photos), (upscale, photos), (synthesize, faces)):

@@ -82,7 +82,6 @@ class Networks:
         self.folder, self.training, self.validation = folder, training, validation
         self.scale, self.seed, self.device, self.say = scale, seed, device, say
         self.tag, self.budget, self.wavelet = tag, scale.budget.times(share), wavelet
-        self._priors: dict[str, MultiScalePrior] = {}
 
     def flat(self, field: int, times: float = 1.0) -> MultiScalePrior:
         """A local denoiser in the pixel domain, of the form of the networks of details.
@@ -167,9 +166,6 @@ class Networks:
         self, run: TrainingRun, names: dict[int, str], times: float = 1.0
     ) -> MultiScalePrior:
         """Train the named levels, coarsest first, or take them from the folder."""
-        key = " ".join(names.values())
-        if key in self._priors:
-            return self._priors[key]
         self.folder.mkdir(parents=True, exist_ok=True)
         for level in sorted(names, reverse=True):
             name = f"{self.tag}-{names[level]}" if self.tag else names[level]

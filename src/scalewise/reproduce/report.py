@@ -79,10 +79,6 @@ class ReportFolder:
         """Whether an experiment's result is there."""
         return (self.path / RESULTS / f"{name}.json").is_file()
 
-    def forget(self, name: str) -> None:
-        """Remove an experiment's result, to make it anew."""
-        (self.path / RESULTS / f"{name}.json").unlink(missing_ok=True)
-
     def keep(self, name: str, result: Result, about: dict[str, Any]) -> None:
         """Store a result: the figures first, then the rest, whole.
 

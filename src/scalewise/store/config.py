@@ -49,6 +49,11 @@ NETWORKS: dict[str, type[Network]] = {
 N = TypeVar("N", bound=Network)
 
 
+LARGEST = {"blocks": 1024, "channels": 64, "multiples": 64, "receptive_field": 4099, "width": 2**20}
+LARGEST_OTHER, MOST_ENTRIES = 2**20, 1024
+"""What the settings of a network may be at most, and how many entries a list may have."""
+
+
 class NetworkConfig(BaseModel):
     """One network.
 
@@ -68,6 +73,20 @@ class NetworkConfig(BaseModel):
         if kind not in NETWORKS:
             raise ValueError(f"expected one of {', '.join(NETWORKS)}")
         return kind
+
+    @field_validator("settings")
+    @classmethod
+    def _of_a_size_that_can_be(cls, settings: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """Refuse sizes that would take minutes or all memory to build."""
+        for name, value in settings.items():
+            values = value if isinstance(value, list) else [value]
+            most = LARGEST.get(name, LARGEST_OTHER)
+            if len(values) > MOST_ENTRIES:
+                raise ValueError(f"{name} has {len(values)} entries, more than {MOST_ENTRIES}")
+            for number in values:
+                if isinstance(number, int | float) and not -most <= number <= most:
+                    raise ValueError(f"{name} is {number}, more than {most}")
+        return settings
 
 
 class ModelConfig(BaseModel):
