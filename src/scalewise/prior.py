@@ -8,6 +8,7 @@ coarsest to the finest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -75,6 +76,11 @@ class MultiScalePrior(nn.Module):
         return any(network.noise_conditional for network in (self.low, *self.conditionals))
 
     @property
+    def homogeneous(self) -> bool:
+        """Whether all networks are homogeneous, so that images may be in any unit."""
+        return all(network.homogeneous for network in (self.low, *self.conditionals))
+
+    @property
     def coarser(self) -> MultiScalePrior:
         """The prior of the low-pass image `x_1`: the same networks without the finest level."""
         return MultiScalePrior(self.low, self.conditionals[1:], self.wavelet)
@@ -97,7 +103,7 @@ class MultiScalePrior(nn.Module):
             The denoised images, same shape; not clipped.
         """
         noise = 0.0 if sigma is None else check_sigma(sigma, noisy)
-        noisy = self._checked(noisy, "noisy", noise)
+        noisy = self._checked(noisy, "noisy", math.inf if self.homogeneous else noise)
         if sigma is None and self.noise_conditional:
             sigma = estimate_sigma(noisy)
         height, width = noisy.shape[-2:]
