@@ -235,8 +235,7 @@ def upscale(
             "the input"
         )
     alpha = None if picture.alpha is None else _bicubic(picture.alpha, factor)
-    missing = picture.missing
-    large_picture = replace(picture, pixels=drawn[0], alpha=alpha, missing=missing).scaled(factor)
+    large_picture = replace(picture, pixels=drawn[0], alpha=alpha).scaled(factor)
     pictures = tuple(replace(large_picture, pixels=pixels) for pixels in drawn)
     deviation = None
     if len(drawn) > 1:
