@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from scalewise import parts
 from scalewise.errors import ScalewiseError
 from scalewise.files import check_writable, longest_name, write_json, write_whole
+from scalewise.parts import part_file, part_folder
 
 
 def mode(path: Path) -> int:
@@ -131,3 +136,112 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert json.loads(text) == {"a": [None, 1.5, [None, "é"]], "b": {"c": None}}
     assert text.endswith("}\n")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from scalewise import parts
+from scalewise.files import write_whole
+def die(stream):
+    stream.write(b"half")
+    stream.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "file":
+    write_whole(Path(sys.argv[1]) / "a.png", die)
+with parts.part_folder(Path(sys.argv[1])) as part:
+    with (part / "weights").open("wb") as stream:
+        die(stream)
+"""
+
+ALIVE = """
+import sys
+from scalewise.files import write_whole
+def wait(stream):
+    stream.write(b"slow")
+    print("writing", flush=True)
+    sys.stdin.readline()
+write_whole(sys.argv[1], wait)
+"""
+
+
+def parts_in(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.endswith(".part"))
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_is_removed_at_the_next_writing(
+    tmp_path: Path, kind: str
+) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), kind])
+    assert done.returncode == -signal.SIGKILL
+    (left,) = parts_in(tmp_path)
+    assert (tmp_path / left).is_dir() == (kind == "folder")
+    write_whole(tmp_path / "b.png", b"whole")
+    assert os.listdir(tmp_path) == ["b.png"]
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ALIVE, str(tmp_path / "a")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "writing\n"
+        (part,) = parts_in(tmp_path)
+        write_whole(tmp_path / "b", b"quick")
+        with part_folder(tmp_path) as folder:
+            assert parts_in(tmp_path) == sorted([part, folder.name])
+        assert parts_in(tmp_path) == [part]
+        other.communicate("go on\n")
+    assert other.returncode == 0
+    assert (tmp_path / "a").read_bytes() == b"slow"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_parts_of_others_are_left_alone(tmp_path: Path) -> None:
+    """Those of other machines, of other programs, and what is neither file nor folder."""
+    with part_file(tmp_path) as (part, _):
+        own = part.name
+    machine = own.split("-")[1]
+    assert machine != "00c0ffee"
+    token = "0123456789abcdef"
+    for name in (
+        f".scalewise-00c0ffee-{token}.part",
+        f".scalewise-{machine}-{token}.part.txt",
+        f"scalewise-{machine}-{token}.part",
+        f".scalewise-{machine}-notes.part",
+        "film.part",
+        ".a.part",
+    ):
+        (tmp_path / name).write_bytes(b"precious")
+    os.mkfifo(tmp_path / own.replace(own[-21:-5], "1" * 16))
+    (tmp_path / own.replace(own[-21:-5], "2" * 16)).symlink_to("film.part")
+    before = sorted(os.listdir(tmp_path))
+    parts._clean.cache_clear()
+    write_whole(tmp_path / "a", b"")
+    assert sorted(os.listdir(tmp_path)) == sorted([*before, "a"])
+    assert (tmp_path / "film.part").read_bytes() == b"precious"
+
+
+def test_a_part_taken_for_a_leftover_before_it_was_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, taken = parts._lock, list[str]()
+
+    def late(number: int, *, wait: bool) -> bool:
+        if wait and len(taken) < 2:
+            (name,) = parts_in(tmp_path)
+            taken.append(name)
+            parts._remove_dead(tmp_path / name)
+        return real(number, wait=wait)
+
+    monkeypatch.setattr(parts, "_lock", late)
+    write_whole(tmp_path / "a", b"1")
+    assert len(taken) == 2
+    taken.clear()
+    with part_folder(tmp_path) as part:
+        (part / "b").write_bytes(b"2")
+        part.rename(tmp_path / "folder")
+    assert len(taken) == 2
+    assert sorted(os.listdir(tmp_path)) == ["a", "folder"]
+    assert os.listdir(tmp_path / "folder") == ["b"]

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from scalewise.errors import ScalewiseError
-
-PART = ".part"
-"""Suffix of the hidden temporary files that writing leaves behind when it is killed."""
+from scalewise.parts import part_file
 
 
 def write_whole(path: str | Path, content: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a file whole or not at all: what was there stays until all is on disk.
 
-    A link is written through, and the permissions of a file that is replaced are kept.
+    A link is written through, and the permissions of a file that is replaced are kept. What killed
+    processes left of their writing in the folder is removed (`scalewise.parts`).
 
     Args:
         path: the file; its folder must exist.
@@ -32,9 +30,8 @@ def write_whole(path: str | Path, content: bytes | Callable[[BinaryIO], object])
     file = Path(os.path.realpath(path))
     if os.path.lexists(file) and not os.path.isfile(file):
         raise ScalewiseError(f"{path}: cannot be written: it is no file that can be replaced")
-    part = file.with_name(f".{secrets.token_hex(8)}{PART}")
     try:
-        with part.open("xb") as stream:
+        with part_file(file.parent) as (part, stream):
             with suppress(FileNotFoundError):
                 part.chmod(file.stat().st_mode & 0o7777)  # before anything is in it
             if callable(content):
@@ -43,12 +40,11 @@ def write_whole(path: str | Path, content: bytes | Callable[[BinaryIO], object])
                 stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(file)
+            if os.name == "nt":  # where open files cannot be moved
+                stream.close()
+            part.replace(file)
     except OSError as error:
         raise ScalewiseError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def check_writable(path: str | Path, *, force: bool = False) -> None:

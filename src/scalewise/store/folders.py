@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from scalewise.device import pick_device
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.parts import part_folder
 from scalewise.prior import MultiScalePrior
 from scalewise.store.card import card
 from scalewise.store.config import ModelConfig, build, describe, parse_config
@@ -246,20 +245,17 @@ def _read(file: Path) -> bytes:
 
 def _write_whole(folder: Path, files: dict[str, bytes]) -> None:
     """Write all files into a hidden folder beside it, then move that, or each file, into place."""
-    part = folder.resolve().parent / f".{folder.name}.{secrets.token_hex(8)}.part"
     try:
-        part.mkdir()
-        for name, content in files.items():
-            with (part / name).open("xb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        if not folder.exists():
-            part.rename(folder)
-            return
-        for name in files:
-            (part / name).replace(folder / name)
+        with part_folder(folder.resolve().parent) as part:
+            for name, content in files.items():
+                with (part / name).open("xb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            if not folder.exists():
+                part.rename(folder)
+                return
+            for name in files:
+                (part / name).replace(folder / name)
     except OSError as error:
         raise ScalewiseError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
