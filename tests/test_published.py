@@ -6,17 +6,19 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from scalewise import published
 from scalewise.errors import ScalewiseError
 from scalewise.networks import ConditionalDenoiser, Denoiser, probe_receptive_field
 from scalewise.prior import MultiScalePrior
 from scalewise.published import import_reference
-from scalewise.store import load, read_config
+from scalewise.store import load, read_config, save
 from scalewise.wavelets import decompose
 
 FIELDS = (5, 9, 13, 23, 43)
@@ -102,7 +104,7 @@ def test_network_outputs(name: str, models: Path, golden: Golden) -> None:
 def test_denoising(
     kind: str, family: str, field: int, models: Path, golden: Golden, shared: Path
 ) -> None:
-    published = json.loads((shared / "reference" / "golden_psnr.json").read_text())
+    scores = json.loads((shared / "reference" / "golden_psnr.json").read_text())
     prior = load(models / f"{family}160-rf{field}", device="cpu")
     clean = golden["clean_160"]
     for level in (10, 30, 100):
@@ -111,7 +113,7 @@ def test_denoising(
         expected = golden.get(f"{kind}_s{level}_rf{field}")
         if expected is not None:
             assert largest_difference(denoised, expected) < 1e-4
-        assert abs(psnr(denoised, clean) - published[f"sigma{level}_rf{field}"][kind]) < 0.01
+        assert abs(psnr(denoised, clean) - scores[f"sigma{level}_rf{field}"][kind]) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -202,10 +204,43 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
 
 
 def test_models_are_not_overwritten_without_force(large: Path, tmp_path: Path) -> None:
-    import_reference(large, tmp_path / "out")
+    """Those with other weights, be they imported or trained."""
+    (folder,) = import_reference(large, tmp_path / "out")
+    file = large / LARGE_LOW
+    state = read(file)
+    state[FIRST][0, 0, 0] += 0.5
+    torch.save(state, file)
     with pytest.raises(ScalewiseError, match=r"faces320-rf13: a model is there already.*--force"):
         import_reference(large, tmp_path / "out")
-    assert len(import_reference(large, tmp_path / "out", force=True)) == 1
+    assert import_reference(large, tmp_path / "out", force=True) == [folder]
+    assert torch.equal(load(folder, device="cpu").state_dict()["low.trunk.0.weight"], state[FIRST])
+    save(load(folder, device="cpu"), folder, force=True)
+    with pytest.raises(ScalewiseError, match=r"faces320-rf13: a model is there already.*--force"):
+        import_reference(large, tmp_path / "out")
+
+
+def test_an_import_that_was_cut_short_goes_on(
+    checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --force; what is there is not written again."""
+    source = copy(checkpoints, copy(checkpoints, tmp_path / "two", LARGE), FLAT)
+    saved: list[str] = []
+
+    def counted(prior: MultiScalePrior, folder: Path, **options: Any) -> None:
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        save(prior, folder, **options)
+        saved.append(folder.name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "save", counted)
+        with pytest.raises(KeyboardInterrupt):
+            import_reference(source, tmp_path / "out")
+    before = {name: (tmp_path / "out" / name / "config.json").stat().st_mtime_ns for name in saved}
+    assert len(import_reference(source, tmp_path / "out")) == 6
+    assert len(list((tmp_path / "out").iterdir())) == 6
+    for name, time in before.items():
+        assert (tmp_path / "out" / name / "config.json").stat().st_mtime_ns == time
 
 
 def test_nothing_is_written_where_something_else_stands(large: Path, tmp_path: Path) -> None:

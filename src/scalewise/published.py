@@ -23,7 +23,7 @@ from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser
 from scalewise.networks.bias_free import BiasFreeNorm
 from scalewise.networks.convolution import field_of
 from scalewise.prior import MultiScalePrior
-from scalewise.store import check_folder, save
+from scalewise.store import check_folder, load, read_config, save
 
 WIDTH = 64
 FIELDS = (5, 9, 13, 23, 43)
@@ -79,15 +79,16 @@ PUBLISHED = [
 def import_reference(source: str | Path, out: str | Path, force: bool = False) -> list[Path]:
     """Turn the published checkpoints into model folders.
 
-    Nothing is written before every checkpoint has been read and checked. Pickles are read with
-    PyTorch's `weights_only=True`: code in them is refused, not run.
+    Nothing is written before every checkpoint has been read and checked. An import that was cut
+    short goes on: models that are there with the same weights are left as they are. Pickles are
+    read with PyTorch's `weights_only=True`: code in them is refused, not run.
 
     Args:
         source: the folder that holds `flat` and `multi_scale`, or one that holds it as
             `checkpoints`. A family of networks may be absent as a whole (`flat`, the 160x160 or
             the 320x320 one), not in part.
         out: folder of the model folders, made if needed.
-        force: overwrite models that are there already.
+        force: overwrite models that are there already, whatever they hold.
 
     Returns:
         The model folders.
@@ -100,9 +101,18 @@ def import_reference(source: str | Path, out: str | Path, force: bool = False) -
     if not _families(root) and _families(root / "checkpoints"):
         root = root / "checkpoints"
     wanted = _complete(root)
-    _prepare(out, [published.name for published in wanted], force)
+    _make_folder(out)
+    there = {each.name for each in wanted if not force and _is_imported(out / each.name)}
+    for published in wanted:
+        if published.name not in there:
+            check_folder(out / published.name, force)
     priors = [_read_prior(root, published) for published in wanted]
     for published, prior in zip(wanted, priors, strict=True):
+        if published.name in there and not _is_equal(prior, out / published.name):
+            check_folder(out / published.name)
+    for published, prior in zip(wanted, priors, strict=True):
+        if published.name in there:
+            continue
         save(
             prior,
             out / published.name,
@@ -170,14 +180,31 @@ def _listing(root: Path) -> str:
     return ", ".join(names[:5] + ["..."] * (len(names) > 5)) or "nothing"
 
 
-def _prepare(out: Path, names: list[str], force: bool) -> None:
-    """Make the output folder, and check that the models can be written there."""
+def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ScalewiseError(f"{out}: cannot be made: {error.strerror or error}") from error
-    for name in names:
-        check_folder(out / name, force)
+
+
+def _is_imported(folder: Path) -> bool:
+    """Tell whether a folder holds a model that was imported before."""
+    try:
+        return read_config(folder).training.get("imported_from") == _TRAINING["imported_from"]
+    except ScalewiseError:
+        return False
+
+
+def _is_equal(prior: MultiScalePrior, folder: Path) -> bool:
+    """Tell whether a model folder holds the weights of a prior."""
+    try:
+        found = load(folder, device="cpu").state_dict()
+    except ScalewiseError:
+        return False
+    wanted = prior.state_dict()
+    return found.keys() == wanted.keys() and all(
+        torch.equal(found[name], tensor) for name, tensor in wanted.items()
+    )
 
 
 def _read_prior(root: Path, published: Published) -> MultiScalePrior:
