@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -404,6 +405,95 @@ def test_synthesize_single_images(models: Path, tmp_path: Path) -> None:
     assert alike(first, stored(tmp_path / "two" / "0001.png"))
     assert alike(second, stored(tmp_path / "two" / "0002.png"))
     assert not np.array_equal(second, third)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_synthesize_goes_on_after_a_kill(models: Path, tmp_path: Path) -> None:
+    """Images are written as they are drawn; after a kill the rest come out bit for bit."""
+    options = ("--model", models / "faces", "-n", 36, "--seed", 5)
+    assert scalewise("synthesize", tmp_path / "whole", *options).code == 0
+    whole = contents(tmp_path / "whole")
+    assert len(whole) == 36
+    command = [sys.executable, "-c", KILLED_AT, "0020.png", "synthesize", str(tmp_path / "cut")]
+    killed = subprocess.run([*command, *map(str, options)], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    cut = contents(tmp_path / "cut")
+    assert {name for name in cut if name.endswith(".png")} == set(sorted(whole)[:19])
+    assert len(cut) == 20, "with the part of a file"
+    (tmp_path / "cut" / "0003.png").unlink()
+    assert "give --force to overwrite, or --skip-existing to go on" in (
+        scalewise("synthesize", tmp_path / "cut", *options).sentence
+    )
+    done = scalewise("synthesize", tmp_path / "cut", *options, "--skip-existing", "--json")
+    assert [record["sample"] for record in done.records] == [2, *range(19, 36)]
+    assert contents(tmp_path / "cut") == whole
+    done = scalewise("synthesize", tmp_path / "cut", *options, "--skip-existing", "--json")
+    assert (done.code, done.records) == (0, [])
+
+
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+import scalewise.images.writing as writing
+real = writing.write_whole
+def write_whole(path, content):
+    def die(stream):
+        stream.write(content[:40])
+        stream.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(path, die if Path(path).name == last else content)
+writing.write_whole = write_whole
+last = sys.argv.pop(1)
+from scalewise.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (("--seed", 6), "seed 5 there, 6 here"),
+        (("--size", "16x32"), r"size [32, 32] there, [16, 32] here"),
+        (("--model", "gray"), "model "),
+        (("--sampler", "paper"), "sampler few-steps there, paper here"),
+    ],
+)
+def test_synthesize_never_mixes_runs(
+    changed: tuple[object, ...], words: str, models: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    changed = tuple(models / "gray" if value == "gray" else value for value in changed)
+    options = ("--model", models / "faces", "--seed", 5)
+    assert scalewise("synthesize", out, *options, "-n", 2).code == 0
+    before = contents(out)
+    done = scalewise("synthesize", out, *options, *changed, "-n", 4, "--skip-existing")
+    assert done.code == 1
+    assert f"0001.png: is not of this run ({words}" in done.sentence
+    assert contents(out) == before
+
+
+def test_synthesize_takes_no_other_image_for_its_own(models: Path, tmp_path: Path) -> None:
+    options = ("--model", models / "faces", "-n", 2, "--skip-existing")
+    (tmp_path / "out").mkdir()
+    picture_file(tmp_path / "out" / "0002.png", 32, 32)
+    before = contents(tmp_path / "out")
+    done = scalewise("synthesize", tmp_path / "out", *options)
+    assert done.code == 1
+    assert "0002.png: is not of this run (it does not say how it was drawn)" in done.sentence
+    assert contents(tmp_path / "out") == before
+    done = scalewise("synthesize", tmp_path / "out", *options, "--force", "--json")
+    assert [record["sample"] for record in done.records] == [0, 1]
+
+
+def test_a_sheet_that_exists_is_skipped(models: Path, tmp_path: Path) -> None:
+    picture_file(tmp_path / "sheet.png")
+    before = contents(tmp_path)
+    options = ("--model", models / "faces", "--skip-existing")
+    assert scalewise("synthesize", tmp_path / "sheet.png", *options).code == 0
+    assert contents(tmp_path) == before
 
 
 def test_synthesize_another_size(models: Path, tmp_path: Path) -> None:

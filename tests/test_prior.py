@@ -321,6 +321,7 @@ class TestSample:
         five = prior.sample(5, seed=3, sampler=sampler)
         close(prior.sample(2, seed=3, sampler=sampler), five[:2])
         close(prior.sample(5, seed=3, sampler=sampler, batch=2), five)
+        close(prior.sample(3, seed=3, sampler=sampler, first=2, batch=2), five[2:])
 
     def test_learned_networks_are_no_different(self) -> None:
         prior = learned()

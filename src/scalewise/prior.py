@@ -193,6 +193,7 @@ class MultiScalePrior(nn.Module):
         seed: int = 0,
         size: tuple[int, int] | None = None,
         sampler: Sampler = few_steps,
+        first: int = 0,
         batch: int = 64,
         callback: Callback | None = None,
     ) -> Tensor:
@@ -203,6 +204,7 @@ class MultiScalePrior(nn.Module):
             seed: sample `i` of a seed is the same whatever the count and the batch.
             size: height and width; those of the training images by default.
             sampler: how to draw, `few_steps` or `paper_ascent` of `samplers`.
+            first: number of the first sample.
             batch: how many to draw at a time.
             callback: called as each scale of a batch is finished.
 
@@ -210,14 +212,14 @@ class MultiScalePrior(nn.Module):
             Shape (count, C, H, W); not clipped.
         """
         count, batch = whole_number(count, "count"), whole_number(batch, "batch")
-        seed = check_seed(seed)
+        seed, first = check_seed(seed), whole_number(first, "first", least=0)
         size = size or self.size
         if size is None:
             raise UsageError("size is needed: this model does not say which it learnt")
         size = whole_number(size[0], "size"), whole_number(size[1], "size")
         images = []
-        for first in range(0, count, batch):
-            keys = tuple(range(first, min(count, first + batch)))
+        for start in range(first, first + count, batch):
+            keys = tuple(range(start, min(first + count, start + batch)))
             low_size = (half(size[0], self.levels), half(size[1], self.levels))
             noise = self._noise(keys, self.levels + 1, self.channels, low_size, seed)
             mean = self.low.prior_mean(low_size)

@@ -13,13 +13,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from scalewise.cli.demo import demo
 from scalewise.cli.evaluate import evaluate
 from scalewise.cli.models import import_reference, info, models
 from scalewise.cli.program import Program, add
 from scalewise.cli.reproduce import reproduce
 from scalewise.cli.restore import denoise, upscale
 from scalewise.cli.speed import benchmark
-from scalewise.cli.synthesis import demo, synthesize
+from scalewise.cli.synthesis import synthesize
 from scalewise.cli.train import train
 
 app = typer.Typer(

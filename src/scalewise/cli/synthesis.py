@@ -1,61 +1,38 @@
-"""`scalewise demo` and `scalewise synthesize`."""
+"""`scalewise synthesize`."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scalewise.cli import options
-from scalewise.errors import UsageError
+from scalewise.errors import ScalewiseError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scalewise.cli.console import Record
+    from scalewise.images import Picture
+    from scalewise.images.picture import PngChunks
 
 BATCH = 16
 """Images drawn at a time."""
 
+MARK = b"scalewise"
+"""Keyword of the text in a PNG file that says which run drew it."""
 
-def demo(
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the pictures go.")] = Path(
-        "scalewise-demo"
-    ),
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-    force: options.Force = False,
-    as_json: options.Json = False,
-) -> None:
-    """Take the tour: denoise, super-resolve, synthesize.
+Run = dict[str, object]
+"""All that an image depends on but its number."""
 
-    Uses the packaged models and photos that come with scikit-image; needs no network. Writes
-    demo.png and the single results, and prints what was gained.
-    """
-    import json
-
-    from scalewise.cli.console import Bar, table
-    from scalewise.cli.paths import check_absent, check_new_folder, refuse_dash
-
-    refuse_dash(out)
-    check_new_folder(out)
-    from scalewise.demo import OUTPUTS, STEPS, run
-
-    if not force:
-        check_absent(out / name for name in OUTPUTS)
-    with Bar("demo", len(STEPS)) as bar:
-        records = run(out, seed, device, callback=bar.step)
-    if as_json:
-        for record in records:
-            typer.echo(json.dumps(record))
-        return
-    head = ("step", "image", "PSNR before", "PSNR after", "seconds")
-    names = ("step", "image", "psnr_before", "psnr_after", "seconds")
-    typer.echo(table(head, [[record[name] for name in names] for record in records]))
-    typer.echo(f"\n{out / 'demo.png'} shows the results; the single images lie beside it.")
+Draw = Callable[[int, int], "Tensor"]
+"""Draws so many images from a first one on, shape (N, C, H, W)."""
 
 
 def synthesize(
@@ -85,36 +62,162 @@ def synthesize(
     precision: options.Precision = options.PrecisionName.FLOAT32,
     exact: options.Exact = False,
     force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
     as_json: options.Json = False,
 ) -> None:
     """Draw new images from scratch.
 
-    Image i of a seed is the same whatever the number of images.
+    Image i of a seed is the same whatever the number of images. Single images are written as they
+    are drawn; with --skip-existing a run that was cut short goes on, if seed, model and all else
+    are the same.
 
     Examples:
       scalewise synthesize faces.png --model faces -n 16
       scalewise synthesize faces/ --model faces -n 100 --seed 1
     """
     sides = _sides(size)
-    files = _files(output, count, force)
+    files = _files(output, count, force, skip_existing)
+    if not files:
+        return
     from scalewise import store
     from scalewise.cli.console import Bar, show
+    from scalewise.cli.paths import save
     from scalewise.samplers import SAMPLERS
 
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
-    start = time.perf_counter()
-    steps = -(-count // BATCH) * (prior.levels + 1)
-    with Bar("synthesizing", steps) as bar:
-        rule = SAMPLERS[sampler.value]
-        images = prior.sample(
-            count, seed=seed, size=sides, sampler=rule, batch=BATCH, callback=bar.step
-        ).cpu()
+    run: Run = {
+        "model": store.fingerprint(prior),
+        "seed": seed,
+        "size": list(sides or prior.size or ()),
+        "sampler": sampler.value,
+        "precision": precision.value,
+    }
     facts: Record = {"input": None, "model": model, "seed": seed}
-    notes = _write(images, files, force)
-    facts["seconds"] = round(time.perf_counter() - start, 3)
-    for place, file in enumerate(files):
-        sample = place if len(files) > 1 else None
-        show(facts | {"output": str(file), "sample": sample, "notes": notes}, as_json)
+    single = files[0] != output
+    there = _drawn(files, run, force) if single and skip_existing else set()
+    batches = _batches(count, there)
+    with Bar("synthesizing", len(batches) * (prior.levels + 1)) as bar:
+
+        def draw(first: int, number: int) -> Tensor:
+            return prior.sample(
+                number,
+                seed=seed,
+                size=sides,
+                sampler=SAMPLERS[sampler.value],
+                first=first,
+                callback=bar.step,
+            ).cpu()
+
+        def tell(record: Record) -> None:
+            with bar.aside():
+                show(facts | record, as_json)
+
+        write = partial(save, force=force, skip_existing=skip_existing)
+        if single:
+            _single_images(draw, batches, files, there, run, write, tell)
+        else:
+            _sheet(draw, batches, output, write, tell)
+
+
+def _single_images(
+    draw: Draw,
+    batches: list[range],
+    files: list[Path],
+    there: set[int],
+    run: Run,
+    write: Callable[[Picture, Path], list[str]],
+    tell: Callable[[Record], None],
+) -> None:
+    """Draw batch by batch, and write what is not there yet as soon as it is drawn."""
+    from scalewise.images import Picture
+
+    for batch in batches:
+        start = time.perf_counter()
+        images = draw(batch.start, len(batch))
+        seconds = round((time.perf_counter() - start) / len(batch), 3)
+        for image, number in zip(images, batch, strict=True):
+            if number not in there:
+                picture = Picture(image, origin=_mark(run, number))
+                notes = write(picture, files[number])
+                told = {"output": str(files[number]), "sample": number}
+                tell(told | {"notes": notes, "seconds": seconds})
+
+
+def _sheet(
+    draw: Draw,
+    batches: list[range],
+    file: Path,
+    write: Callable[[Picture, Path], list[str]],
+    tell: Callable[[Record], None],
+) -> None:
+    """Draw all images, and write one sheet of them."""
+    import torch
+
+    from scalewise.evaluation import sheets
+    from scalewise.images import Picture
+
+    start = time.perf_counter()
+    images = torch.cat([draw(batch.start, len(batch)) for batch in batches])
+    notes = write(Picture(sheets.grid(images)), file)
+    seconds = round(time.perf_counter() - start, 3)
+    tell({"output": str(file), "sample": None, "notes": notes, "seconds": seconds})
+
+
+def _batches(count: int, there: set[int]) -> list[range]:
+    """Batches that hold an image which is not there.
+
+    They are those of a run from the start, so that going on gives the same pixels.
+    """
+    batches = [range(first, min(count, first + BATCH)) for first in range(0, count, BATCH)]
+    return [batch for batch in batches if not there.issuperset(batch)]
+
+
+def _mark(run: Run, number: int) -> PngChunks:
+    """The text in a PNG file that says which run drew it."""
+    from scalewise.images.picture import PngChunks
+
+    text = json.dumps(run | {"image": number})
+    return PngChunks(((b"tEXt", MARK + b"\0" + text.encode()),))
+
+
+def _drawn(files: list[Path], run: Run, force: bool) -> set[int]:
+    """Numbers of the images of this run that are there.
+
+    Raises:
+        ScalewiseError: an image of another run is there, and may not be overwritten.
+    """
+    from scalewise.images import read_image
+
+    drawn = set()
+    for number, file in enumerate(files):
+        if not file.exists():
+            continue
+        found = _read_mark(read_image(file).origin)
+        if found == run | {"image": number}:
+            drawn.add(number)
+        elif not force:
+            names = [name for name in run if found and found.get(name) != run[name]]
+            what = ", ".join(f"{name} {found.get(name)} there, {run[name]} here" for name in names)
+            raise ScalewiseError(
+                f"{file}: is not of this run ({what or 'it does not say how it was drawn'}); give "
+                "the same options, another folder, or --force to draw it anew"
+            )
+    return drawn
+
+
+def _read_mark(origin: object) -> dict[str, object]:
+    """What a PNG file says of the run that drew it; nothing if it was another program."""
+    from scalewise.images.picture import PngChunks
+
+    for kind, data in origin.chunks if isinstance(origin, PngChunks) else ():
+        keyword, _, text = data.partition(b"\0")
+        if (kind, keyword) == (b"tEXt", MARK):
+            try:
+                found = json.loads(text)
+            except (ValueError, RecursionError):
+                return {}
+            return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _sides(size: str | None) -> tuple[int, int] | None:
@@ -126,32 +229,17 @@ def _sides(size: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-def _files(output: Path, count: int, force: bool) -> list[Path]:
-    """The file of the sheet, or those of the single images, checked."""
+def _files(output: Path, count: int, force: bool, skip_existing: bool) -> list[Path]:
+    """The file of the sheet, or those of the single images, checked; none if the sheet is there."""
     from scalewise.cli.paths import check_absent, check_new_folder, looks_like_image, refuse_dash
     from scalewise.images import check_output
 
     refuse_dash(output)
     if looks_like_image(output) and not output.is_dir():
-        check_output(output, force=force)
-        return [output]
+        check_output(output, force=force or skip_existing)
+        return [] if skip_existing and output.exists() else [output]
     check_new_folder(output)
     files = [output / f"{place:04d}.png" for place in range(1, count + 1)]
-    check_absent(() if force else files)
+    kept = () if force or skip_existing else files
+    check_absent(kept, "give --force to overwrite, or --skip-existing to go on with a run")
     return files
-
-
-def _write(images: Tensor, files: list[Path], force: bool) -> list[str]:
-    """Write single images, or one sheet of all."""
-    from scalewise.cli.paths import save
-    from scalewise.evaluation import sheets
-    from scalewise.images import Picture
-
-    if len(files) < len(images):
-        images = sheets.grid(images)[None]
-    notes = [
-        note
-        for image, file in zip(images, files, strict=True)
-        for note in save(Picture(image), file, force)
-    ]
-    return list(dict.fromkeys(notes))

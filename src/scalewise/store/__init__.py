@@ -2,7 +2,7 @@
 
 from scalewise.store.card import card, summary
 from scalewise.store.config import FORMAT_VERSION, NETWORKS, ModelConfig, NetworkConfig
-from scalewise.store.folders import check_folder, load, read_config, save
+from scalewise.store.folders import check_folder, fingerprint, load, read_config, save
 from scalewise.store.names import PACKAGED, TRAINING, packaged, resolve
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "NetworkConfig",
     "card",
     "check_folder",
+    "fingerprint",
     "load",
     "packaged",
     "read_config",

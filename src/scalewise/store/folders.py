@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -113,6 +114,15 @@ def load(
         network.precision = PRECISIONS[precision]
         network.exact = network.exact if exact is None else exact
     return prior.to(target).eval()
+
+
+def fingerprint(prior: MultiScalePrior) -> str:
+    """What tells the weights of a prior from others: 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(prior.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_config(folder: str | Path) -> ModelConfig:
