@@ -102,6 +102,15 @@ def test_round_trip_is_bit_equal(make: Callable[[], MultiScalePrior], tmp_path: 
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)  # another memory layout
 
 
+def test_a_fingerprint_tells_weights_apart(folder: Path) -> None:
+    prior = store.load(folder, device="cpu")
+    assert store.fingerprint(prior) == store.fingerprint(small_prior())
+    assert len(store.fingerprint(prior)) == 16
+    with torch.no_grad():
+        next(prior.parameters()).flatten()[0].add_(1e-6)
+    assert store.fingerprint(prior) != store.fingerprint(small_prior())
+
+
 def test_loading_leaves_the_random_numbers_alone(folder: Path) -> None:
     state = torch.get_rng_state()
     store.load(folder, device="cpu")
