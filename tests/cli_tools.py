@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import scalewise as package
 from scalewise import store
-from scalewise.cli import app
+from scalewise.cli.commands import app
 from scalewise.images import Picture, write_image
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser, LocalConditional, UNet
 from scalewise.prior import MultiScalePrior

@@ -6,6 +6,8 @@ import io
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def test_help_imports_nothing_heavy() -> None:
     """Which keeps it below a third of a second."""
     calls = [["--help"], *([*command.split(), "-h"] for command in (*COMMANDS, *MORE))]
     script = (
-        "import sys; from typer.testing import CliRunner; from scalewise.cli import app\n"
+        "import sys; from typer.testing import CliRunner; from scalewise.cli.commands import app\n"
         f"for call in {calls}: assert CliRunner().invoke(app, call).exit_code == 0\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
@@ -576,9 +578,69 @@ def test_help_to_a_full_device_is_a_sentence(words: list[str]) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_being_ended_is_told() -> None:
-    script = "import os, signal, scalewise.cli as c; c.app = lambda **_: os.kill(os.getpid(), 15)"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{script}; c.main()"], capture_output=True, text=True
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [(signal.SIGINT, "Stopped."), (signal.SIGTERM, "Ended by SIGTERM."), (1, "Ended by SIGHUP.")],
+)
+def test_being_ended_is_told(number: int, sentence: str) -> None:
+    """After all has been put in order; and a finalizer or an import cannot swallow it."""
+    kill = f"os.kill(os.getpid(), {int(number)})"
+    script = (
+        "import os, sys, scalewise.cli as c, scalewise.cli.commands as d\n"
+        "class Final:\n"
+        f"    def __del__(self): {kill}\n"
+        "def app(**_):\n"
+        "    try:\n"
+        "        if sys.argv[1] == 'finalizer': Final()\n"
+        f"        elif sys.argv[1] == 'work': {kill}\n"
+        "        else:\n"
+        "            sys.path.insert(0, sys.argv[1])\n"
+        "            import swallowing\n"
+        "    finally: print('in order')\n"
+        "d.app = app; c.main()"
     )
-    assert (done.returncode, done.stderr) == (143, "Ended by SIGTERM.\n")
+    with tempfile.TemporaryDirectory() as folder:
+        module = f"import os\ntry: {kill}\nexcept BaseException: pass\n"
+        Path(folder, "swallowing.py").write_text(module)
+        for where, told in (("work", "in order\n"), ("finalizer", ""), (folder, "")):
+            done = subprocess.run(
+                [sys.executable, "-c", script, where], capture_output=True, text=True
+            )
+            found = (done.returncode, done.stdout, done.stderr)
+            assert found == (128 + number, told, f"{sentence}\n"), where
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.25, 0.4, 0.6, 0.9])
+def test_stopped_at_any_moment(photos: Path, tmp_path: Path, delay: float) -> None:
+    """While Python, Typer and PyTorch are imported, and while it works."""
+    (tmp_path / "in").mkdir()
+    picture = picture_file(tmp_path / "0.png", 64, 64).read_bytes()
+    for name in range(300):
+        (tmp_path / "in" / f"{name}.png").write_bytes(picture)
+    script = (
+        "from scalewise.cli import main, signals; signals.catch(); print('ready', flush=True)\n"
+        "main()"
+    )
+    words = ("denoise", tmp_path / "in", tmp_path / "out", "--model", photos)
+    command = [sys.executable, "-c", script, *map(str, words)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said) == (130, "Stopped.\n")
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_ignored_signals_stay_ignored(photos: Path) -> None:
+    """As those of a command in the background of a script, or under nohup."""
+    script = (
+        "import os, signal, scalewise.cli as c, scalewise.cli.commands as d\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "d.app = lambda **_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "c.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import scalewise
-from scalewise.cli import app
+from scalewise.cli.commands import app
 from scalewise.store import read_config
 
 TINY = (

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from scalewise.cli import app
+from scalewise.cli.commands import app
 from scalewise.store import packaged
 
 pytestmark = pytest.mark.skipif(

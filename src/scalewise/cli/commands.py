@@ -1,0 +1,60 @@
+"""All commands of `scalewise`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scalewise.cli.demo import demo
+from scalewise.cli.evaluate import evaluate
+from scalewise.cli.models import import_reference, info, models
+from scalewise.cli.program import Program, add
+from scalewise.cli.reproduce import reproduce
+from scalewise.cli.restore import denoise, upscale
+from scalewise.cli.speed import benchmark
+from scalewise.cli.synthesis import synthesize
+from scalewise.cli.train import train
+
+app = typer.Typer(
+    name="scalewise",
+    cls=Program,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+add(app, demo)
+add(app, denoise)
+add(app, upscale)
+add(app, synthesize)
+add(app, train)
+app.add_typer(evaluate)
+add(app, reproduce)
+add(app, benchmark)
+add(app, info)
+add(app, models)
+add(app, import_reference)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from scalewise import __version__
+
+        typer.echo(f"scalewise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Multi-scale probability models of images: denoise, super-resolve, synthesize.
+
+    Input comes first, output second; a folder in means a folder out. Exit codes: 0 done, 1 failed,
+    2 wrong usage, 130 stopped by Ctrl-C. SCALEWISE_DEBUG=1 shows tracebacks.
+    """
