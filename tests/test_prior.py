@@ -21,6 +21,7 @@ from scalewise.errors import UsageError
 from scalewise.exact import GaussianConditional, GaussianDenoiser, gaussian_prior
 from scalewise.networks import (
     Bands,
+    BandSigma,
     BiasFreeConditional,
     BiasFreeDenoiser,
     LocalConditional,
@@ -101,7 +102,7 @@ class TestDenoise:
                 self,
                 noisy: Tensor,
                 low: Tensor,
-                sigma: Sigma | None = None,
+                sigma: BandSigma | None = None,
                 noisy_low: Tensor | None = None,
             ) -> Bands:
                 handed.append((noisy, low, sigma, noisy_low))
@@ -132,7 +133,7 @@ class TestDenoise:
                 self,
                 noisy: Tensor,
                 low: Tensor,
-                sigma: Sigma | None = None,
+                sigma: BandSigma | None = None,
                 noisy_low: Tensor | None = None,
             ) -> Bands:
                 return super().forward(noisy, low, sigma)

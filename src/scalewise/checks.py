@@ -65,7 +65,8 @@ def check_sigma(sigma: Any, noisy: Tensor, *, least: float = 0.0) -> float:
     """Check a noise level, and give the largest one.
 
     Args:
-        sigma: what was passed: a number, or a tensor of shape () or (N,).
+        sigma: what was passed: a number, or a tensor of shape (), (N,), or a map that broadcasts
+            over images, (N or 1, C or 1, any height, any width).
         noisy: the images that it is of, shape (N, C, H, W).
         least: 0 where no noise may be meant; what must be exceeded otherwise is just above it.
 
@@ -78,7 +79,10 @@ def check_sigma(sigma: Any, noisy: Tensor, *, least: float = 0.0) -> float:
         raise UsageError(
             f"sigma must be a number or one per image, found {type(sigma).__name__}"
         ) from error
-    if levels.numel() != 1 and tuple(levels.shape) != (len(noisy),):
+    of_map = levels.ndim == 4 and all(
+        found in (1, wanted) for found, wanted in zip(levels.shape, noisy.shape[:2], strict=False)
+    )
+    if levels.numel() != 1 and tuple(levels.shape) != (len(noisy),) and not of_map:
         raise UsageError(
             f"sigma must be a number or of shape ({len(noisy)},), one per image, found "
             f"{tuple(levels.shape)}"

@@ -99,6 +99,10 @@ class ImageSet:
             return self, []
         return self.part(kept), small
 
+    def to(self, device: torch.device) -> ImageSet:
+        """The same images in the memory of a device, where crops are then drawn."""
+        return ImageSet([image.to(device) for image in self.images], self.name, self.files)
+
     def part(self, indices: Sequence[int]) -> ImageSet:
         """Some of the images, by their numbers."""
         files = tuple(self.files[index] for index in indices) if self.files else ()
@@ -136,17 +140,21 @@ class ImageSet:
                 f"{self.name!r} are {self.smallest[0]} and {self.smallest[1]}; "
                 f"use smaller crops or leave small images out"
             )
+        device = self.images[0].device
         chance = torch.rand(6, count, generator=generator, dtype=torch.float64)
         places = torch.searchsorted(
             self._pixels_before, chance[0] * self._pixels_before[-1], right=True
         ).clamp_(max=len(self) - 1)
-        batch = torch.empty((count, self.channels, size, size), dtype=self.images[0].dtype)
+        batch = torch.empty(
+            (count, self.channels, size, size), dtype=self.images[0].dtype, device=device
+        )
         draws = zip(places.tolist(), chance[1].tolist(), chance[2].tolist(), strict=True)
         for crop, (place, down, across) in zip(batch, draws, strict=True):
             image = self.images[place]
             top = int(down * (image.shape[1] - size + 1))
             left = int(across * (image.shape[2] - size + 1))
             crop.copy_(image[:, top : top + size, left : left + size])
+        chance = chance.to(device)
         if flips or rotate:
             _where(batch, chance[3] < 0.5, batch.flip(-1))
         if rotate:

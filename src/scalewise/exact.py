@@ -15,7 +15,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
+from scalewise.errors import UsageError
+from scalewise.networks import Bands, BandSigma, ConditionalDenoiser, Denoiser
 from scalewise.prior import MultiScalePrior
 from scalewise.score import Sigma
 from scalewise.wavelets import GAIN, merge, split
@@ -143,14 +144,16 @@ class GaussianConditional(ConditionalDenoiser):
         self,
         noisy: Tensor,
         low: Tensor,
-        sigma: Sigma | None = None,
+        sigma: BandSigma | None = None,
         noisy_low: Tensor | None = None,
     ) -> Bands:
-        """Denoise details (N, 3C, h, w); `sigma` from 0 to infinity.
+        """Denoise details (N, 3C, h, w); `sigma` from 0 to infinity, the same for both bands.
 
         Without `noisy_low`, `low` is taken for clean. With it, both bands are their mean given
         `noisy` and `noisy_low`, to which the estimate `low`, made from the latter, adds nothing.
         """
+        if isinstance(sigma, tuple):
+            raise UsageError("exact priors know white noise; give one sigma, not one per level")
         sigma = self.need(sigma)
         if noisy_low is None:
             expected = self.expected(low)

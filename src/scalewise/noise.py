@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.checks import check_seed
+from scalewise.score import Sigma
+from scalewise.wavelets import GAIN
 
 BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
@@ -110,6 +112,73 @@ class LogNormalLevels:
         places = (torch.arange(count) + torch.rand(count, generator=generator)) / count
         normal = math.sqrt(2) * torch.erfinv((2 * places - 1).clamp(-0.999999, 0.999999))
         return (math.log(self.median) + self.spread * normal).exp().clamp(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """Standard deviation of noise that is not white, in the bands of each level.
+
+    Noise that was blurred, interpolated or compressed has more in the coarse bands than in the fine
+    ones; white noise of `sigma` has `GAIN ** j * sigma` at level `j`.
+
+    Attributes:
+        details: of the details of each level, level 1 (finest) first: a number, shape (N,), or a
+            map that broadcasts over (N, C, h, w), the same for all three bands.
+        low: of the low-pass image, likewise.
+    """
+
+    details: tuple[Sigma, ...]
+    low: Sigma
+
+    @property
+    def coarser(self) -> NoiseLevels:
+        """That of the low-pass image `x_1`."""
+        return NoiseLevels(self.details[1:], self.low)
+
+    @property
+    def whole(self) -> Tensor:
+        """Deviation in the image that the bands make, whose transform is orthogonal but for GAIN.
+
+        Shape (N or 1, C or 1, H or 1, W or 1).
+        """
+        variance = _map(self.low).square()
+        for details in reversed(self.details):
+            parts = (variance, _map(details).square())
+            low, fine = (_twice(part) if part.shape[-1] > 1 else part for part in parts)
+            variance = (low + 3 * fine) / (2 * GAIN) ** 2
+        return variance.sqrt()
+
+
+def in_bands(
+    sigma: Sigma | NoiseLevels | None,
+) -> tuple[Sigma | tuple[Sigma, Sigma] | None, Sigma | NoiseLevels | None]:
+    """Take the noise of an image to its bands of level 1.
+
+    Args:
+        sigma: of the image; None where it is not known.
+
+    Returns:
+        That of the bands, for `ConditionalDenoiser`, and that of the low-pass image, for the prior
+        of the coarser levels.
+    """
+    if sigma is None:
+        return None, None
+    if isinstance(sigma, NoiseLevels):
+        return (sigma.details[0], sigma.coarser.whole), sigma.coarser
+    if isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[-1] > 1:
+        sigma = F.avg_pool2d(sigma.square(), 2).sqrt()
+    return GAIN * sigma, GAIN * sigma
+
+
+def _map(sigma: Sigma) -> Tensor:
+    """A noise level as a map of four axes."""
+    level = torch.as_tensor(sigma)
+    return level if level.ndim == 4 else level.reshape(-1, 1, 1, 1)
+
+
+def _twice(values: Tensor) -> Tensor:
+    """Every value four times, as a square."""
+    return values.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
 def estimate_sigma(noisy: Tensor, *, valid: Tensor | None = None) -> Tensor:

@@ -27,7 +27,7 @@ from scalewise.likelihood import (
 )
 from scalewise.networks import ConditionalDenoiser, Denoiser, unit_of
 from scalewise.networks.graphs import replayed
-from scalewise.noise import GaussianField, estimate_sigma
+from scalewise.noise import GaussianField, NoiseLevels, estimate_sigma, in_bands
 from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
 from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split
@@ -90,34 +90,43 @@ class MultiScalePrior(nn.Module):
         """The networks of the details, level 1 (finest) first."""
         return cast(list[ConditionalDenoiser], list(self.details))
 
-    def denoise(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None = None) -> Tensor:
         """Return the least-squares estimate of the images, `E[x | noisy]`.
 
         Args:
             noisy: images plus white Gaussian noise, shape (N, C, H, W), any H and W.
-            sigma: noise standard deviation in the units of `noisy` ([0, 1] intensities), a number
-                or shape (N,); 0 for none. Blind networks do without; where a network is
-                noise-conditional and no level is given, it is estimated from each image.
+            sigma: noise standard deviation in the units of `noisy` ([0, 1] intensities), a number,
+                shape (N,), or a map that broadcasts over `noisy`; 0 for none. `NoiseLevels` tells
+                that of each level, for noise that is not white. Blind networks do without; where a
+                network is noise-conditional and no level is given, that of white noise is
+                estimated from each image.
 
         Returns:
             The denoised images, same shape; not clipped.
         """
-        noise = 0.0 if sigma is None else check_sigma(sigma, noisy)
+        noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
         noisy = self._checked(noisy, "noisy", math.inf if self.homogeneous else noise)
         if sigma is None and self.noise_conditional:
             sigma = estimate_sigma(noisy)
         height, width = noisy.shape[-2:]
-        clean = self._denoise(mirror_to_multiple(noisy, 1 << self.levels), sigma)
+        multiple = 1 << self.levels
+        if sigma is not None and not isinstance(sigma, NoiseLevels):
+            sigma = per_image(sigma, noisy)
+            alike = sigma[0].numel() == 1
+            sigma = (
+                sigma.flatten() if alike else mirror_to_multiple(sigma.expand_as(noisy), multiple)
+            )
+        clean = self._denoise(mirror_to_multiple(noisy, multiple), sigma)
         return clean[..., :height, :width]
 
-    def _denoise(self, noisy: Tensor, sigma: Sigma | None) -> Tensor:
+    def _denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None) -> Tensor:
         """`E[x_0 | noisy]` from `E[x_1 | noisy]` and the noisy details, down to `x_J`."""
         if self.levels == 0:
-            return self.low(noisy, sigma)
+            return self.low(noisy, sigma.low if isinstance(sigma, NoiseLevels) else sigma)
+        sigma_bands, sigma_coarser = in_bands(sigma)
         noisy_low, noisy_details = split(noisy, self.wavelet)
-        sigma = None if sigma is None else GAIN * per_image(sigma, noisy).flatten()
-        low = self.coarser._denoise(noisy_low, sigma)
-        bands = self.details[0](noisy_details, low, sigma, noisy_low)
+        low = self.coarser._denoise(noisy_low, sigma_coarser)
+        bands = self.details[0](noisy_details, low, sigma_bands, noisy_low)
         return merge(bands.low, bands.details, self.wavelet)
 
     def score(self, noisy: Tensor, sigma: Sigma) -> Tensor:
@@ -335,6 +344,17 @@ class MultiScalePrior(nn.Module):
         field = GaussianField(seed, keys, level=level, channels=channels, size=size)
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
+
+    def _check_noise(self, sigma: Sigma | NoiseLevels, noisy: Tensor) -> float:
+        """Check a noise level, or those of all levels; the largest that the image has."""
+        if not isinstance(sigma, NoiseLevels):
+            return check_sigma(sigma, noisy)
+        if len(sigma.details) != self.levels:
+            raise UsageError(
+                f"sigma must tell the noise of the model's {self.levels} levels of details, found "
+                f"{len(sigma.details)}"
+            )
+        return max(check_sigma(one, noisy) for one in (sigma.whole, *sigma.details, sigma.low))
 
     def _checked(self, images: Tensor, name: str, sigma: float = 0.0) -> Tensor:
         """Images on the device of the weights, or a sentence that says what is wrong with them."""

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 Sigma = float | Tensor
-"""A noise standard deviation: a number, a 0-d tensor, or one value per image, shape (N,)."""
+"""A noise standard deviation: a number, a 0-d tensor, one value per image, shape (N,), or a map,
+which broadcasts over the array, shape (N or 1, C or 1, H or 1, W or 1)."""
 
 
 def per_image(sigma: Sigma, like: Tensor) -> Tensor:
     """Shape a noise level to broadcast over `like`: (1, 1, 1, 1), or (N, 1, 1, 1) for (N,)."""
-    return torch.as_tensor(sigma, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
+    level = torch.as_tensor(sigma, dtype=like.dtype, device=like.device)
+    return level if level.ndim == 4 else level.reshape(-1, 1, 1, 1)
 
 
 def score_from_denoised(noisy: Tensor, denoised: Tensor, sigma: Sigma) -> Tensor:

@@ -2,6 +2,7 @@
 
 from scalewise.networks.base import (
     Bands,
+    BandSigma,
     ConditionalDenoiser,
     Denoiser,
     Network,
@@ -15,6 +16,7 @@ from scalewise.networks.probe import probe_receptive_field
 from scalewise.networks.unet import UNet
 
 __all__ = [
+    "BandSigma",
     "Bands",
     "BiasFreeConditional",
     "BiasFreeDenoiser",

@@ -95,6 +95,10 @@ class Bands(NamedTuple):
     low: Tensor
 
 
+BandSigma = Sigma | tuple[Sigma, Sigma]
+"""Noise of one level's bands: one for all, or that of the details and of the low-pass image."""
+
+
 class ConditionalDenoiser(Network):
     """A network that denoises the details of one level given the low-pass image beside them."""
 
@@ -104,7 +108,7 @@ class ConditionalDenoiser(Network):
         self,
         noisy: Tensor,
         low: Tensor,
-        sigma: Sigma | None = None,
+        sigma: BandSigma | None = None,
         noisy_low: Tensor | None = None,
     ) -> Bands:
         """Denoise the details of one level.
@@ -113,7 +117,9 @@ class ConditionalDenoiser(Network):
             noisy: noisy details, shape (N, 3C, h, w).
             low: the low-pass image, shape (N, C, h, w): clean when sampling, an estimate of it
                 when denoising.
-            sigma: noise standard deviation of `noisy` (and of `noisy_low`); a number or (N,).
+            sigma: noise standard deviation of `noisy` (and of `noisy_low`): a number, (N,), or a
+                map that broadcasts over (N, C, h, w), the same for all three bands; or two of
+                them, for `noisy` and for `noisy_low`.
             noisy_low: the noisy low-pass image of which `low` is an estimate, when denoising.
 
         Returns:
@@ -168,6 +174,22 @@ def noise_features(sigma: Tensor, sigma_data: float) -> Tensor:
     )
     angles = level[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def overall(sigma: Tensor) -> Tensor:
+    """Root mean square of a noise level over each image: (N or 1, 1, 1, 1) of any map."""
+    if sigma[0].numel() == 1:
+        return sigma
+    return sigma.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+
+
+def relative(sigma: Tensor, level: Tensor, like: Tensor) -> Tensor:
+    """What a network sees of a noise map: its logarithm over the overall level, of shape `like`.
+
+    Zero wherever noise is white, and where both levels are zero or infinite.
+    """
+    ratio = (sigma / level).log().nan_to_num(0.0, 0.0, 0.0).clamp(-3, 3)
+    return ratio.expand(len(like), *like.shape[1:])
 
 
 def parameters_of(module: nn.Module) -> int:

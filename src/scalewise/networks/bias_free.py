@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalewise.networks import strips
-from scalewise.networks.base import Bands, ConditionalDenoiser, Denoiser
+from scalewise.networks.base import Bands, BandSigma, ConditionalDenoiser, Denoiser
 from scalewise.networks.convolution import convolution, field_of
 from scalewise.score import Sigma
 
@@ -212,7 +212,7 @@ class BiasFreeConditional(ConditionalDenoiser):
         self,
         noisy: Tensor,
         low: Tensor,
-        sigma: Sigma | None = None,
+        sigma: BandSigma | None = None,
         noisy_low: Tensor | None = None,
     ) -> Bands:
         """Denoise details (N, 3C, h, w); `sigma` and `noisy_low` are not looked at."""

@@ -6,7 +6,7 @@ low-pass image beside it. That of images is the same network without a condition
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,14 @@ from scalewise.networks import strips
 from scalewise.networks.base import (
     NOISE_FEATURES,
     Bands,
+    BandSigma,
     ConditionalDenoiser,
     Denoiser,
     Network,
     noise_features,
+    overall,
     precondition,
+    relative,
 )
 from scalewise.networks.convolution import convolution, spread_kernels
 from scalewise.score import Sigma, per_image
@@ -40,6 +43,7 @@ class Trunk(Network):
         in_multiple: int,
         out_multiple: int,
         conditioning: int,
+        **settings: Any,
     ) -> None:
         """Map `in_multiple * channels` to `out_multiple * channels`, on `conditioning` numbers."""
         super().__init__(
@@ -48,6 +52,7 @@ class Trunk(Network):
             width=width,
             blocks=blocks,
             sigma_data=sigma_data,
+            **settings,
         )
         self.sigma_data = sigma_data
         if receptive_field % 2 == 0 or not 5 <= receptive_field <= 2 * blocks + 5:
@@ -108,6 +113,8 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         width: channels between.
         blocks: residual blocks, each a 3x3 (or 1x1) and a 1x1 convolution.
         sigma_data: root mean square of the clean details of this level.
+        noise_maps: see how noise differs between channels, places, and the two kinds of bands,
+            beside its overall level; without, only that of the details counts.
     """
 
     noise_conditional = True
@@ -120,6 +127,7 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         width: int = 64,
         blocks: int = 4,
         sigma_data: float = 0.04,
+        noise_maps: bool = False,
     ) -> None:
         super().__init__(
             channels,
@@ -127,27 +135,40 @@ class LocalConditional(Trunk, ConditionalDenoiser):
             width=width,
             blocks=blocks,
             sigma_data=sigma_data,
-            in_multiple=5,
+            in_multiple=7 if noise_maps else 5,
             out_multiple=4,
             conditioning=NOISE_FEATURES + 1,
+            noise_maps=noise_maps,
         )
+        self.noise_maps = noise_maps
 
     def forward(
         self,
         noisy: Tensor,
         low: Tensor,
-        sigma: Sigma | None = None,
+        sigma: BandSigma | None = None,
         noisy_low: Tensor | None = None,
     ) -> Bands:
         """Denoise details (N, 3C, h, w), told `sigma`; see `ConditionalDenoiser.forward`."""
-        sigma = per_image(self.need(sigma), noisy)
-        skip, out, inside = precondition(sigma, self.sigma_data)
-        missing = torch.zeros_like(low) if noisy_low is None else inside * (noisy_low - low)
-        seen = torch.cat([inside * noisy, missing, 4 * low - 2], dim=1)
-        found = self._trunk(seen, self._conditioning(sigma, noisy_low is not None))
+        both = sigma if isinstance(sigma, tuple) else 2 * (self.need(sigma),)
+        sigma_details, sigma_low = (per_image(one, noisy) for one in both)
+        level = overall(sigma_details)
+        if not self.noise_maps:
+            sigma_details = sigma_low = level
+        _, out_low, inside_low = precondition(sigma_low, self.sigma_data)
+        skip, out, inside = (_to_bands(s) for s in precondition(sigma_details, self.sigma_data))
+        missing = torch.zeros_like(low) if noisy_low is None else inside_low * (noisy_low - low)
+        seen = [inside * noisy, missing, 4 * low - 2]
+        if self.noise_maps:
+            seen.append(relative(sigma_details, level, low))
+            seen.append(
+                torch.zeros_like(low) if noisy_low is None else relative(sigma_low, level, low)
+            )
+        use = self._conditioning(level, noisy_low is not None)
+        found = self._trunk(torch.cat(seen, dim=1), use)
         details, correction = found.split([noisy.shape[1], low.shape[1]], dim=1)
         details = torch.addcmul(skip * noisy, out, details)
-        return Bands(details, low if noisy_low is None else torch.addcmul(low, out, correction))
+        return Bands(details, low if noisy_low is None else torch.addcmul(low, out_low, correction))
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -158,6 +179,11 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         """What the blocks are conditioned on, noise level and use: (N or 1, numbers)."""
         use = torch.full_like(sigma.view(-1, 1), float(denoising))
         return torch.cat([noise_features(sigma, self.sigma_data), use], dim=1)
+
+
+def _to_bands(scale: Tensor) -> Tensor:
+    """Repeat a scale per channel, (N, C, h, w), for the three bands of details."""
+    return scale if scale.shape[1] == 1 else scale.repeat(1, 3, 1, 1)
 
 
 class LocalDenoiser(Trunk, Denoiser):
@@ -200,7 +226,7 @@ class LocalDenoiser(Trunk, Denoiser):
 
     def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
         """Denoise images (N, C, H, W), told `sigma`; see `Denoiser.forward`."""
-        sigma = per_image(self.need(sigma), noisy)
+        sigma = overall(per_image(self.need(sigma), noisy))
         skip, out, inside = precondition(sigma, self.sigma_data)
         centred = noisy - self.mean
         level = noise_features(sigma, self.sigma_data)

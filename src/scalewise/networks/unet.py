@@ -14,7 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalewise.networks.base import NOISE_FEATURES, Denoiser, noise_features, precondition
+from scalewise.networks.base import (
+    NOISE_FEATURES,
+    Denoiser,
+    noise_features,
+    overall,
+    precondition,
+    relative,
+)
 from scalewise.score import Sigma, per_image
 
 
@@ -29,6 +36,7 @@ class UNet(Denoiser):
         blocks: residual blocks per scale on the way down (one more on the way up).
         sigma_data: root mean square of the centred images.
         dropout: share of hidden features left out in training, lest few images be learnt by heart.
+        noise_maps: see how noise differs between channels and places, beside its overall level.
     """
 
     receptive_field = None
@@ -45,6 +53,7 @@ class UNet(Denoiser):
         blocks: int = 2,
         sigma_data: float = 0.25,
         dropout: float = 0.0,
+        noise_maps: bool = False,
     ) -> None:
         super().__init__(
             channels=channels,
@@ -54,8 +63,9 @@ class UNet(Denoiser):
             blocks=blocks,
             sigma_data=sigma_data,
             dropout=dropout,
+            noise_maps=noise_maps,
         )
-        self.sigma_data = sigma_data
+        self.sigma_data, self.noise_maps = sigma_data, noise_maps
         self.register_buffer("mean", torch.full((channels, *size), 0.5))
         embedding = 4 * width
         self.embed = nn.Sequential(
@@ -65,7 +75,7 @@ class UNet(Denoiser):
             nn.SiLU(),
         )
         widths = [width * m for m in multiples]
-        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.enter = nn.Conv2d(channels * (1 + noise_maps), width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, now = [width], width
         for scale, wide in enumerate(widths):
@@ -93,17 +103,21 @@ class UNet(Denoiser):
 
         Args:
             noisy: shape (N, C, H, W), any H and W.
-            sigma: noise standard deviation in the units of `noisy`; a number or shape (N,).
+            sigma: noise standard deviation in the units of `noisy`; a number, shape (N,), or a map
+                that broadcasts over `noisy`.
 
         Returns:
             The least-squares estimate of the clean images, same shape.
         """
         sigma = per_image(self.need(sigma), noisy)
         height, width = noisy.shape[-2:]
-        mean = self.prior_mean((height, width))
-        skip, out, inside = precondition(sigma, self.sigma_data)
+        mean, level = self.prior_mean((height, width)), overall(sigma)
+        skip, out, inside = precondition(sigma if self.noise_maps else level, self.sigma_data)
         centred = noisy - mean
-        correction = self._network(inside * centred, sigma.expand(len(noisy), 1, 1, 1))
+        seen = inside * centred
+        if self.noise_maps:
+            seen = torch.cat([seen, relative(sigma, level, noisy)], dim=1)
+        correction = self._network(seen, level.expand(len(noisy), 1, 1, 1))
         return mean + skip * centred + out * correction
 
     @property

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError
+from scalewise.networks.local import ModulatedBlock
+from scalewise.networks.unet import ResidualBlock
 from scalewise.training.files import load_state, save_state
 from scalewise.training.objectives import Objective, draw_batch
 from scalewise.training.plan import Segment
@@ -97,7 +99,9 @@ class LevelTrainer:
         if torch.distributed.is_initialized():
             self.loss = nn.parallel.DistributedDataParallel(objective)
         if device.type == "cuda":
-            self.loss.compile()
+            for block in self.network.modules():
+                if isinstance(block, ModulatedBlock | ResidualBlock):
+                    block.compile(dynamic=True)
         count = min(VALIDATION_IMAGES, 4 * len(validation))
         self.held_out = draw_batch(
             validation, recipe, self.level, count, self._generator(_VALIDATION_STEP)
@@ -115,7 +119,7 @@ class LevelTrainer:
                     drawn = loader.submit(self._draw, step + 1)
                 for group in self.optimiser.param_groups:
                     group["lr"] = self.rate * segment.rate(step, self.recipe.warmup)
-                loss = self._descend(batch.to(self.device, non_blocking=True), generator)
+                loss = self._descend(batch.to(self.device), generator)
                 self.state.step += 1
                 self._update_average()
                 after_step(loss)
@@ -124,7 +128,7 @@ class LevelTrainer:
         """The batch of a step, drawn while the one before is trained on, and its chance."""
         generator = self._generator(step)
         batch = draw_batch(self.images, self.recipe, self.level, self.batch, generator)
-        return batch.pin_memory() if self.device.type == "cuda" else batch, generator
+        return batch, generator
 
     def _descend(self, batch: Tensor, generator: torch.Generator) -> float:
         with torch.random.fork_rng(self._forked()), self.autocast():

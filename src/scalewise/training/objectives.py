@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError
 from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
-from scalewise.noise import LogNormalLevels
+from scalewise.noise import LogNormalLevels, NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
-from scalewise.score import per_image
+from scalewise.score import Sigma, per_image
 from scalewise.training.recipe import Recipe
+from scalewise.training.structured import structured_noise
 from scalewise.wavelets import GAIN, low_pass, merge, split
 
 VALIDATION_SIGMA = 25 / 255
@@ -60,14 +61,23 @@ def draw_batch(
     )
     grays = round(recipe.gray_fraction * count) if images.channels == 3 else 0
     if grays:
-        weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        weights = torch.tensor([0.299, 0.587, 0.114], device=crops.device).view(1, 3, 1, 1)
         crops[-grays:] = (weights * crops[-grays:]).sum(1, keepdim=True)
     return low_pass(crops, level - 1, recipe.wavelet)
 
 
+def normal(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of the shape of images, drawn on their device."""
+    if images.device.type == "cpu":
+        return torch.randn(images.shape, generator=generator)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    there = torch.Generator(images.device).manual_seed(seed)
+    return torch.randn(images.shape, generator=there, device=images.device)
+
+
 def white_noise(images: Tensor, generator: torch.Generator) -> Tensor:
     """Standard white noise for images (N, C, H, W): for gray ones the same in all channels."""
-    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    noise = normal(images, generator)
     gray = (images == images[:, :1]).flatten(1).all(dim=1).view(-1, 1, 1, 1)
     return torch.where(gray, noise[:, :1], noise)
 
@@ -98,6 +108,26 @@ class Objective(nn.Module):
         """PSNR in dB of the level's images (N, C, h, w), denoised at `VALIDATION_SIGMA`."""
         raise NotImplementedError
 
+    def noise(
+        self, images: Tensor, sigma: Tensor, measured: int, levels: int, generator: torch.Generator
+    ) -> tuple[Tensor, Sigma | NoiseLevels]:
+        """Noise of deviation `sigma` (N, 1, 1, 1), and what networks are told of it.
+
+        That of the last `measured` images is to be removed: some of it is not white, as the recipe
+        says.
+        """
+        white, count = white_noise(images, generator), len(images) - measured
+        structured = round(self.recipe.structured_fraction * measured)
+        if structured == 0:
+            return sigma * white, sigma.flatten()
+        order = torch.randperm(measured, generator=generator) < structured
+        chosen = torch.cat([torch.zeros(count, dtype=torch.bool), order]).to(images.device)
+        noise, told = structured_noise(
+            images, white, chosen.view(-1, 1, 1, 1), levels, self.recipe.wavelet, generator
+        )
+        scaled = NoiseLevels(tuple(sigma * each for each in told.details), sigma * told.low)
+        return sigma * noise, scaled
+
     def weighted(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Mean square error, weighted as if the network's raw output were compared.
 
@@ -121,8 +151,10 @@ class LowObjective(Objective):
         if measured:
             levels.append(self.removed.draw(measured, generator))
         sigma = per_image(torch.cat(levels).to(images.device), images)
-        noise = white_noise(images, generator)
-        return self.weighted(self.network(images + sigma * noise, sigma.flatten()) - images, sigma)
+        noise, told = self.noise(images, sigma, measured, 0, generator)
+        if isinstance(told, NoiseLevels):
+            told = sigma = told.whole
+        return self.weighted(self.network(images + noise, told) - images, sigma)
 
     def psnr(self, images: Tensor, generator: torch.Generator) -> float:
         """PSNR in dB of the low-pass images, denoised."""
@@ -176,32 +208,35 @@ class DetailsObjective(Objective):
         sigma = per_image(self.sampled.draw(len(drawn), generator).to(images.device), images)
         nothing = torch.full((len(averaged), 1, 1, 1), math.inf, device=images.device)
         sigma = torch.cat([sigma, nothing])
-        noise = torch.randn(details.shape, generator=generator).to(images.device)
-        noisy = torch.where(sigma.isinf(), 0.0, details + sigma * noise)
+        noisy = torch.where(sigma.isinf(), 0.0, details + sigma * normal(details, generator))
         estimate = self.network(noisy, low, sigma.flatten()).details
         return self.weighted(estimate - details, sigma)
 
     def _denoising(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Both bands given the noisy ones and the coarser prior's estimate of the low-pass."""
         sigma = per_image(self.removed.draw(len(images), generator).to(images.device), images)
-        noise = white_noise(images, generator)
         low, details = split(images, self.recipe.wavelet)
-        bands = self._denoise(images + sigma / GAIN * noise, sigma)
-        error = torch.cat([bands.details - details, bands.low - low], dim=1)
-        return self.weighted(error, sigma)
+        levels = self.estimator[0].levels + 1
+        noise, told = self.noise(images, sigma / GAIN, len(images), levels, generator)
+        bands = self._denoise(images + noise, told)
+        errors = torch.cat([bands.details - details, bands.low - low], dim=1)
+        if isinstance(told, NoiseLevels):
+            sigma = torch.cat([*3 * [per_image(told.details[0], low)], told.coarser.whole], dim=1)
+        return self.weighted(errors, sigma)
 
-    def _denoise(self, noisy: Tensor, sigma: Tensor) -> Bands:
+    def _denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels) -> Bands:
         noisy_low, noisy_details = split(noisy, self.recipe.wavelet)
+        sigma_bands, sigma_coarser = in_bands(sigma)
         with torch.no_grad():
-            estimate = self.estimator[0]._denoise(noisy_low, sigma.flatten())
-        return self.network(noisy_details, estimate, sigma.flatten(), noisy_low)
+            estimate = self.estimator[0]._denoise(noisy_low, sigma_coarser)
+        return self.network(noisy_details, estimate, sigma_bands, noisy_low)
 
     def psnr(self, images: Tensor, generator: torch.Generator) -> float:
         """PSNR in dB of the images `x_{level-1}`, denoised by this level and the coarser ones."""
-        sigma = torch.full((len(images), 1, 1, 1), VALIDATION_SIGMA * GAIN**self.level)
+        sigma = torch.full((len(images), 1, 1, 1), VALIDATION_SIGMA * GAIN ** (self.level - 1))
         sigma = sigma.to(images.device)
-        noise = white_noise(images, generator)
-        bands = self._denoise(images + sigma / GAIN * noise, sigma)
+        noisy = images + sigma * white_noise(images, generator)
+        bands = self._denoise(noisy, sigma.flatten())
         return _psnr(merge(bands.low, bands.details, self.recipe.wavelet) - images)
 
 

@@ -77,6 +77,9 @@ class Recipe(BaseModel):
             of the low-pass image.
         low_denoising_fraction: share of a batch of low-pass images with noise to remove, not of
             sampling.
+        structured_fraction: share of the noise to remove that is not white: blurred, related
+            between channels, of other strength in each, stronger in bright places. Networks then
+            see maps of the noise ("noise-conditional").
         mean_fraction: share of a batch that trains the least-squares estimate without measurement.
         denoising_P_mean: mean of ln(sigma) of the noise to remove, sigma in [0, 1] image units.
         denoising_P_std: standard deviation of ln(sigma) of the noise to remove.
@@ -124,6 +127,7 @@ class Recipe(BaseModel):
     gray_fraction: Fraction = 0.15
     denoising_fraction: Fraction = 0.5
     low_denoising_fraction: Fraction = 0.5
+    structured_fraction: Fraction = 0.0
     mean_fraction: Fraction = 0.1
     denoising_P_mean: float = -2.12
     denoising_P_std: Annotated[float, Field(ge=0)] = 0.9
@@ -204,7 +208,12 @@ class Recipe(BaseModel):
         if self.form == "bias-free":
             kernels = spread_kernels(self.at("receptive_field", level), self.depth)
             return BiasFreeConditional(channels, kernels, width=self.at("width", level))
-        return LocalConditional(channels, **self._local(level), sigma_data=sigma_data)
+        return LocalConditional(
+            channels,
+            **self._local(level),
+            sigma_data=sigma_data,
+            noise_maps=self.structured_fraction > 0,
+        )
 
     def _local(self, level: int) -> dict[str, int]:
         """Receptive field, width and blocks of a local network: as many as the field needs."""
@@ -229,6 +238,7 @@ class Recipe(BaseModel):
                 blocks=self.low_blocks,
                 sigma_data=sigma_data,
                 dropout=self.low_dropout,
+                noise_maps=self.structured_fraction > 0,
             )
         depth = self.depth if self.levels == 0 else self.depth - 1
         field = self.at("receptive_field", 1) if self.levels == 0 else 2 * depth + 1

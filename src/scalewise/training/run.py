@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import secrets
 import time
 from contextlib import nullcontext
@@ -24,6 +25,9 @@ from scalewise.wavelets import low_pass, split
 
 SAVE_SECONDS = 30.0
 """Training state is written at least this often."""
+
+PUBLISH_SECONDS = 60.0
+"""The prior is given to be written at most this often, until the end."""
 
 DEFAULT_MINUTES = 30.0
 
@@ -114,13 +118,15 @@ class TrainingRun:
         self.trainers: dict[int, LevelTrainer] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
+            there = images.to(device)
             for level in range(recipe.levels + 1, 0, -1):
                 objective = self._objective(level)
                 self.trainers[level] = LevelTrainer(
-                    objective, images, validation, recipe, device, self.rank
+                    objective, there, validation, recipe, device, self.rank
                 )
         self.plan = Plan(recipe)
         self.saved_at = time.monotonic()
+        self.published_at = -math.inf
 
     def run(self) -> MultiScalePrior:
         """Train to the end of the budget and return the prior with its best weights."""
@@ -128,8 +134,15 @@ class TrainingRun:
             while (segment := self._next()) is not None:
                 self._save_run()
                 self._train(segment)
-                self.listener.on_prior(self.prior(), self.summary())
+                if time.monotonic() - self.published_at >= PUBLISH_SECONDS:
+                    self._publish()
+            self._publish()
         return self.prior()
+
+    def _publish(self) -> None:
+        """Give the prior to be written."""
+        self.listener.on_prior(self.prior(), self.summary())
+        self.published_at = time.monotonic()
 
     def _next(self) -> Segment | None:
         """The segment to run now, planned by the time that is left on the clock."""
