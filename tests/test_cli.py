@@ -557,6 +557,65 @@ def test_no_progress_where_stderr_is_no_terminal(monkeypatch: pytest.MonkeyPatch
     assert written.getvalue() == ""
 
 
+def test_a_line_a_minute_where_stderr_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.05)
+    with console.Bar("denoising", 3) as bar:
+        bar.step()
+        time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert 2 <= len(lines) <= 6
+    assert set(lines) == {"denoising: 1 of 3 steps after 0 min"}
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("command", ["denoise", "upscale", "synthesize", "evaluate", "train"])
+def test_long_commands_show_life_in_a_log(
+    command: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.02)
+    (tmp_path / "in").mkdir()
+    for name in range(4):
+        picture_file(tmp_path / "in" / f"{name}.png", 48, 48)
+    small = ("--width", 8, "--batch", 2, "--crop", 16)
+    call: dict[str, tuple[object, ...]] = {
+        "denoise": (tmp_path / "in", tmp_path / "out", "--model", models / "photos"),
+        "upscale": (tmp_path / "in", tmp_path / "out", "--model", models / "photos"),
+        "synthesize": (tmp_path / "out", "--model", models / "faces"),
+        "evaluate": ("denoise", tmp_path / "in", "--model", models / "photos"),
+        "train": (
+            tmp_path / "in",
+            "--out",
+            tmp_path / "model",
+            "--steps",
+            3,
+            "--levels",
+            1,
+            *small,
+        ),
+    }
+    done = scalewise(command, *call[command])
+    assert done.code == 0, done.stderr
+    words = {"evaluate": "denoising: ", "train": ": step "}
+    steps = {"denoise": "denoising: ", "upscale": "upscaling: ", "synthesize": "synthesizing: "}
+    assert (words | steps)[command] in done.stderr
+
+
+def test_no_stderr_at_all(models: Path, tmp_path: Path) -> None:
+    """As of a service without a log: results are the same."""
+    picture_file(tmp_path / "a.png")
+    words = f"denoise a.png b.png --model {models / 'photos'}"
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m scalewise {words} 2>&-"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout[:14]) == (0, "a.png -> b.png")
+
+
 def test_an_output_folder_is_made_with_those_above_it(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_image(tmp_path / "in" / "a.png", Picture(smooth(16, 16)))

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,46 @@ PATIENCE = 2.0
 """Seconds of work after which a progress bar appears."""
 
 
+QUIET_SECONDS = 60.0
+"""Where stderr is no terminal, a line tells how far the work is this often."""
+
+
+def is_terminal() -> bool:
+    """Whether somebody looks at stderr as it is written."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+class QuietLines:
+    """Where stderr is no terminal, a line on it every minute, so that a log shows life.
+
+    Args:
+        line: says how far the work is; nothing is printed where it is empty.
+    """
+
+    def __init__(self, line: Callable[[], str]) -> None:
+        self._line, self._ended = line, threading.Event()
+
+    def start(self) -> None:
+        """Begin to wait."""
+        if not is_terminal():
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def stop(self) -> None:
+        """Be silent."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(QUIET_SECONDS):
+            text = self._line()
+            with suppress(OSError, ValueError):  # stderr is gone
+                if text:
+                    typer.echo(text, err=True)
+
+
 class Bar:
     """A progress bar on stderr, shown where that is a terminal and the work takes its time.
+
+    Elsewhere a line every minute.
 
     Args:
         title: what is being done.
@@ -42,11 +80,14 @@ class Bar:
         self._progress: Progress | None = None
         self._timer = threading.Timer(PATIENCE, self._show)
         self._timer.daemon = True
+        self._lines = QuietLines(self._line)
+        self._began = time.monotonic()
 
     def __enter__(self) -> Bar:
         """Wait for the work to take long."""
-        if sys.stderr.isatty():
+        if is_terminal():
             self._timer.start()
+        self._lines.start()
         return self
 
     def __exit__(
@@ -57,6 +98,7 @@ class Bar:
     ) -> None:
         """Take the bar away."""
         self._timer.cancel()
+        self._lines.stop()
         with self._lock:
             if self._progress is not None:
                 self._progress.stop()
@@ -82,6 +124,10 @@ class Bar:
             yield
             if self._progress is not None:
                 self._progress.start()
+
+    def _line(self) -> str:
+        minutes = (time.monotonic() - self._began) / 60
+        return f"{self.title}: {self.done} of {self.total} steps after {minutes:.0f} min"
 
     def _show(self) -> None:
         from rich.console import Console

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
-import typer
 from rich import progress
 from rich.console import Console
 
-from scalewise.cli.console import tell
+from scalewise.cli.console import QuietLines, is_terminal, tell
 from scalewise.train import Progress
-
-QUIET_SECONDS = 60.0
-"""Where stderr is no terminal, a line tells how far the run is this often."""
 
 
 class TrainingBars(Progress):
@@ -27,20 +22,23 @@ class TrainingBars(Progress):
             progress.TextColumn("step {task.completed}/{task.total}  {task.fields[told]}"),
             progress.TimeElapsedColumn(),
             console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
+            disable=not is_terminal(),
         )
         self.bars: dict[int, Any] = {}
         self.scores: dict[int, str] = {}
         self.began: dict[int, tuple[int, float]] = {}
-        self.told_at = time.monotonic()
         self.levels = 0
+        self.line = ""
+        self.lines = QuietLines(lambda: self.line)
 
     def __enter__(self) -> TrainingBars:
         """Bars start with the first step."""
+        self.lines.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop them, also when the run fails."""
+        self.lines.stop()
         self.progress.stop()
 
     def begin(self, levels: int) -> None:
@@ -55,10 +53,7 @@ class TrainingBars(Progress):
     def on_step(self, level: int, step: int, last: int, loss: float, images: int) -> None:
         """Move the level's bar and say its speed and the time left to the end of its stretch."""
         now = time.monotonic()
-        if not sys.stderr.isatty() and now - self.told_at > QUIET_SECONDS:
-            self.told_at = now
-            text = f"{scale_name(level, self.levels)}: step {step} of {last}, loss {loss:.4f}"
-            typer.echo(text, err=True)
+        self.line = f"{scale_name(level, self.levels)}: step {step} of {last}, loss {loss:.4f}"
         if level not in self.bars:
             self.bars[level] = self.progress.add_task(
                 scale_name(level, self.levels), told="", total=last
