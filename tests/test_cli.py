@@ -24,6 +24,7 @@ from cli_tools import (
     stored,
     tree,
 )
+from PIL import JpegImagePlugin
 
 from scalewise import __version__, store
 from scalewise.cli import console
@@ -375,6 +376,36 @@ def test_upscale_by_the_published_sampler(models: Path, tmp_path: Path) -> None:
     wrong = scalewise("upscale", tmp_path / "a.png", tmp_path / "b.png", "--sampler", "abacus")
     assert wrong.code == 2
     assert "abacus" in wrong.stderr
+
+
+# Quality
+
+
+def test_quality_of_a_format_that_has_none(photos: Path, tmp_path: Path) -> None:
+    picture_file(tmp_path / "a.png")
+    for command in ("denoise", "upscale"):
+        out = tmp_path / "out.png"
+        done = scalewise(command, tmp_path / "a.png", out, "--quality", 90, "--model", photos)
+        assert done.code == 2
+        assert "--quality 90: only .jpg and .webp outputs have a quality, found out.png" in (
+            done.sentence
+        )
+        assert not out.exists()
+
+
+def test_quality_where_some_outputs_have_one(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.jpg"):
+        picture_file(tmp_path / "in" / name)
+    options = ("--quality", 30, "--model", photos, "--json")
+    done = scalewise("denoise", tmp_path / "in", tmp_path / "out", *options)
+    notes = [record["notes"] for record in done.records]
+    assert (".png files have no quality: --quality 30 was not used" in notes[0], notes[1]) == (
+        True,
+        [],
+    )
+    with JpegImagePlugin.JpegImageFile(tmp_path / "out" / "b.jpg") as low:
+        assert max(low.quantization[0]) > 100
 
 
 # Synthesize

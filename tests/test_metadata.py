@@ -269,6 +269,30 @@ def test_quality_out_of_range(tmp_path: Path, quality: int) -> None:
         write_image(tmp_path / "a.jpg", Picture(torch.rand(1, 8, 9)), quality=quality)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_formats_without_quality(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a{suffix}"
+    with pytest.raises(UsageError, match=r"a\.\w+: only .jpg and .webp files have a quality"):
+        write_image(file, Picture(torch.rand(1, 8, 9)), quality=90)
+    assert not file.exists()
+
+
+def test_webp_at_a_quality(tmp_path: Path) -> None:
+    """Smaller files the less, as Pillow writes them; without loss if none is asked for."""
+    photo().save(tmp_path / "a.png")
+    picture = read_image(tmp_path / "a.png")
+    sizes = []
+    for quality in (20, 80, None):
+        write_image(tmp_path / "b.webp", picture, quality=quality, force=True)
+        sizes.append((tmp_path / "b.webp").stat().st_size)
+        buffer = BytesIO()
+        options = {"lossless": True} if quality is None else {"quality": quality}
+        photo().save(buffer, "WEBP", exact=True, **options)
+        with Image.open(tmp_path / "b.webp") as found, Image.open(buffer) as expected:
+            assert np.array_equal(np.asarray(found), np.asarray(expected))
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
 def test_other_pictures_have_quality_95(tmp_path: Path) -> None:
     write_image(tmp_path / "a.jpg", Picture(torch.rand(3, 8, 9)))
     buffer = BytesIO()

@@ -106,7 +106,8 @@ Quality = Annotated[
     typer.Option(
         min=1,
         max=100,
-        help="Of JPEG outputs; by default that of a JPEG input, else 95.",
+        help="Of JPEG outputs, by default that of a JPEG input, else 95; of WebP outputs, which "
+        "are written without loss by default.",
         show_default=False,
     ),
 ]

@@ -42,6 +42,7 @@ def plan(
     deviation: Path | None = None,
     force: bool = False,
     skip_existing: bool = False,
+    quality: int | None = None,
 ) -> list[Job]:
     """Pair inputs with outputs, and check that the outputs can be written.
 
@@ -52,6 +53,7 @@ def plan(
         deviation: float TIFF or, for a folder, folder of such.
         force: outputs may exist.
         skip_existing: leave out images whose outputs all exist.
+        quality: asked for; some output must be of a format that has one.
 
     Raises:
         UsageError: input and output do not go together.
@@ -72,6 +74,7 @@ def plan(
     else:
         jobs = [Job(source, numbered(target, samples), deviation)]
     _check_names(jobs)
+    _check_quality(jobs, quality)
     if skip_existing:
         jobs = [job for job in jobs if not all(path.exists() for path in job.outputs)]
     if source.is_dir():
@@ -101,12 +104,16 @@ def save(
 
     With `skip_existing`, an output that came to be meanwhile, by another run, stays.
     """
-    from scalewise.images import write_image
+    from scalewise.images import has_quality, write_image
 
     if skip_existing and not force and path.exists():
         return []
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_image(path, picture, force=force or skip_existing, quality=quality)
+    notes = []
+    if quality is not None and not has_quality(path):
+        notes.append(f"{path.suffix} files have no quality: --quality {quality} was not used")
+        quality = None
+    return notes + write_image(path, picture, force=force or skip_existing, quality=quality)
 
 
 def refuse_dash(*paths: Path | None) -> None:
@@ -177,6 +184,18 @@ def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> l
         if within.isdisjoint(file.resolve().parents):
             jobs.append(Job(file, numbered(target / name, samples), std))
     return jobs
+
+
+def _check_quality(jobs: Sequence[Job], quality: int | None) -> None:
+    """A quality must be of use for some output."""
+    from scalewise.images import has_quality
+
+    targets = [path for job in jobs for path in job.targets]
+    if quality is not None and targets and not any(map(has_quality, targets)):
+        raise UsageError(
+            f"--quality {quality}: only .jpg and .webp outputs have a quality, found "
+            f"{targets[0].name}; leave it out, or write one of those"
+        )
 
 
 def _check_names(jobs: Sequence[Job]) -> None:

@@ -69,7 +69,7 @@ def denoise(
     from scalewise.cli.console import work_through
     from scalewise.cli.paths import plan
 
-    jobs = plan(input, output, force=force, skip_existing=skip_existing)
+    jobs = plan(input, output, force=force, skip_existing=skip_existing, quality=quality)
     if not jobs:
         return
     from scalewise import store
@@ -148,7 +148,7 @@ def upscale(
     from scalewise.cli.paths import plan
 
     _check_upscale(factor, mode, samples, uncertainty)
-    jobs = plan(input, output, samples, uncertainty, force, skip_existing)
+    jobs = plan(input, output, samples, uncertainty, force, skip_existing, quality)
     if not jobs:
         return
     from scalewise import store

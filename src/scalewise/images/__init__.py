@@ -11,7 +11,7 @@ from scalewise.images.kinds import Depth
 from scalewise.images.picture import PIXEL_LIMIT, Picture, to_channels
 from scalewise.images.reading import read_image
 from scalewise.images.resolution import Resolution
-from scalewise.images.writing import check_output, write_image
+from scalewise.images.writing import check_output, has_quality, write_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -24,6 +24,7 @@ __all__ = [
     "check_output",
     "fill_hidden",
     "find_images",
+    "has_quality",
     "read_image",
     "to_channels",
     "write_image",

@@ -22,6 +22,7 @@ class Format:
         alpha: it holds transparency.
         stacks: it holds several planes.
         said: it holds profile, EXIF and XMP.
+        lossy: it is encoded at a quality, if one is asked for.
         longest_side: most pixels along a side.
     """
 
@@ -32,6 +33,7 @@ class Format:
     alpha: bool = True
     stacks: bool = False
     said: bool = True
+    lossy: bool = False
     longest_side: int = 2**31 - 1
 
 
@@ -42,13 +44,15 @@ _JPEG = Format(
     ("uint8",),
     lambda array, picture, quality: encode_jpeg(array[0], picture, quality),
     alpha=False,
+    lossy=True,
     longest_side=65535,
 )
 _WEBP = Format(
     "WebP",
     ("uint8",),
-    lambda array, picture, _: encode_webp(array[0], picture),
+    lambda array, picture, quality: encode_webp(array[0], picture, quality),
     gray=False,
+    lossy=True,
     longest_side=16383,
 )
 _BMP = Format(

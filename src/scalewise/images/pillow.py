@@ -134,10 +134,11 @@ def encode_jpeg(array: Array, picture: Picture, quality: int | None) -> bytes:
     return data[:start] + b"".join(segments) + data[start:]
 
 
-def encode_webp(array: Array, picture: Picture) -> bytes:
-    """Encode without loss."""
+def encode_webp(array: Array, picture: Picture, quality: int | None) -> bytes:
+    """Encode without loss, or at a quality."""
     exif = exif_block(picture.exif, picture.resolution)
-    return _encode(array, picture, "WEBP", exif=exif, lossless=True, exact=True)
+    options = {"lossless": True} if quality is None else {"quality": quality}
+    return _encode(array, picture, "WEBP", exif=exif, exact=True, **options)
 
 
 def encode_bmp(array: Array, picture: Picture) -> bytes:

@@ -25,7 +25,7 @@ def write_image(
     """Write a picture, whole or not at all.
 
     The depth and the unit of values are kept where the format can: 8 or 16 bits in PNG, any in
-    TIFF, 8 bits in JPEG, WebP (lossless) and BMP. Integers are rounded, and clipped to what
+    TIFF, 8 bits in JPEG, WebP (without loss) and BMP. Integers are rounded, and clipped to what
     their type holds. A picture from a JPEG is written with its tables, another at quality 95 and
     full colour resolution. TIFF is compressed with zlib, but for ImageJ and packed bits.
 
@@ -33,13 +33,14 @@ def write_image(
         path: output file; the suffix tells the format.
         picture: what to write.
         force: overwrite an existing file.
-        quality: of a JPEG, from 1 to 100; None for that of the picture's own file.
+        quality: of a JPEG or WebP, from 1 to 100; None for that of the picture's own file, and for
+            WebP without loss.
 
     Returns:
         One sentence for each thing that the format could not keep.
 
     Raises:
-        UsageError: if the suffix is unknown, or the quality out of range.
+        UsageError: if the suffix is unknown, the quality out of range, or the format has none.
         ScalewiseError: if the output exists and `force` is false, cannot be written, or the
             pixels hold NaN.
     """
@@ -47,6 +48,8 @@ def write_image(
     check_output(file, force=force)
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality must be from 1 to 100, found {quality}")
+    if quality is not None and not has_quality(file):
+        raise UsageError(f"{file}: only .jpg and .webp files have a quality; leave it out")
     fitted, notes = _fit(picture, FORMATS[file.suffix.lower()], file)
     array = _stored(fitted, file)
     try:
@@ -55,6 +58,12 @@ def write_image(
         raise ScalewiseError(f"{file}: cannot be encoded: {error}") from error
     write_whole(file, data)
     return notes
+
+
+def has_quality(path: str | Path) -> bool:
+    """Whether the format that a suffix tells is encoded at a quality, if one is asked for."""
+    kind = FORMATS.get(Path(path).suffix.lower())
+    return kind is not None and kind.lossy
 
 
 def check_output(path: str | Path, *, force: bool = False) -> None:
