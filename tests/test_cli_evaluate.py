@@ -107,6 +107,19 @@ def test_evaluate_synthesize(models: Path, tmp_path: Path) -> None:
     assert "nearest" not in alone.stdout
 
 
+def test_what_is_left_out_of_a_folder_is_told(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        picture_file(tmp_path / "in" / name, 32, 32)
+    (tmp_path / "in" / "c.heic").touch()
+    for what, options in (("synthesize", ("-n", 2, "--model", models / "faces")), ("denoise", ())):
+        options = options or ("--sigma", 25, "--model", models / "photos")
+        done = scalewise("evaluate", what, tmp_path / "in", *options)
+        assert done.code == 0, done.stderr
+        assert "note: " in done.stderr
+        assert "1 picture of another kind was left out: .heic (1)" in done.stderr
+
+
 def test_evaluate_likelihood(models: Path, images: Path, tmp_path: Path) -> None:
     bits = tmp_path / "bits.json"
     options = ("--model", models / "photos", "--sigma", 2, "--json", bits)

@@ -171,6 +171,45 @@ def test_source_of_another_kind(tmp_path: Path) -> None:
     refusal(tmp_path / "notes.md", "expected a folder, an image, a .npy or .npz array, or a .txt")
 
 
+def test_what_a_folder_leaves_out_is_told(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "c.heic").touch()
+    image_set = load_image_set(tmp_path / "photos")
+    (note,) = image_set.notes
+    assert "1 picture of another kind was left out: .heic (1); convert them to PNG" in note
+    assert image_set.part([0]).notes == image_set.notes
+    assert load_image_set(tmp_path / "photos" / "a.png").notes == ()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_images_that_teach_nothing_are_told(tmp_path: Path, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 2, (3, 8, 9, 3)).astype(dtype)
+    images[1] = images[1, 0, 0]
+    np.save(tmp_path / "a.npy", images)
+    words = f"{tmp_path / 'a.npy'}: 1 of 3 images are each of a single colour"
+    assert load_image_set(tmp_path / "a.npy").notes == (words,)
+    np.save(tmp_path / "b.npy", images[[0, 0, 0]])
+    (note,) = load_image_set(tmp_path / "b.npy").notes
+    assert note.endswith("b.npy: all 3 images are the same")
+    np.save(tmp_path / "c.npy", images[[0, 2]])
+    assert load_image_set(tmp_path / "c.npy").notes == ()
+
+
+def test_images_of_one_colour_each_cannot_be_learnt(tmp_path: Path) -> None:
+    images = (
+        np.full((4, 8, 9, 3), 100, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None, None]
+    )
+    np.save(tmp_path / "plain.npy", images)
+    words = "images of 'plain.npy' are each of a single colour; there is nothing to learn"
+    with pytest.raises(ScalewiseError, match=words):
+        load_image_set(tmp_path / "plain.npy").without_small(8)
+    images[2, 3, 4, 0] += 1
+    np.save(tmp_path / "plain.npy", images)
+    assert len(load_image_set(tmp_path / "plain.npy").without_small(8)[0]) == 4
+
+
 def test_damaged_member_is_named(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError
-from scalewise.images import IMAGE_SUFFIXES, Picture, find_images, read_image, to_channels
+from scalewise.images import (
+    IMAGE_SUFFIXES,
+    ImageFiles,
+    Picture,
+    find_images,
+    read_image,
+    to_channels,
+)
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 
@@ -26,6 +33,7 @@ class ImageSet:
             widths may differ.
         name: base name of the source, without its folder.
         files: where each image was read from; empty for arrays.
+        notes: sentences on what was left out, and on images that teach nothing.
 
     Raises:
         ScalewiseError: if there is no image, or channels or types differ.
@@ -34,6 +42,7 @@ class ImageSet:
     images: list[Tensor]
     name: str
     files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the images belong together."""
@@ -85,7 +94,15 @@ class ImageSet:
 
         Returns:
             The set without them, and their names and sizes.
+
+        Raises:
+            ScalewiseError: if every image is of one colour, so that there is nothing to learn.
         """
+        if all(_is_plain(image) for image in self.images):
+            raise ScalewiseError(
+                f"images of {self.name!r} are each of a single colour; there is nothing to learn "
+                "from them"
+            )
         sides = torch.tensor([min(image.shape[1:]) for image in self.images])
         spare = max(1, len(self) // 10) if len(self) >= 5 else 0
         least = min(side, int(sides.sort().values[spare]))
@@ -106,7 +123,7 @@ class ImageSet:
     def part(self, indices: Sequence[int]) -> ImageSet:
         """Some of the images, by their numbers."""
         files = tuple(self.files[index] for index in indices) if self.files else ()
-        return ImageSet([self.images[index] for index in indices], self.name, files)
+        return ImageSet([self.images[index] for index in indices], self.name, files, self.notes)
 
     def crops(
         self,
@@ -202,7 +219,7 @@ def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
         ScalewiseError: if the source is missing, empty, damaged, of another kind, or holds
             values that are not intensities; the message names the file.
     """
-    path, files = Path(source), tuple[str, ...]()
+    path, files, notes = Path(source), tuple[str, ...](), tuple[str, ...]()
     if not path.exists():
         raise ScalewiseError(f"{path}: no such file or folder; expected images to train on")
     if path.suffix.lower() in ARRAY_SUFFIXES and path.is_file():
@@ -210,13 +227,30 @@ def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
     else:
         found = _image_files(path)
         files = tuple(str(file) for file in found)
+        notes = found.notes
         images = [_training_image(file, channels) for file in found]
     if channels is None:
         most = max(image.shape[0] for image in images)
         images = [to_channels(image, most)[0] for image in images]
     if len({image.dtype for image in images}) > 1:
         images = [_to_float(image) for image in images]
-    return ImageSet(images, path.resolve().name, files)
+    return ImageSet(images, path.resolve().name, files, (*notes, *_useless(images, path)))
+
+
+def _useless(images: list[Tensor], path: Path) -> list[str]:
+    """What is odd about a set: images of one colour, and one image many times."""
+    notes = []
+    plain = sum(_is_plain(image) for image in images)
+    if plain:
+        notes.append(f"{path}: {plain} of {len(images)} images are each of a single colour")
+    if len(images) > 1 and all(torch.equal(image, images[0]) for image in images):
+        notes.append(f"{path}: all {len(images)} images are the same")
+    return notes
+
+
+def _is_plain(image: Tensor) -> bool:
+    """Whether an image (C, H, W) is of one colour."""
+    return bool((image == image[:, :1, :1]).all())
 
 
 def hold_out(
@@ -253,13 +287,13 @@ def hold_out(
     )
 
 
-def _image_files(path: Path) -> list[Path]:
+def _image_files(path: Path) -> ImageFiles:
     """Files of a folder, of a list, or the one image itself."""
     if path.is_dir():
-        return list(find_images(path).files)
+        return find_images(path)
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
-        return [path]
+        return ImageFiles((path,))
     if suffix != ".txt":
         raise ScalewiseError(
             f"{path}: cannot be read as a training set; expected a folder, an image, "
@@ -270,10 +304,10 @@ def _image_files(path: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise ScalewiseError(f"{path}: cannot be read as a list of files: {error}") from error
     names = [line.strip() for line in lines]
-    files = [path.parent / name for name in names if name and not name.startswith("#")]
+    files = tuple(path.parent / name for name in names if name and not name.startswith("#"))
     if not files:
         raise ScalewiseError(f"{path}: lists no file; expected one image file a line")
-    return files
+    return ImageFiles(files)
 
 
 def _training_image(file: Path, channels: int | None) -> Tensor:

@@ -85,8 +85,9 @@ def clean_images(source: Path) -> tuple[dict[str, Tensor], int]:
     from scalewise.images import find_images, read_image
 
     if source.suffix.lower() in (*ARRAY_SUFFIXES, ".txt") and source.is_file():
-        known = load_image_set(source).images
-        return {f"{place:04d}": _as_float(image) for place, image in enumerate(known)}, 0
+        known = load_image_set(source)
+        tell(known.notes)
+        return {f"{place:04d}": _as_float(image) for place, image in enumerate(known.images)}, 0
     if not source.is_dir():
         return _planes(source.name, read_image(source).pixels), 0
     images: dict[str, Tensor] = {}
@@ -114,6 +115,7 @@ def one_array(source: Path, channels: int) -> Tensor:
     from scalewise.data import load_image_set
 
     images = load_image_set(source, channels)
+    tell(images.notes)
     return images.whole(range(len(images)))
 
 
