@@ -113,7 +113,7 @@ def test_bad_outputs(
         ("--factor must be a power of two from 2", ("upscale", "--factor", "3")),
         ("--factor must be a power of two from 2", ("upscale", "--factor", "0")),
         (
-            "--factor 16 is beyond this model, which enlarges by 2 or 4 or 8",
+            "factor must be a power of two that the model's 3 levels span (2, 4, 8), found 16",
             ("upscale", "--factor", "16"),
         ),
         ("'--samples'", ("upscale", "--samples", "0")),
@@ -217,14 +217,14 @@ def test_unknown_model(arguments: tuple[str, ...], place: Path) -> None:
 
 def test_shallow_model_enlarges_less(models: Path, place: Path) -> None:
     options = ("--model", models / "blind", "--factor", 4)
-    words = "--factor 4 is beyond this model, which enlarges by 2"
+    words = "factor must be a power of two that the model's 1 levels span (2), found 4"
     refused(place, 2, words, "upscale", "good.png", "out.png", *options)
 
 
 def test_model_without_levels_enlarges_nothing() -> None:
     prior = MultiScalePrior(BiasFreeDenoiser(1, [3, 3], width=4, size=(8, 8)))
-    with pytest.raises(UsageError, match="enlarges by nothing: it has no levels"):
-        restore.check_factor(prior, 2)
+    with pytest.raises(UsageError, match=r"the model's 0 levels span \(none\), found 2"):
+        prior.check_factor(2)
 
 
 # Trouble on the way

@@ -90,6 +90,21 @@ class MultiScalePrior(nn.Module):
         """The networks of the details, level 1 (finest) first."""
         return cast(list[ConditionalDenoiser], list(self.details))
 
+    def check_factor(self, factor: int) -> int:
+        """Number of levels that a factor of enlargement spans: 1 for 2, 2 for 4, ...
+
+        Raises:
+            UsageError: the model does not enlarge by it.
+        """
+        factor = whole_number(factor, "factor", least=None)
+        known = [1 << level for level in range(1, self.levels + 1)]
+        if factor not in known:
+            raise UsageError(
+                f"factor must be a power of two that the model's {self.levels} levels span "
+                f"({', '.join(map(str, known)) or 'none'}), found {factor}"
+            )
+        return known.index(factor) + 1
+
     def denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None = None) -> Tensor:
         """Return the least-squares estimate of the images, `E[x | noisy]`.
 
@@ -105,7 +120,12 @@ class MultiScalePrior(nn.Module):
             The denoised images, same shape; not clipped.
         """
         noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
-        noisy = self._checked(noisy, "noisy", math.inf if self.homogeneous else noise)
+        return self._estimate(
+            self._checked(noisy, "noisy", math.inf if self.homogeneous else noise), sigma
+        )
+
+    def _estimate(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None) -> Tensor:
+        """`E[x | noisy]` of checked images of any size; a level that is needed is estimated."""
         if sigma is None and self.noise_conditional:
             sigma = estimate_sigma(noisy)
         height, width = noisy.shape[-2:]
@@ -136,8 +156,8 @@ class MultiScalePrior(nn.Module):
             noisy: shape (N, C, H, W).
             sigma: noise standard deviation, above 0, in the units of `noisy`.
         """
-        check_images(noisy, "noisy", self.channels, sigma=check_sigma(sigma, noisy, least=TINY))
-        return score_from_denoised(noisy, self.denoise(noisy, sigma), sigma)
+        noisy = self._checked(noisy, "noisy", check_sigma(sigma, noisy, least=TINY))
+        return score_from_denoised(noisy, self._estimate(noisy, sigma), sigma)
 
     @torch.no_grad()
     def upscale(
@@ -165,7 +185,7 @@ class MultiScalePrior(nn.Module):
             images equal `small` to float precision.
         """
         small = self._checked(small, "small")
-        level, seed = self._levels_of(factor), check_seed(seed)
+        level, seed = self.check_factor(factor), check_seed(seed)
         samples = whole_number(samples, "samples")
         batches = [
             self._refine(small, level, (sample,) * len(small), seed, sampler, callback)
@@ -186,7 +206,7 @@ class MultiScalePrior(nn.Module):
             which cannot be told that there is no measurement, average 16 samples.
         """
         low = self._checked(small, "small")
-        level = self._levels_of(factor)
+        level = self.check_factor(factor)
         networks = self.conditionals[:level]
         if not all(network.noise_conditional for network in networks):
             return self.upscale(small, factor, samples=16).mean(0)
@@ -360,18 +380,6 @@ class MultiScalePrior(nn.Module):
         """Images on the device of the weights, or a sentence that says what is wrong with them."""
         check_images(images, name, self.channels, sigma=sigma)
         return images.to(*unit_of(self))
-
-    def _levels_of(self, factor: int) -> int:
-        """Number of levels that a factor spans."""
-        factor = whole_number(factor, "factor", least=None)
-        level = factor.bit_length() - 1
-        if factor < 2 or factor != 1 << level or level > self.levels:
-            known = ", ".join(str(1 << j) for j in range(1, self.levels + 1)) or "none"
-            raise UsageError(
-                f"factor must be a power of two that the model's {self.levels} levels span "
-                f"({known}), found {factor}"
-            )
-        return level
 
 
 def _check_multiple(images: Tensor, multiple: int) -> None:

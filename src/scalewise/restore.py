@@ -294,20 +294,6 @@ def _clipped(blocks: Tensor, means: Tensor, least: float, most: float) -> Tensor
     return (blocks + (low + high) / 2).clamp(least, most)
 
 
-def check_factor(prior: MultiScalePrior, factor: int) -> None:
-    """Say which factors a prior knows, if not this one.
-
-    Raises:
-        UsageError: the prior does not know the factor.
-    """
-    known = [str(2**level) for level in range(1, prior.levels + 1)]
-    if str(factor) not in known:
-        raise UsageError(
-            f"--factor {factor} is beyond this model, which enlarges by "
-            f"{' or '.join(known) or 'nothing: it has no levels'}"
-        )
-
-
 def _conversion(picture: Picture, prior: MultiScalePrior) -> list[str]:
     """What a prior of other channels does to a picture, in a sentence."""
     _, note = to_channels(picture.pixels[:1, :, :1, :1], prior.channels)

@@ -123,9 +123,8 @@ def upscale(
 
     bench = Bench(images, model, device=device, exact=exact, json_file=json_file, force=force)
     from scalewise.evaluation import evaluate_upscale, means
-    from scalewise.restore import check_factor
 
-    check_factor(bench.prior, factor)
+    bench.prior.check_factor(factor)
     with bench.bar("upscaling", 1) as bar:
         records = evaluate_upscale(
             bench.prior, bench.images, factor=factor, samples=samples, seed=seed, callback=bar.step

@@ -154,13 +154,12 @@ def upscale(
     from scalewise import store
     from scalewise.cli.paths import save
     from scalewise.images import read_image
-    from scalewise.restore import check_factor
     from scalewise.restore import upscale as restored
     from scalewise.samplers import SAMPLERS
 
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     rule = SAMPLERS[sampler.value]
-    check_factor(prior, factor)
+    prior.check_factor(factor)
 
     def work(job: Job, bar: Bar) -> Record:
         count = None if mode is Mode.MEAN else samples
