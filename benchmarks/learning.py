@@ -26,17 +26,14 @@ from scalewise.networks import ConditionalDenoiser, Denoiser
 from scalewise.prior import MultiScalePrior
 from scalewise.speed.training import PlainLoop
 from scalewise.training import Recipe
+from scalewise.training.budget import Budget, train_to
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, crop_side, draw_batch
-from scalewise.training.plan import Segment
 from scalewise.wavelets import GAIN, merge, split
 
 SIGMA = 25 / 255
 LOOKS = 24
 """Validations of each run."""
-
-CHUNK = 10
-"""Steps between two looks at the clock."""
 
 RATE = 1e-3
 
@@ -136,13 +133,9 @@ def learn(trainer: LevelTrainer, clean: Tensor, seconds: float) -> Curve:
     curve = Curve(
         lambda: psnr(clean, lambda y, low, s: trainer.average(y, low, s).details), seconds
     )
-    constant = (1 - trainer.recipe.decay) * seconds
-    while (spent := curve.seconds) < constant or trainer.state.step == 0:
-        step = trainer.state.step
-        trainer.run(Segment(1, step, step + CHUNK), curve.look)
-    step = trainer.state.step
-    left = max(1, round((seconds - spent) * step / spent))
-    trainer.run(Segment(1, step, step + left, falling=True), curve.look)
+    train_to(
+        trainer, Budget(minutes=seconds / 60), clock=lambda: curve.seconds, after_step=curve.look
+    )
     curve.points.append({"seconds": curve.seconds, "psnr": curve.measure()})
     return curve
 
@@ -173,8 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
     images = load_image_set(options.photos / "training", 1)
     held_out = load_image_set(options.photos / "validation", 1)
     shared: dict[str, Any] = {
-        "levels": 1, "receptive_field": options.receptive_field, "batch": 16, "denoising": 0.0,
-        "averaging": 0.0, "gray": 0.0,
+        "levels": 1, "receptive_field": options.receptive_field, "batch": 16,
+        "denoising_fraction": 0.0, "mean_fraction": 0.0, "gray_fraction": 0.0,
     }  # fmt: skip
     ours = Recipe(**shared)
     clean = draw_batch(held_out, ours, 1, 48, torch.Generator().manual_seed(2))

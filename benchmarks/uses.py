@@ -20,13 +20,13 @@ from scalewise.evaluation import evaluate_denoise, means
 from scalewise.networks import LocalConditional
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe
+from scalewise.training.budget import Budget, train_to
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, draw_batch
-from scalewise.training.plan import Segment
 
 USES: dict[str, dict[str, Any]] = {
     "both": {"denoising_fraction": 0.5, "mean_fraction": 0.1},
-    "denoising": {"denoising": 1.0, "mean_fraction": 0.0},
+    "denoising": {"denoising_fraction": 1.0, "mean_fraction": 0.0},
     "sampling": {"denoising_fraction": 0.0, "mean_fraction": 0.1},
 }
 SIGMAS = (15.0, 25.0, 50.0)
@@ -42,9 +42,7 @@ def train(
     network = LocalConditional(**settings)
     objective = DetailsObjective(network, prior.coarser, recipe, 1, network.sigma_data)
     trainer = LevelTrainer(objective, images, held_out, recipe, torch.device("cpu"))
-    constant = round(steps * (1 - recipe.decay))
-    for segment in (Segment(1, 0, constant), Segment(1, constant, steps, falling=True)):
-        trainer.run(segment, lambda loss: None)
+    train_to(trainer, Budget(steps=steps))
     return MultiScalePrior(prior.low, [trainer.average, *prior.conditionals[1:]], prior.wavelet)
 
 

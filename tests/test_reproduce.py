@@ -14,7 +14,6 @@ import torch
 from cli_tools import scalewise
 from PIL import Image
 
-import scalewise.reproduce.networks as networks_module
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.exact import power_law_spectrum
@@ -31,7 +30,9 @@ from scalewise.reproduce.neighbourhoods import level_laws, pixel_errors, simulat
 from scalewise.reproduce.networks import Networks
 from scalewise.reproduce.page import html_page
 from scalewise.reproduce.run import write_public
-from scalewise.reproduce.scale import Budget, Scale
+from scalewise.reproduce.scale import Scale
+from scalewise.training import budget as budget_module
+from scalewise.training.budget import Budget
 from scalewise.training.level import LevelTrainer
 
 TINY = Scale(
@@ -220,7 +221,7 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
 ) -> None:
     scale = replace(TINY, budget=Budget(steps=6))
     whole = make_networks(tmp_path / "whole", faces, scale).flat(5)
-    monkeypatch.setattr(networks_module, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(budget_module, "SAVE_SECONDS", -1.0)
     descend, taken = LevelTrainer._descend, 0
 
     def killed(*args: Any) -> float:

@@ -103,7 +103,8 @@ def _scale(quick: bool, minutes: float | None, steps: int | None) -> Scale:
     from dataclasses import replace
 
     from scalewise.errors import UsageError
-    from scalewise.reproduce.scale import FULL, QUICK, Budget
+    from scalewise.reproduce.scale import FULL, QUICK
+    from scalewise.training.budget import Budget
 
     if minutes is not None and steps is not None:
         raise UsageError(

@@ -6,7 +6,6 @@ receptive fields share one low-pass network, so the levels are driven one by one
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -14,16 +13,13 @@ from typing import Any, Literal
 import torch
 
 from scalewise.data import ImageSet
+from scalewise.networks import parameters_of
 from scalewise.prior import MultiScalePrior
-from scalewise.reproduce.scale import Budget, Scale
+from scalewise.reproduce.scale import Scale
 from scalewise.training import Recipe, TrainingRun
+from scalewise.training.budget import Budget, train_to
 from scalewise.training.files import load_state, save_state
 from scalewise.training.level import LevelTrainer
-from scalewise.training.plan import Segment
-
-SAVE_SECONDS = 30.0
-CHUNK = 10
-"""Steps between two looks at the clock."""
 
 Form = Literal["noise-conditional", "bias-free"]
 
@@ -152,7 +148,7 @@ class Networks:
             "low_width": scale.low_width,
             "low_blocks": 1,
             "crop": 24,
-            "turns": False,
+            "rotate": False,
             "warmup": 50,
             "seed": self.seed,
             "steps": 1,
@@ -177,92 +173,20 @@ class Networks:
         path = self.folder / f"{name}.pt"
         if not path.exists():
             self.say(f"training {name}: {budget}")
-            record = _train(trainer, self.folder / f"{name}.state", budget)
-            record = {"name": name, "budget": str(budget), "images": len(self.training)} | record
+            seconds = train_to(trainer, budget, state=self.folder / f"{name}.state")
+            measured = trainer.validate()
+            record = {
+                "name": name,
+                "budget": str(budget),
+                "images": len(self.training),
+                "steps": trainer.state.step,
+                "seconds": round(seconds, 1),
+                "loss": measured["loss"],
+                "psnr": measured["psnr"],
+                "parameters": parameters_of(trainer.network),
+            }
             save_state(path, {"weights": trainer.best, "record": record})
             for part in self.folder.glob(f"{name}.state*"):
                 part.unlink()
         trainer.average.load_state_dict(load_state(path)["weights"])
         trainer.state.history.clear()
-
-
-def _train(trainer: LevelTrainer, path: Path, budget: Budget) -> dict[str, Any]:
-    """Train a network to the end of its budget, going on from `path` if that is there.
-
-    The learning rate is constant for the first part of the budget and falls to zero in the last.
-    """
-    progress = path.with_suffix(".state-clock")
-    clock = Clock()
-    falling: Segment | None = None
-    if path.exists() and progress.exists():
-        trainer.restore(path)
-        saved = load_state(progress)
-        clock = Clock(saved["seconds"])
-        if saved["falling"]:
-            first, last = saved["falling"]
-            falling = Segment(trainer.level, first, last, falling=True)
-
-    def save() -> None:
-        trainer.save(path)
-        ends = (falling.first, falling.last) if falling else None
-        save_state(progress, {"seconds": clock.seconds, "falling": ends})
-
-    saved_at = time.monotonic()
-
-    def after_step(_: float) -> None:
-        nonlocal saved_at
-        if time.monotonic() - saved_at > SAVE_SECONDS:
-            save()
-            saved_at = time.monotonic()
-
-    share = 1 - trainer.recipe.decay
-    while falling is None:
-        step = trainer.state.step
-        falling = _last_segment(trainer, budget, clock.seconds, share)
-        if falling is None:
-            trainer.run(Segment(trainer.level, step, _next(step, budget, share)), after_step)
-    trainer.run(falling, after_step)
-    seconds = clock.seconds
-    measured = trainer.validate()
-    return {
-        "steps": trainer.state.step,
-        "seconds": round(seconds, 1),
-        "loss": measured["loss"],
-        "psnr": measured["psnr"],
-        "parameters": sum(p.numel() for p in trainer.network.parameters()),
-    }
-
-
-class Clock:
-    """Processor seconds, on top of those of an earlier process."""
-
-    def __init__(self, before: float = 0.0) -> None:
-        self._start = time.process_time() - before
-
-    @property
-    def seconds(self) -> float:
-        """So far."""
-        return time.process_time() - self._start
-
-
-def _next(step: int, budget: Budget, share: float) -> int:
-    """Step at which to look at the clock again."""
-    if budget.steps is not None:
-        return max(1, round(share * budget.steps))
-    return step + CHUNK
-
-
-def _last_segment(
-    trainer: LevelTrainer, budget: Budget, seconds: float, share: float
-) -> Segment | None:
-    """The segment of falling learning rate, once it is time for it."""
-    step = trainer.state.step
-    if budget.steps is not None:
-        late = step >= max(1, round(share * budget.steps))
-        return Segment(trainer.level, step, max(step + 1, budget.steps), True) if late else None
-    whole = 60 * (budget.minutes or 0.0)
-    if step == 0 or seconds < share * whole:
-        return None
-    pace = seconds / step
-    left = max(1, round((whole - seconds) / pace))
-    return Segment(trainer.level, step, step + left, True)

@@ -4,29 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Budget:
-    """What one network may cost: minutes of processor time, or steps.
-
-    Processor time does not run while others have the core, so networks that were trained beside
-    different work are still compared fairly.
-    """
-
-    minutes: float | None = None
-    steps: int | None = None
-
-    def times(self, share: float) -> Budget:
-        """The budget, multiplied."""
-        if self.steps is not None:
-            return Budget(steps=max(2, round(share * self.steps)))
-        return Budget(minutes=share * (self.minutes or 0.0))
-
-    def __str__(self) -> str:
-        """In words."""
-        if self.steps is not None:
-            return f"{self.steps} steps"
-        return f"{self.minutes:.3g} minutes of processor time"
+from scalewise.training.budget import Budget
 
 
 @dataclass(frozen=True)

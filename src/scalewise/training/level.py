@@ -107,15 +107,24 @@ class LevelTrainer:
             validation, recipe, self.level, count, self._generator(_VALIDATION_STEP)
         ).to(device)
 
-    def run(self, segment: Segment, after_step: Callable[[float], None]) -> None:
-        """Train from the present step to the end of a segment; `after_step` is told the loss."""
+    def run(
+        self, segment: Segment, after_step: Callable[[float], None], until: int | None = None
+    ) -> None:
+        """Train from the present step to the end of a segment, or to a step before that.
+
+        Args:
+            segment: tells the learning rate.
+            after_step: called with the loss.
+            until: step at which to stop; the segment's last by default.
+        """
+        last = segment.last if until is None else until
         self.network.train()
         with one_thread() as loader:
             drawn = loader.submit(self._draw, self.state.step)
-            while self.state.step < segment.last:
+            while self.state.step < last:
                 step = self.state.step
                 batch, generator = drawn.result()
-                if step + 1 < segment.last:
+                if step + 1 < last:
                     drawn = loader.submit(self._draw, step + 1)
                 for group in self.optimiser.param_groups:
                     group["lr"] = self.rate * segment.rate(step, self.recipe.warmup)

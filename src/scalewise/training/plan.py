@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from scalewise.training.recipe import Recipe
 
 ROUNDS = 6
-"""How often the time that is left is split again."""
+"""How often the time that is left is split again, at most."""
+
+BESIDE = 0.25
+"""Share of a time budget that validating and writing may take; fewer rounds where it is more."""
 
 TIMING_STEPS = 20
 """Steps of each level that tell its pace."""
@@ -32,18 +35,32 @@ class Segment:
         first: step at which it starts.
         last: step at which it ends.
         falling: whether the learning rate falls to zero in it.
+        seconds: what it may take; None where only its steps count.
+        since: step from which the rate falls as it does now; `first` by default.
+        high: rate at that step, over its peak.
     """
 
     level: int
     first: int
     last: int
     falling: bool = False
+    seconds: float | None = None
+    since: int | None = None
+    high: float = 1.0
 
     def rate(self, step: int, warmup: int) -> float:
         """Learning rate at a step, over its peak."""
-        rise = min(1.0, (step + 1) / max(1, warmup))
-        fall = (self.last - step) / (self.last - self.first) if self.falling else 1.0
-        return rise * fall
+        return min(1.0, (step + 1) / max(1, warmup)) * self._fall(step)
+
+    def ending(self, last: int, step: int) -> Segment:
+        """The same, to end at another step; a falling rate goes on falling from `step`."""
+        return replace(self, last=last, since=step, high=self._fall(step))
+
+    def _fall(self, step: int) -> float:
+        if not self.falling:
+            return 1.0
+        since = self.first if self.since is None else self.since
+        return self.high * (self.last - step) / max(1, self.last - since)
 
 
 @dataclass
@@ -52,8 +69,8 @@ class Plan:
 
     Levels take turns, the coarsest first. With a number of steps every level has two turns: at
     full rate, and with it falling. With a time budget there is a turn to time the levels, then
-    `ROUNDS` turns at full rate, each split by how fast validation error last fell, and a last one
-    with the rate falling, split as all time before. A budget that is enlarged afterwards gives
+    up to `ROUNDS` turns at full rate, each split by how fast validation error last fell, and a last
+    one with the rate falling, split as all time before. A budget that is enlarged afterwards gives
     further turns with the rate falling.
 
     Attributes:
@@ -61,12 +78,18 @@ class Plan:
         segments: in the order in which they run.
         seconds: of the finished ones.
         elapsed: seconds since the run began, by the clock: validating and writing included.
+        beside: seconds that validating and writing took after each finished segment.
+        reserve: seconds to keep for what comes after the last segment.
+        rounds: turns at full rate after the one that times the levels; None until that is over.
     """
 
     recipe: Recipe
     segments: list[Segment] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     elapsed: float = 0.0
+    beside: list[float] = field(default_factory=list)
+    reserve: float = 0.0
+    rounds: int | None = None
 
     def next(self, losses: Mapping[int, list[float]]) -> Segment | None:
         """The segment to run now: one that is not finished, or a new one; None at the end.
@@ -89,12 +112,19 @@ class Plan:
 
     def state(self) -> dict[str, Any]:
         """What cannot be computed again, as plain values."""
-        return {"segments": [asdict(s) for s in self.segments], "seconds": list(self.seconds)}
+        return {
+            "segments": [asdict(s) for s in self.segments],
+            "seconds": list(self.seconds),
+            "beside": list(self.beside),
+            "rounds": self.rounds,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a `state`."""
         self.segments = [Segment(**segment) for segment in state["segments"]]
         self.seconds = list(state["seconds"])
+        self.beside = list(state.get("beside", []))
+        self.rounds = state.get("rounds", ROUNDS)
 
     def _by_steps(self, level: int, turn: int) -> Segment | None:
         if self.recipe.steps is None:
@@ -113,18 +143,35 @@ class Plan:
             return None
         if turn == 0:
             return Segment(level, 0, TIMING_STEPS)
-        falling = turn > ROUNDS
-        budget = 60 * self.recipe.minutes * (1.0 if falling else 1 - self.recipe.decay)
-        turns_left = 1 if falling else ROUNDS - turn + 1
-        within = self.seconds[turn * (self.recipe.levels + 1) :]
-        left = budget - max(self.elapsed, sum(self.seconds)) + sum(within)
-        if turn > ROUNDS + 1 and left < LEFT_OVER * budget:
+        whole = 60 * self.recipe.minutes - self.reserve
+        elapsed = max(self.elapsed, sum(self.seconds))
+        if self.rounds is None:
+            self.rounds = self._affordable(whole - elapsed)
+        falling = turn > self.rounds
+        budget = whole * (1.0 if falling else 1 - self.recipe.decay)
+        turns_left = 1 if falling else self.rounds - turn + 1
+        begun = turn * (self.recipe.levels + 1)
+        within = sum(self.seconds[begun:]) + sum(self.beside[begun:])
+        left = budget - elapsed + within
+        if turn > self.rounds + 1 and left < LEFT_OVER * budget:
             return None
         weights = self._weights(turn, losses, by_time=falling)
-        seconds = max(0.0, left) / turns_left * weights[level] / sum(weights.values())
+        to_come = range(1, level + 1)
+        left = left / turns_left - within - sum(self._beside(each) for each in to_come)
+        seconds = max(0.0, left) * weights[level] / sum(weights[each] for each in to_come)
         first = self._finished(level)[-1][0].last
         steps = max(1, round(seconds / self._pace(level)))
-        return Segment(level, first, first + steps, falling)
+        return Segment(level, first, first + steps, falling, seconds)
+
+    def _affordable(self, left: float) -> int:
+        """Rounds whose validating and writing, and that of the last turn, take not too much."""
+        turn = sum(self._beside(level) for level in range(1, self.recipe.levels + 2))
+        return max(0, min(ROUNDS, int(BESIDE * left / max(turn, 1e-3)) - 1))
+
+    def _beside(self, level: int) -> float:
+        """Seconds that validating and writing last took after a level's segment."""
+        segments = reversed(list(zip(self.segments, self.beside, strict=False)))
+        return next((seconds for found, seconds in segments if found.level == level), 0.0)
 
     def _weights(
         self, turn: int, losses: Mapping[int, list[float]], by_time: bool
@@ -147,7 +194,7 @@ class Plan:
     def _pace(self, level: int) -> float:
         """Seconds per step in the level's last finished segment."""
         segment, seconds = self._finished(level)[-1]
-        return max(seconds, 1e-3) / (segment.last - segment.first)
+        return max(seconds, 1e-3) / max(1, segment.last - segment.first)
 
     def _finished(self, level: int) -> list[tuple[Segment, float]]:
         done = zip(self.segments, self.seconds, strict=False)

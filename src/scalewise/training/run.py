@@ -16,15 +16,13 @@ from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import Network
 from scalewise.prior import MultiScalePrior
+from scalewise.training.budget import SAVE_SECONDS, run_paced
 from scalewise.training.files import held, load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, crop_side
 from scalewise.training.plan import Plan, Segment
 from scalewise.training.recipe import Recipe
 from scalewise.wavelets import low_pass, split
-
-SAVE_SECONDS = 30.0
-"""Training state is written at least this often."""
 
 PUBLISH_SECONDS = 60.0
 """The prior is given to be written at most this often, until the end."""
@@ -126,23 +124,26 @@ class TrainingRun:
                 )
         self.plan = Plan(recipe)
         self.saved_at = time.monotonic()
-        self.published_at = -math.inf
+        self.published_at, self.within = -math.inf, 0.0
 
     def run(self) -> MultiScalePrior:
         """Train to the end of the budget and return the prior with its best weights."""
         with held(self.folder) if self.rank == 0 else nullcontext():
             while (segment := self._next()) is not None:
                 self._save_run()
-                self._train(segment)
-                if time.monotonic() - self.published_at >= PUBLISH_SECONDS:
+                finished = self._train(segment)
+                if self._agreed(time.monotonic() - self.published_at) >= PUBLISH_SECONDS:
                     self._publish()
+                self.plan.beside.append(self._agreed(time.monotonic() - finished))
             self._publish()
         return self.prior()
 
     def _publish(self) -> None:
-        """Give the prior to be written."""
+        """Give the prior to be written; as much again is kept for the end, and for its scores."""
+        began = time.monotonic()
         self.listener.on_prior(self.prior(), self.summary())
         self.published_at = time.monotonic()
+        self.plan.reserve = self._agreed(2 * (self.published_at - began))
 
     def _next(self) -> Segment | None:
         """The segment to run now, planned by the time that is left on the clock."""
@@ -154,22 +155,34 @@ class TrainingRun:
         """Seconds since the run began, all included, less those between a kill and a resume."""
         return self.spent_before + time.monotonic() - self.began
 
-    def _train(self, segment: Segment) -> None:
-        """Run a segment from where its level stands, and validate."""
+    def _train(self, segment: Segment) -> float:
+        """Run a segment from where its level stands, and validate; return when it was run."""
         trainer = self.trainers[segment.level]
-        began, first = time.monotonic(), trainer.state.step
+        began = time.monotonic() - self.within
+
+        def spent() -> float:
+            return self._agreed(time.monotonic() - began)
 
         def after_step(loss: float) -> None:
-            count = trainer.batch
-            self.listener.on_step(segment.level, trainer.state.step, segment.last, loss, count)
+            last, count = self.plan.segments[-1].last, trainer.batch
+            self.listener.on_step(segment.level, trainer.state.step, last, loss, count)
             if time.monotonic() - self.saved_at > SAVE_SECONDS:
+                self.within = time.monotonic() - began
                 self._save(trainer)
 
-        trainer.run(segment, after_step)
-        pace = (time.monotonic() - began) / max(1, segment.last - first)
+        def replanned(moved: Segment) -> None:
+            self.plan.segments[-1] = moved
+
+        if segment.seconds is None:
+            trainer.run(segment, after_step)
+        else:
+            run_paced(trainer, segment, spent, after_step, replanned)
+        finished = time.monotonic()
+        seconds, self.within = spent(), 0.0
         self.listener.on_validation(segment.level, trainer.validate())
-        self.plan.seconds.append(self._agreed(pace * (segment.last - segment.first)))
+        self.plan.seconds.append(seconds)
         self._save(trainer)
+        return finished
 
     def prior(self) -> MultiScalePrior:
         """The prior with the best weights so far, in evaluation mode."""
@@ -219,6 +232,7 @@ class TrainingRun:
             self.plan.restore(saved)
             self.identity = str(saved.get("identity", ""))
             self.spent_before = float(saved.get("elapsed", sum(self.plan.seconds)))
+            self.within = float(saved.get("within", 0.0))
         except (KeyError, TypeError, ValueError) as error:
             raise ScalewiseError(
                 f"the training state {self.folder / 'run.pt'} is damaged (no valid plan); remove "
@@ -312,6 +326,7 @@ class TrainingRun:
                 "data": self._fingerprint(),
                 "options": self.options,
                 "elapsed": self.elapsed,
+                "within": self.within,
             }
             save_state(self.folder / "run.pt", state | self.plan.state())
 
