@@ -322,6 +322,20 @@ CONFIG_FAULTS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
         lambda c: c["details"][0]["settings"].update(receptive_field=4),
         "details of level 1: settings .* do not make .* receptive_field must be odd",
     ),
+    *(
+        (
+            lambda c, value=value: c["details"][0]["settings"].update(sigma_data=value),
+            rf"level 1: .* sigma_data must be from 1e-08 to 1e\+08, found {value:g}",
+        )
+        for value in (0, -1, 1e-30)
+    ),
+    *(
+        (
+            lambda c, value=value: c["low"]["settings"].update(dropout=value),
+            f"low: .* (dropout must be 0 or more and below 1, found {value}|dropout is 7000000)",
+        )
+        for value in (-1, 1, 1.5, 7000000)
+    ),
 ]
 
 

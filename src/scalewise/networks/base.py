@@ -16,6 +16,10 @@ NOISE_FEATURES = 16
 """How many numbers tell a network its noise level."""
 
 
+LEAST_SPREAD = 1e-8
+"""Least root mean square of data that a network can be scaled to, in float32."""
+
+
 class Network(nn.Module):
     """What every denoising network declares.
 
@@ -42,9 +46,21 @@ class Network(nn.Module):
     homogeneous: ClassVar[bool] = False
 
     def __init__(self, **settings: Any) -> None:
-        """Remember the constructor's arguments, from which `store` builds the network again."""
+        """Remember the constructor's arguments, from which `store` builds the network again.
+
+        Raises:
+            UsageError: `sigma_data` is zero or no size of data, or `dropout` no share.
+        """
         super().__init__()
         self.settings = settings
+        sigma_data, dropout = settings.get("sigma_data", 1.0), settings.get("dropout", 0.0)
+        if not LEAST_SPREAD <= sigma_data <= 1 / LEAST_SPREAD:
+            raise UsageError(
+                f"sigma_data must be from {LEAST_SPREAD:g} to {1 / LEAST_SPREAD:g}, found "
+                f"{sigma_data:g}: data that do not vary cannot be learnt"
+            )
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout must be 0 or more and below 1, found {dropout:g}")
         self.channels = int(settings["channels"])
         size = settings.get("size")
         self.size = None if size is None else (int(size[0]), int(size[1]))
