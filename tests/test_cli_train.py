@@ -235,6 +235,15 @@ def test_a_run_killed_in_its_first_publication_goes_on(
         assert scalewise.load(out, device="cpu").levels == 1
 
 
+def test_images_of_one_colour_each_cannot_be_learnt(tmp_path: Path, tiny: list[str]) -> None:
+    (tmp_path / "plain").mkdir()
+    for shade in range(4):
+        Image.new("RGB", (48, 48), (shade, 100, 200)).save(tmp_path / "plain" / f"{shade}.png")
+    done = call(tmp_path / "plain", "--out", tmp_path / "model", *tiny)
+    assert done.exit_code == 2
+    assert "found 0: images of one colour each, which do not vary, cannot be learnt" in done.output
+
+
 def test_a_small_image_is_left_out_and_named(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
     for name in ("e.png", "f.png"):
         Image.new("RGB", (56, 48), (10, 200, 30)).save(photos / name)

@@ -197,19 +197,6 @@ def test_images_that_teach_nothing_are_told(tmp_path: Path, dtype: str) -> None:
     assert load_image_set(tmp_path / "c.npy").notes == ()
 
 
-def test_images_of_one_colour_each_cannot_be_learnt(tmp_path: Path) -> None:
-    images = (
-        np.full((4, 8, 9, 3), 100, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None, None]
-    )
-    np.save(tmp_path / "plain.npy", images)
-    words = "images of 'plain.npy' are each of a single colour; there is nothing to learn"
-    with pytest.raises(ScalewiseError, match=words):
-        load_image_set(tmp_path / "plain.npy").without_small(8)
-    images[2, 3, 4, 0] += 1
-    np.save(tmp_path / "plain.npy", images)
-    assert len(load_image_set(tmp_path / "plain.npy").without_small(8)[0]) == 4
-
-
 def test_damaged_member_is_named(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])

@@ -94,15 +94,7 @@ class ImageSet:
 
         Returns:
             The set without them, and their names and sizes.
-
-        Raises:
-            ScalewiseError: if every image is of one colour, so that there is nothing to learn.
         """
-        if all(_is_plain(image) for image in self.images):
-            raise ScalewiseError(
-                f"images of {self.name!r} are each of a single colour; there is nothing to learn "
-                "from them"
-            )
         sides = torch.tensor([min(image.shape[1:]) for image in self.images])
         spare = max(1, len(self) // 10) if len(self) >= 5 else 0
         least = min(side, int(sides.sort().values[spare]))

@@ -57,7 +57,7 @@ class Network(nn.Module):
         if not LEAST_SPREAD <= sigma_data <= 1 / LEAST_SPREAD:
             raise UsageError(
                 f"sigma_data must be from {LEAST_SPREAD:g} to {1 / LEAST_SPREAD:g}, found "
-                f"{sigma_data:g}: data that do not vary cannot be learnt"
+                f"{sigma_data:g}: images of one colour each, which do not vary, cannot be learnt"
             )
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout must be 0 or more and below 1, found {dropout:g}")
