@@ -98,26 +98,35 @@ def same_weights(a: MultiScalePrior, b: MultiScalePrior) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-@pytest.mark.parametrize("form", ["noise-conditional", "bias-free"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("stop_at", [1, 7, 10, 17, 24])
+@pytest.mark.parametrize(
+    ("form", "precision", "stops"),
+    [
+        ("noise-conditional", "float32", (1, 5, 7, 11, 16)),
+        ("noise-conditional", "bfloat16", (7,)),
+        ("bias-free", "float32", (11,)),
+        ("bias-free", "bfloat16", (7,)),
+    ],
+)
 def test_interrupted_run_ends_with_the_same_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     form: Literal["noise-conditional", "bias-free"],
     precision: Literal["float32", "bfloat16"],
-    stop_at: int,
+    stops: tuple[int, ...],
 ) -> None:
+    """Stopped at the first step, within a stretch, at its end, and at the last step of all."""
     monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
     recipe = Recipe(
-        **TINY, form=form, steps=12, seed=3, low_dropout=0.25, precision=precision, rotate=False
+        **TINY, form=form, steps=8, seed=3, low_dropout=0.25, precision=precision, rotate=False
     )
     whole = make_run(tmp_path / "whole", recipe).run()
-    with pytest.raises(KeyboardInterrupt):
-        make_run(tmp_path / "cut", recipe, Silent(stop_at)).run()
-    resumed = make_run(tmp_path / "cut", recipe)
-    resumed.resume()
-    assert same_weights(resumed.run(), whole)
+    for stop_at in stops:
+        folder = tmp_path / str(stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            make_run(folder, recipe, Silent(stop_at)).run()
+        resumed = make_run(folder, recipe)
+        resumed.resume()
+        assert same_weights(resumed.run(), whole), f"stopped at {stop_at}"
 
 
 def test_kill_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path: Path) -> None:
@@ -131,22 +140,22 @@ def test_kill_and_resume_give_the_weights_of_an_uninterrupted_run(tmp_path: Path
         "class Slow(Silent):\n"
         "    def on_step(self, *args):\n"
         "        super().on_step(*args)\n"
-        "        time.sleep(0.02)\n"
-        f"make_run(Path({str(tmp_path / 'cut')!r}), Recipe(**TINY, steps=150), Slow()).run()\n"
+        "        time.sleep(0.05)\n"
+        f"make_run(Path({str(tmp_path / 'cut')!r}), Recipe(**TINY, steps=40), Slow()).run()\n"
     )
     job = subprocess.Popen([sys.executable, script])
     state = tmp_path / "cut" / "level-2.pt"
     deadline = time.monotonic() + 120
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.5)
+    time.sleep(0.3)
     job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
     torch.set_num_threads(1)
-    recipe = Recipe(**TINY, steps=150)
+    recipe = Recipe(**TINY, steps=40)
     resumed = make_run(tmp_path / "cut", recipe)
     resumed.resume()
-    assert 0 < resumed.trainers[2].state.step < 150
+    assert 0 < resumed.trainers[2].state.step < 40
     whole = make_run(tmp_path / "whole", recipe).run()
     assert same_weights(resumed.run(), whole)
 
@@ -155,7 +164,7 @@ def test_half_precision_learns_what_float32_learns(tmp_path: Path) -> None:
     finals = {}
     for precision in ("float32", "bfloat16"):
         listener = Silent()
-        recipe = Recipe(**(TINY | {"steps": 60, "precision": precision}))
+        recipe = Recipe(**(TINY | {"steps": 40, "precision": precision}))
         prior = make_run(tmp_path / precision, recipe, listener).run()
         assert listener.summary["precision"] == precision
         assert {weight.dtype for weight in prior.state_dict().values()} == {torch.float32}
@@ -247,13 +256,13 @@ def test_seeds_differ_and_repeat(tmp_path: Path) -> None:
 def test_time_budget_is_kept_and_spent_on_all_levels(tmp_path: Path) -> None:
     listener = Silent()
     began = time.monotonic()
-    trained = make_run(tmp_path / "run", Recipe(**TINY, minutes=0.1), listener, channels=3)
+    trained = make_run(tmp_path / "run", Recipe(**TINY, minutes=0.03), listener, channels=3)
     trained.run()
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 30
     levels = listener.summary["levels"]
     assert set(levels) == {"1", "2"}
     assert all(facts["steps"] > TIMING_STEPS for facts in levels.values())
-    assert sum(trained.plan.seconds) == pytest.approx(6, rel=0.7)
+    assert sum(trained.plan.seconds) == pytest.approx(1.8, rel=0.7)
     assert trained.plan.segments[-1].falling
 
 
@@ -540,7 +549,7 @@ class TestSmallImages:
 
     def images(self, *sides: int) -> ImageSet:
         files = tuple(f"{index}.png" for index in range(len(sides)))
-        return ImageSet([torch.zeros(1, side, 200) for side in sides], "mine", files)
+        return ImageSet([torch.rand(1, side, 200) for side in sides], "mine", files)
 
     def test_the_odd_one_is_left_out_and_named(self) -> None:
         kept, small = self.images(*[192] * 8, 40).without_small(256)
@@ -561,7 +570,7 @@ class TestSmallImages:
         assert (len(kept), small) == (20, [])
 
     def test_arrays_are_named_by_number(self) -> None:
-        images = ImageSet([torch.zeros(1, side, 90) for side in (80, 80, 80, 9, 80)], "array")
+        images = ImageSet([torch.rand(1, side, 90) for side in (80, 80, 80, 9, 80)], "array")
         assert images.without_small(64)[1] == ["image 4 of array (90x9)"]
 
 
