@@ -10,6 +10,7 @@ import torch
 from cli_tools import save_models, scalewise, stored, tree
 
 from scalewise import demo, store
+from scalewise.data import sample_photo
 from scalewise.images import read_image
 
 PACKAGED = {"photos", "faces"} <= set(store.packaged())
@@ -23,7 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_photos_need_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pooch", None)
     for name, (top, left) in (demo.DENOISED, demo.UPSCALED):
-        photo = demo.photo(name)
+        photo = sample_photo(name)
         assert photo.shape[0] == 3
         assert 0 <= photo.min() < photo.max() <= 1
         assert photo.shape[1] >= top + demo.TILE

@@ -245,6 +245,18 @@ def _is_plain(image: Tensor) -> bool:
     return bool((image == image[:, :1, :1]).all())
 
 
+def sample_photo(name: str = "astronaut") -> Tensor:
+    """Give a colour photo that scikit-image ships, shape (3, H, W) in [0, 1]: no download.
+
+    Args:
+        name: "astronaut" (512x512), "coffee" (400x600), "chelsea" (300x451), ...
+    """
+    import skimage.data
+
+    pixels = torch.from_numpy(getattr(skimage.data, name)())
+    return pixels.movedim(-1, 0).float() / 255
+
+
 def hold_out(
     image_set: ImageSet, fraction: float = 0.05, seed: int = 0
 ) -> tuple[ImageSet, ImageSet]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from scalewise import store
-from scalewise.evaluation import add_noise, crop_to_multiple, interpolate, psnr
+from scalewise.data import sample_photo
+from scalewise.evaluation import add_noise, crop_to_multiple, interpolate, psnr, sheets
 from scalewise.images import Picture, write_image
 from scalewise.prior import MultiScalePrior
 from scalewise.wavelets import low_pass
@@ -29,7 +29,6 @@ FACES = 16
 
 TILE, COLUMNS, GAP = 384, 4, 16
 WIDTH = COLUMNS * (TILE + GAP) + GAP
-INK, FAINT, PAPER = (32, 32, 32), (96, 96, 96), (255, 255, 255)
 
 # names of photos, and the top left corner of the square that is shown
 DENOISED = "astronaut", (0, 64)
@@ -105,19 +104,11 @@ def run(
     return [record | {"output": str(folder / record["output"])} for record in records]
 
 
-def photo(name: str) -> Tensor:
-    """Give a colour photo that scikit-image ships, shape (3, H, W) in [0, 1]."""
-    import skimage.data
-
-    pixels = torch.from_numpy(getattr(skimage.data, name)())
-    return pixels.movedim(-1, 0).float() / 255
-
-
 @torch.no_grad()
 def denoise(prior: MultiScalePrior, seed: int = 0) -> Part:
     """Add noise to a photo and remove it, blind to its level."""
     name, place = DENOISED
-    clean = photo(name)
+    clean = sample_photo(name)
     noisy = add_noise(clean, SIGMA / 255, seed, 0)
     start = time.perf_counter()
     result = prior.denoise(noisy[None])[0].cpu()
@@ -137,7 +128,7 @@ def denoise(prior: MultiScalePrior, seed: int = 0) -> Part:
 def upscale(prior: MultiScalePrior, seed: int = 0) -> Part:
     """Reduce a photo and enlarge it again: the least-squares estimate, and a sample."""
     name, place = UPSCALED
-    clean = crop_to_multiple(photo(name), 1 << prior.levels)
+    clean = crop_to_multiple(sample_photo(name), 1 << prior.levels)
     small = low_pass(clean[None], FACTOR.bit_length() - 1).mul(255).round() / 255
     bicubic = interpolate(small[0], FACTOR)
     times = [time.perf_counter()]
@@ -184,40 +175,20 @@ def synthesize(prior: MultiScalePrior, seed: int = 0) -> Part:
 
 def sheet(parts: list[Part]) -> Tensor:
     """Draw the results of all steps on one sheet, shape (3, H, WIDTH)."""
-    canvas = Image.new("RGB", (WIDTH, 4 * WIDTH), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    title, caption = ImageFont.load_default(30), ImageFont.load_default(22)
-    y = GAP
+    drawn = []
     for part in parts:
-        draw.text((GAP, y), part.title, INK, title)
-        y += 48
         columns = COLUMNS if part.captions else 2 * COLUMNS
+        rows = [part.shown[first : first + columns] for first in range(0, len(part.shown), columns)]
         side = (WIDTH - GAP) // columns - GAP
-        for number, image in enumerate(part.shown):
-            column = number % columns
-            x = GAP + column * (side + GAP)
-            canvas.paste(_tile(image, side), (x, y))
-            if part.captions:
-                draw.text((x, y + side + 8), part.captions[number], FAINT, caption)
-            if column == columns - 1 or number == len(part.shown) - 1:
-                y += side + (48 if part.captions else GAP)
-        y += GAP
-    pixels = torch.frombuffer(bytearray(canvas.crop((0, 0, WIDTH, y)).tobytes()), dtype=torch.uint8)
-    return pixels.view(y, WIDTH, 3).movedim(-1, 0).float() / 255
+        captions = [part.captions] if part.captions else []
+        drawn.append(sheets.sheet(rows, captions=captions, height=side, gap=GAP, text=22))
+    return sheets.stack(drawn, [part.title for part in parts], gap=GAP, text=30)
 
 
 def _crop(image: Tensor, place: tuple[int, int]) -> Tensor:
     """The square of an image that is shown, at its own resolution."""
     top, left = place
     return image[:, top : top + TILE, left : left + TILE]
-
-
-def _tile(image: Tensor, side: int) -> Image.Image:
-    pixels = (image.expand(3, -1, -1).clamp(0, 1) * 255).round().to(torch.uint8)
-    tile = Image.fromarray(pixels.movedim(0, -1).contiguous().numpy())
-    if tile.size == (side, side):
-        return tile
-    return tile.resize((side, side), Image.Resampling.BICUBIC)
 
 
 def _decibels(clean: Tensor, estimate: Tensor, clip: bool = True) -> float:

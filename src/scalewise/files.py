@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from scalewise.errors import ScalewiseError
 from scalewise.parts import part_file
@@ -116,3 +116,21 @@ def finite(value: object) -> object:
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Walk through nested JSON: the names and numbers that lead to each value, and its words."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from flat(inner, (*path, str(key)))
+    elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
+        for place, inner in enumerate(value, start=1):
+            yield from flat(inner, (*path, str(place)))
+    elif isinstance(value, list):
+        yield path, ", ".join(map(_words, value))
+    elif value is not None:
+        yield path, _words(value)
+
+
+def _words(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

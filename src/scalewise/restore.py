@@ -22,13 +22,14 @@ from torch import Tensor
 from scalewise.errors import UsageError
 from scalewise.images import Picture, fill_hidden, to_channels
 from scalewise.images.kinds import is_float, type_ends
+from scalewise.images.picture import LUMA
 from scalewise.noise import estimate_sigma, quiet_sigma
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Sampler, few_steps
 from scalewise.score import residual_sigma
 from scalewise.wavelets import is_haar
 
-GRAY_GAIN = math.hypot(0.299, 0.587, 0.114)
+GRAY_GAIN = math.hypot(*LUMA)
 """Noise of a gray image over that of the RGB image which it was made of."""
 
 UNEVEN = 1.6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,8 +77,8 @@ def import_reference(
 
 
 def _described(facts: dict[str, Any]) -> str:
-    """The facts of a model for people to read."""
     from scalewise.cli.console import table
+    from scalewise.files import flat
 
     size = "any" if facts["size"] is None else "{} x {}".format(*facts["size"])
     top = {
@@ -104,7 +103,7 @@ def _described(facts: dict[str, Any]) -> str:
     head = ("network", "kind", "receptive field", "probed", "parameters")
     parts = [_aligned(top), table(head, rows)]
     for title in ("training", "scores"):
-        listed = dict(_flat(facts[title], ""))
+        listed = {".".join(path): shown for path, shown in flat(facts[title])}
         parts.append(f"{title}:\n{_aligned(listed) if listed else '  not recorded'}")
     return "\n\n".join(parts)
 
@@ -116,17 +115,3 @@ def _field(side: int | None) -> str:
 def _aligned(facts: dict[str, str]) -> str:
     width = max(map(len, facts)) + 2
     return "\n".join(f"{name:{width}}{value}".rstrip() for name, value in facts.items())
-
-
-def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Nested JSON as names with dots, and values."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
-        for place, inner in enumerate(value, start=1):
-            yield from _flat(inner, f"{path}.{place}")
-    elif isinstance(value, list):
-        yield path, ", ".join(map(str, value))
-    elif value is not None:
-        yield path, f"{value:.5g}" if isinstance(value, float) else str(value)

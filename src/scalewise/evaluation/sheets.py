@@ -95,6 +95,29 @@ def sheet(
     return torch.from_numpy(np.array(canvas)).movedim(-1, 0).float() / 255
 
 
+def stack(sheets: Sequence[Tensor], titles: Sequence[str], gap: int = 8, text: int = 14) -> Tensor:
+    """Put sheets below each other, each under its title.
+
+    Args:
+        sheets: shape (3, H, W) each, intensities in [0, 1].
+        titles: one per sheet.
+        gap: pixels between them, and left of the titles.
+        text: size of the letters, in pixels.
+
+    Returns:
+        One sheet, as wide as the widest, shape (3, H, W).
+    """
+    font, line = ImageFont.load_default(text), text + gap
+    heights = [gap + line + sheet.shape[1] for sheet in sheets]
+    canvas = Image.new("RGB", (max(sheet.shape[2] for sheet in sheets), sum(heights)), PAPER)
+    draw, top = ImageDraw.Draw(canvas), 0
+    for sheet, title, height in zip(sheets, titles, heights, strict=True):
+        draw.text((gap, top + gap), _spell(title), INK, font)
+        canvas.paste(_cell(sheet, sheet.shape[1]), (0, top + gap + line))
+        top += height
+    return torch.from_numpy(np.array(canvas)).movedim(-1, 0).float() / 255
+
+
 def _check(
     rows: Sequence[Sequence[Tensor]],
     titles: Sequence[str],

@@ -13,6 +13,9 @@ from scalewise.images.kinds import Array, Depth
 from scalewise.images.resolution import Resolution
 from scalewise.images.tiff_layout import TiffLayout
 
+LUMA = (0.299, 0.587, 0.114)
+"""Parts of red, green and blue in a gray image (ITU-R BT.601)."""
+
 PIXEL_LIMIT = 500_000_000
 
 
@@ -140,7 +143,7 @@ def to_channels(pixels: Tensor, channels: int) -> tuple[Tensor, str | None]:
         return pixels.repeat_interleave(3, -3), "gray image converted to RGB"
     if (found, channels) == (3, 1):
         red, green, blue = pixels.unsqueeze(-4).unbind(-3)
-        gray = 0.299 * red + 0.587 * green + 0.114 * blue
+        gray = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
         if not pixels.is_floating_point():
             gray = gray.round()
         return gray.to(pixels.dtype), "RGB image converted to gray"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from scalewise.data import sample_photo
 from scalewise.evaluation import psnr
 from scalewise.images import to_channels
 from scalewise.networks import ConditionalDenoiser, Network
@@ -73,12 +74,11 @@ def quantile(values: Tensor, at: float) -> float:
 
 def public_face(side: int = 96) -> Tensor:
     """The head of the astronaut that scikit-image ships, gray, shape (1, 1, side, side)."""
-    from skimage import data
     from skimage.transform import resize
 
-    crop = data.astronaut()[0:208, 120:328]
-    small = resize(crop, (side, side), anti_aliasing=True).astype("float32")
-    colour = torch.from_numpy(small).movedim(-1, 0)[None].clamp(0, 1)
+    crop = sample_photo()[:, 0:208, 120:328]
+    small = resize(crop.movedim(0, -1).numpy(), (side, side), anti_aliasing=True)
+    colour = torch.from_numpy(small.astype("float32")).movedim(-1, 0)[None].clamp(0, 1)
     return to_channels(colour, 1)[0]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import scalewise
 from scalewise import store
+from scalewise.data import sample_photo
 from scalewise.errors import ScalewiseError
 from scalewise.images import Picture, write_image
 from scalewise.speed.machine import Setting
@@ -57,16 +58,9 @@ class Packaged:
     batch: int
 
 
-def photo(side: int = 512) -> Tensor:
-    """Give a colour photo that scikit-image ships, shape (3, side, side), side up to 512."""
-    import skimage.data
-
-    return torch.from_numpy(skimage.data.astronaut()).movedim(-1, 0)[:, :side, :side] / 255
-
-
 def noisy_photo(side: int = 512) -> Tensor:
     """Give the photo plus noise of `SIGMA`."""
-    clean = photo(side)
+    clean = sample_photo()[:, :side, :side]
     return clean + SIGMA * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
 
 

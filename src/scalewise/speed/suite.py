@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from scalewise import store
+from scalewise.data import sample_photo
 from scalewise.device import pick_device
 from scalewise.speed import baseline
 from scalewise.speed.agreement import best_precision, measure_agreement
@@ -16,7 +17,7 @@ from scalewise.speed.forward import measure_forward
 from scalewise.speed.machine import Setting, facts, limits, rounded
 from scalewise.speed.pixels import SMALL, measure_pixels
 from scalewise.speed.sampling import measure_sampling
-from scalewise.speed.start import measure_packaged, measure_start, photo
+from scalewise.speed.start import measure_packaged, measure_start
 from scalewise.speed.timing import Clock
 from scalewise.speed.training import measure_training
 
@@ -204,7 +205,7 @@ def run(
     content = facts(where) | {"scope": scope.name, "device": str(where)}
     if where.type != "cpu":
         prior = store.load(scope.models[0], device="cpu")
-        found = measure_agreement(prior, photo(256)[None], where)
+        found = measure_agreement(prior, sample_photo()[None, :, :256, :256], where)
         setting = replace(setting, dtype=best_precision(found))
         content["agreement"] = rounded([asdict(agreement) for agreement in found])
     best = limits(setting)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from scalewise.files import flat
 from scalewise.networks import Network, parameters_of, probe_receptive_field
 from scalewise.prior import MultiScalePrior
 from scalewise.store.config import ModelConfig, build, places
@@ -147,24 +148,8 @@ def _facts(value: Any, otherwise: str) -> str:
     """Free JSON as a table of two columns, nested keys joined by slashes."""
     if isinstance(value, str):
         return value
-    rows = list(_flat(value, ()))
+    rows = [(" / ".join(path), shown) for path, shown in flat(value)]
     return _table(("what", "value"), rows) if rows else otherwise
-
-
-def _flat(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, (*path, str(key)))
-    elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
-        for place, inner in enumerate(value, start=1):
-            yield from _flat(inner, (*path, str(place)))
-    elif value is not None:
-        shown = ", ".join(map(_number, value)) if isinstance(value, list) else _number(value)
-        yield " / ".join(path), shown
-
-
-def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError
+from scalewise.images import to_channels
 from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
 from scalewise.noise import LogNormalLevels, NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
@@ -61,8 +62,7 @@ def draw_batch(
     )
     grays = round(recipe.gray_fraction * count) if images.channels == 3 else 0
     if grays:
-        weights = torch.tensor([0.299, 0.587, 0.114], device=crops.device).view(1, 3, 1, 1)
-        crops[-grays:] = (weights * crops[-grays:]).sum(1, keepdim=True)
+        crops[-grays:] = to_channels(crops[-grays:], 1)[0]
     return low_pass(crops, level - 1, recipe.wavelet)
 
 
