@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from pathlib import Path
+
 import torch
 
 from scalewise.errors import UsageError
@@ -29,3 +33,15 @@ def pick_device(name: str = "auto") -> torch.device:
     if (device.index or 0) >= count:
         raise UsageError(f"device {name} is not there: PyTorch sees {count} of that type; use auto")
     return device
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Bytes of memory that a device has, or that this process may take; None if unknown."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limits = []
+    with suppress(AttributeError, ValueError, OSError):  # where Python knows no such figures
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError):  # no limit of a container, or "max"
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return min(limits, default=None)
