@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -201,3 +202,20 @@ def test_gives_what_calls_give_on_a_gpu() -> None:
         found = graphs.replayed(network)(*given)
         assert torch.allclose(found.details, network(*given).details, atol=1e-5)
     assert [tape.calls for tape in graphs._TAPES[network].values()] == [graphs.DIRECT + 2]
+
+
+@torch.no_grad()
+def test_networks_do_not_wait_for_each_other(recorder: Recorder) -> None:
+    """One network is played within the call of another, as another thread would."""
+    inner, outer = details(), details()
+    answers = []
+
+    def within(*_: Any) -> None:
+        thread = Thread(target=lambda: answers.append(graphs.replayed(inner)(*bands())))
+        thread.start()
+        thread.join(10)
+
+    outer.exact = True  # layer by layer, so that the hook is called
+    outer.leave.register_forward_hook(within)
+    graphs.replayed(outer)(*bands())
+    assert len(answers) == 1

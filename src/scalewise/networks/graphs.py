@@ -47,6 +47,8 @@ def replayed(network: Network) -> Callable[..., Any]:
             return network(*inputs)
         with _LOCK:
             tapes = _TAPES.setdefault(network, {})
+            own = _LOCKS.setdefault(network, Lock())
+        with own:
             key = (places(), *_kind(network, inputs))
             tapes[key] = tape = tapes.pop(key, None) or Tape()
             for oldest in list(tapes)[:-KEPT]:
@@ -67,11 +69,20 @@ def suits(network: Network, inputs: Sequence[Tensor]) -> bool:
 
 
 class Tape:
-    """The calls of a network on inputs of one kind: the first directly, the rest recorded."""
+    """The calls of a network on inputs of one kind: the first directly, the rest recorded.
+
+    Attributes:
+        calls: so far.
+        given: the inputs that the recording reads, once there is one.
+        replay: computes the result from `given`.
+        result: gives what was computed last.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
         self.given: list[Tensor] = []
+        self.replay: Callable[[], None] = lambda: None
+        self.result: Callable[[], Any] = lambda: None
 
     def play(self, network: Network, inputs: Sequence[Tensor]) -> Any:
         """Return what the network gives for inputs of the kind of all calls before."""
@@ -80,11 +91,14 @@ class Tape:
             return network(*inputs)
         if not self.given:
             self.given = [value.clone() for value in inputs]
-            self.replay, self.held = recorded(lambda: network(*self.given))
+            with _RECORDING:
+                self.replay, self.result = recorded(lambda: network(*self.given))
         torch._foreach_copy_(self.given, list(inputs))
         self.replay()
-        held = self.held()
-        return held.clone() if isinstance(held, Tensor) else type(held)(*(v.clone() for v in held))
+        found = self.result()
+        if isinstance(found, Tensor):
+            return found.clone()
+        return type(found)(*(value.clone() for value in found))
 
 
 def recorded(work: Callable[[], Any]) -> tuple[Callable[[], None], Callable[[], Any]]:
@@ -99,13 +113,16 @@ def recorded(work: Callable[[], Any]) -> tuple[Callable[[], None], Callable[[], 
             work()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may play theirs
         result = work()
     return graph.replay, lambda: result
 
 
 _TAPES: WeakKeyDictionary[Network, dict[tuple[object, ...], Tape]] = WeakKeyDictionary()
-_LOCK = Lock()
+_LOCKS: WeakKeyDictionary[Network, Lock] = WeakKeyDictionary()
+"""Held while a network's recordings are made or played: one thread at a time writes its inputs."""
+_LOCK, _RECORDING = Lock(), Lock()
+"""Held while a network's recordings are looked up, and while any network is recorded."""
 
 
 def _places(network: Network) -> tuple[int, ...]:
