@@ -599,3 +599,10 @@ def test_the_running_average_is_that_of_its_closed_form() -> None:
         LevelTrainer._update_average(trainer)
     expected = sum(2 * (k - 1) / (n * (n - 1)) * float(values[k - 1]) for k in range(1, n + 1))
     assert mean.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("key", ["low", 3, "3"])
+def test_the_low_pass_image_is_weighted_by_its_name(key: Any) -> None:
+    recipe = Recipe(levels=2, level_weights={key: 4.0, 1: 2.0})
+    assert [recipe.level_weight(level) for level in (1, 2, 3)] == [2.0, 1.0, 4.0]
+    assert Recipe(**json.loads(recipe.model_dump_json())) == recipe

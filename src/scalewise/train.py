@@ -26,6 +26,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.store import TRAINING, check_folder, load
 from scalewise.training import Recipe, TrainingRun, saved_options, saved_recipe
 from scalewise.training.objectives import VALIDATION_SIGMA, largest_crop
+from scalewise.training.recipe import scale_name
 from scalewise.wavelets import low_pass
 
 SHOWN = 4
@@ -126,6 +127,7 @@ def train_model(
         facts,
         half=options["half"],
         held_out=held_out,
+        levels=chosen.levels,
         quiet=rank > 0,
         progress=heard,
     )
@@ -262,6 +264,7 @@ class _Writer:
         facts: `license`, `description` and `data_license` for the model card.
         half: store weights in 16 bits.
         held_out: validation set.
+        levels: of the wavelet.
         quiet: do nothing; for all but the first process.
         progress: hears of steps and validations.
     """
@@ -273,11 +276,12 @@ class _Writer:
         *,
         half: bool,
         held_out: ImageSet,
+        levels: int,
         quiet: bool,
         progress: Progress,
     ) -> None:
         self.out, self.facts, self.half, self.quiet = out, facts, half, quiet
-        self.progress = progress
+        self.progress, self.levels = progress, levels
         self.crops = held_out.crops(
             min(SHOWN, len(held_out)),
             min(SIDE, *held_out.smallest),
@@ -372,7 +376,7 @@ class _Writer:
         if self.writer:
             for key, value in scalars.items():
                 if key != "step":
-                    tag = f"level {record['level']}/{name} {key}"
+                    tag = f"{scale_name(record['level'], self.levels)}/{name} {key}"
                     self.writer.add_scalar(tag, value, record["step"])
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from scalewise.cli.console import QuietLines, is_terminal, tell
 from scalewise.train import Progress
+from scalewise.training.recipe import scale_name
 
 
 class TrainingBars(Progress):
@@ -68,8 +69,3 @@ class TrainingBars(Progress):
         """Show validation loss and PSNR."""
         self.scores[level] = f"{record['psnr']:.2f} dB"
         self.began.pop(level, None)
-
-
-def scale_name(level: int, levels: int) -> str:
-    """What a scale is called: a level of details, or the low-pass image."""
-    return f"level {level}" if level <= levels else "low-pass image"

@@ -10,7 +10,7 @@ from scalewise.errors import UsageError
 from scalewise.networks import Network
 from scalewise.networks.memory import features_bytes, weights_bytes
 from scalewise.training.objectives import crop_side
-from scalewise.training.recipe import Recipe
+from scalewise.training.recipe import Recipe, scale_name
 
 
 def check_memory(recipe: Recipe, images: ImageSet, device: torch.device) -> None:
@@ -22,7 +22,7 @@ def check_memory(recipe: Recipe, images: ImageSet, device: torch.device) -> None
     there = memory_of(device)
     needed, level = training_bytes(recipe, images, device)
     if there is not None and needed > there:
-        scale = f"level {level}" if level <= recipe.levels else "the low-pass image"
+        scale = scale_name(level, recipe.levels).replace("low-pass", "the low-pass")
         raise UsageError(
             f"this recipe needs about {needed / 1e9:.3g} GB of memory, most of it for {scale}, and "
             f"{device.type} has {there / 1e9:.3g} GB; give smaller width, batch, crop or blocks"

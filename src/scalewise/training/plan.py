@@ -180,7 +180,7 @@ class Plan:
         levels = range(1, self.recipe.levels + 2)
         if by_time:
             return {level: sum(s for _, s in self._finished(level)[:turn]) for level in levels}
-        favour = {level: self.recipe.level_weights.get(level, 1.0) for level in levels}
+        favour = {level: self.recipe.level_weight(level) for level in levels}
         if turn <= 2:
             return favour
         speeds = {}

@@ -94,7 +94,7 @@ class Recipe(BaseModel):
             `1 / ema_gamma` of all steps so far count.
         minutes: time budget, split over the levels by where validation error still falls.
         level_weights: how many times more of the time some levels get than by their speed of
-            learning; `levels + 1` is the low-pass image.
+            learning; "low" (or `levels + 1`) is the low-pass image.
         steps: steps of every level, in place of a time budget.
         precision: of convolutions in training: "float32", "bfloat16" (weights and sums stay in
             float32), or "auto", bfloat16 where the processor computes with it.
@@ -140,7 +140,7 @@ class Recipe(BaseModel):
     decay: Fraction = 0.3
     ema_gamma: Annotated[float, Field(gt=0)] = 12.0
     minutes: Annotated[float, Field(gt=0)] | None = None
-    level_weights: dict[int, Annotated[float, Field(gt=0)]] = {}
+    level_weights: dict[int | Literal["low"], Annotated[float, Field(gt=0)]] = {}
     steps: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -197,6 +197,14 @@ class Recipe(BaseModel):
             return value
         return value[min(level, len(value)) - 1]
 
+    def level_weight(self, level: int) -> float:
+        """Weight of a level, or of the low-pass image, `levels + 1`."""
+        weights = {
+            self.levels + 1 if key == "low" else key: value
+            for key, value in self.level_weights.items()
+        }
+        return weights.get(level, 1.0)
+
     def precision_on(self, device: torch.device) -> str:
         """The precision, "float32" or "bfloat16", in which a device trains."""
         if self.precision != "auto":
@@ -244,6 +252,11 @@ class Recipe(BaseModel):
         field = self.at("receptive_field", 1) if self.levels == 0 else 2 * depth + 1
         width = self.at("width", self.levels + 1)
         return BiasFreeDenoiser(channels, spread_kernels(field, depth), width=width, size=size)
+
+
+def scale_name(level: int, levels: int) -> str:
+    """What a scale is called: a level of details, or the low-pass image, `levels + 1`."""
+    return f"level {level}" if level <= levels else "low-pass image"
 
 
 def _computes_bfloat16(device: torch.device) -> bool:
