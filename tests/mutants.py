@@ -30,11 +30,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "scalewise"
 
 TESTS = {
-    "wavelets": ("wavelets", "prior"),
+    "wavelets": ("wavelets", "equations", "prior"),
     "score": ("score", "samplers", "prior"),
-    "networks/base": ("networks", "noise_levels", "prior", "checks"),
-    "networks/local": ("networks", "strips", "noise_levels"),
-    "networks/unet": ("networks", "noise_levels"),
+    "networks/base": ("equations", "networks", "noise_levels", "prior", "checks"),
+    "networks/local": ("equations", "networks", "strips", "noise_levels"),
+    "networks/unet": ("equations", "networks", "noise_levels"),
     "networks/bias_free": ("networks", "published"),
     "networks/convolution": ("networks",),
     "samplers": ("samplers", "prior"),
@@ -79,12 +79,14 @@ def changed(node: ast.AST) -> Iterator[ast.AST]:
         yield ast.Constant(value + 1 if isinstance(value, int) else 1.5 * value or 1.0)
 
 
-def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
+def places(
+    tree: ast.Module, skipped: tuple[str, ...]
+) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
     """Every (parent, field, index, node) that computes: no annotation, message or word."""
 
     def walk(parent: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
         for name, value in ast.iter_fields(parent):
-            if name in ("annotation", "returns", "decorator_list"):
+            if name in ("annotation", "returns", "decorator_list", *skipped):
                 continue
             for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
                 if not isinstance(child, ast.AST) or isinstance(child, ast.Raise | ast.JoinedStr):
@@ -99,7 +101,9 @@ def mutants(name: str) -> Iterator[tuple[str, int, str]]:
     """Each mutant of a module: its source, the line, and what became of it."""
     text = (SOURCE / f"{name}.py").read_text(encoding="utf-8")
     tree = ast.parse(text)
-    for parent, field, index, node in list(places(tree)):
+    # recipes and model folders give every argument of a network: its defaults are choices
+    skipped = ("defaults", "kw_defaults") if name.startswith("networks/") else ()
+    for parent, field, index, node in list(places(tree, skipped)):
         for new in changed(node):
             ast.copy_location(new, node)
             found = getattr(parent, field)
