@@ -14,6 +14,7 @@ from zoo import randomised
 from scalewise.errors import ScalewiseError
 from scalewise.networks import LocalConditional, LocalDenoiser, UNet
 from scalewise.networks.base import overall, relative
+from scalewise.networks.unet import ResidualBlock
 from scalewise.wavelets import filters
 
 SIGMA_DATA = 0.3
@@ -146,6 +147,31 @@ def test_the_unet_has_the_layers_that_it_says(blocks: int, multiples: tuple[int,
     assert network.embed[0].out_features == 4 * 8
 
 
+def test_a_block_of_the_unet() -> None:
+    block: Any = randomised(ResidualBlock(16, 24, embedding=5))
+    features, level = torch.rand(2, 16, 6, 5), torch.rand(2, 5)
+    scale, shift = F.linear(level, block.modulate.weight, block.modulate.bias).split(24, dim=1)
+    silu = torch.nn.SiLU()
+    inner = silu(F.group_norm(features, 8, block.norm1.weight, block.norm1.bias))
+    inner = F.conv2d(inner, block.conv1.weight, block.conv1.bias, padding=1)
+    inner = F.group_norm(inner, 8, block.norm2.weight, block.norm2.bias)
+    inner = silu(inner * (1 + scale[:, :, None, None]) + shift[:, :, None, None])
+    inner = F.conv2d(inner, block.conv2.weight, block.conv2.bias, padding=1)
+    wanted = inner + F.conv2d(features, block.skip.weight, block.skip.bias)
+    assert torch.allclose(block(features, level), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 8), (8, 7), (6, 5)])
+def test_the_unet_repeats_the_border_where_scales_do_not_fit(height: int, width: int) -> None:
+    network: Any = randomised(UNet(1, (8, 8), width=8, multiples=(1, 1, 1), blocks=1))
+    seen, level = torch.rand(1, 1, height, width), torch.full((1, 1, 1, 1), 0.2)
+    below, right = seen[:, :, -1:].expand(-1, -1, 8 - height, -1), 8 - width
+    padded = torch.cat([seen, below], dim=2)
+    padded = torch.cat([padded, padded[..., -1:].expand(-1, -1, -1, right)], dim=3)
+    wanted = network._network(padded, level)[..., :height, :width]
+    assert torch.allclose(network._network(seen, level), wanted, atol=1e-6)
+
+
 def test_levels_that_sampling_begins_and_ends_at() -> None:
     local = LocalConditional(1, 5, width=4, blocks=1, sigma_data=SIGMA_DATA)
     assert local.sigma_range == pytest.approx((30 * SIGMA_DATA, 0.05 * SIGMA_DATA))
@@ -159,9 +185,9 @@ def test_blocks_begin_near_the_identity() -> None:
     """The second convolution of a block starts at half of what is usual, the last at zero."""
     torch.manual_seed(0)
     network: Any = LocalConditional(1, 7, width=64, blocks=2)
-    usual = 1 / math.sqrt(64)  # bound of PyTorch's uniform weights
+    usual = math.sqrt(2 / 64)  # He et al. 2015
     for block in network.blocks:
-        assert block.pointwise.weight.abs().max().item() == pytest.approx(usual / 2, rel=0.02)
+        assert block.pointwise.weight.std().item() == pytest.approx(usual / 2, rel=0.05)
     assert torch.all(network.leave.weight == 0)
 
 
