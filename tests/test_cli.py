@@ -708,8 +708,9 @@ def test_stopped_at_any_moment(photos: Path, tmp_path: Path, delay: float) -> No
     for name in range(300):
         (tmp_path / "in" / f"{name}.png").write_bytes(picture)
     script = (
-        "from scalewise.cli import main, signals; signals.catch(); print('ready', flush=True)\n"
-        "main()"
+        "from scalewise import cli; catch = cli.signals.catch\n"
+        "def caught(): catch(); print('ready', flush=True)\n"
+        "cli.signals.catch = caught; cli.main()"
     )
     words = ("denoise", tmp_path / "in", tmp_path / "out", "--model", photos)
     command = [sys.executable, "-c", script, *map(str, words)]

@@ -93,12 +93,15 @@ def test_bad_images(command: str, source: str, words: str, models: Path, place: 
         (2, "words: is a file; give the name of a folder", "folder", "words"),
         (2, "'-' is not an image", "-", "out.png"),
         (2, "'-' is not an image", "good.png", "-"),
+        (1, "loop.png exists; give --force to overwrite it", "good.png", "loop.png"),
+        (2, "loop.png is a link that leads nowhere", "folder", "loop.png/x"),
     ],
 )
 def test_bad_outputs(
     command: str, code: int, words: str, source: str, target: str, models: Path, place: Path
 ) -> None:
     (place / "words").write_text("a file")
+    (place / "loop.png").symlink_to("loop.png")
     refused(place, code, words, command, source, target, "--model", models / "photos")
 
 
@@ -117,6 +120,15 @@ def test_bad_outputs(
             ("upscale", "--factor", "16"),
         ),
         ("'--samples'", ("upscale", "--samples", "0")),
+        ("'--samples'", ("upscale", "--samples", "1000000000")),
+        (
+            "good.png: --black 0 and --white 0.001 are far from its values",
+            ("denoise", "--black", "0", "--white", "0.001"),
+        ),
+        (
+            "--black 90000 and --white 90001 are far from its values",
+            ("upscale", "--black", "90000", "--white", "90001"),
+        ),
         ("give --samples 2 or more", ("upscale", "--uncertainty", "std.tif")),
         (
             "std.png: the uncertainty is written as floats",
@@ -147,6 +159,8 @@ def test_wrong_usage(words: str, arguments: tuple[str, ...], models: Path, place
         (1, "made/0001.png exists", ("made",)),
         (2, "--size must be height x width", ("out", "--size", "large")),
         (2, "--size must be height x width", ("out", "--size", "0x5")),
+        (2, "--size 99999x99999 has 10000 million pixels", ("out", "--size", "99999x99999")),
+        (2, "is a link that leads nowhere", ("loop",)),
         (2, "'--number' / '-n'", ("out", "-n", "0")),
         (2, "'-' is not an image", ("-",)),
         (2, "words: is a file", ("words", "-n", "1")),
@@ -158,6 +172,7 @@ def test_bad_synthesis(
     (place / "made").mkdir()
     picture_file(place / "made" / "0001.png")
     (place / "words").write_text("a file")
+    (place / "loop").symlink_to("loop")
     refused(place, code, words, "synthesize", *arguments, "--model", models / "faces")
 
 

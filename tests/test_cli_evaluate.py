@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cli_tools import picture_file, save_models, scalewise, smooth, tree
 
+from scalewise import store
 from scalewise.cli.evaluate import repeat_option
 
 
@@ -120,6 +122,43 @@ def test_what_is_left_out_of_a_folder_is_told(models: Path, tmp_path: Path) -> N
         assert "1 picture of another kind was left out: .heic (1)" in done.stderr
 
 
+def test_synthesis_is_not_measured_by_images_that_do_not_vary(models: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "plain.npy", np.full((3, 32, 32, 3), 100, np.uint8))
+    options = ("-n", 2, "--model", models / "faces")
+    done = scalewise("evaluate", "synthesize", tmp_path / "plain.npy", *options)
+    assert done.code == 2
+    assert "reference images do not vary at level 1, and distances are in their" in done.sentence
+
+
+def test_synthesis_is_measured_by_training_images_of_one_size(models: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, side in (("training", 16), ("validation", 32)):
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (3, side, 32, 3), np.uint8))
+    sets = (tmp_path / "validation.npy", "--training", tmp_path / "training.npy")
+    done = scalewise("evaluate", "synthesize", *sets, "-n", 2, "--model", models / "faces")
+    assert done.code == 2
+    assert "training.npy: images are 32x16, but those of" in done.sentence
+    assert done.sentence.endswith("are 32x32")
+
+
+def test_evaluate_synthesize_computes_as_written_if_asked_to(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8))
+    asked: list[object] = []
+    real = store.load
+
+    def load(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["exact"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(store, "load", load)
+    for options in (("--exact",), ()):
+        words = ("synthesize", tmp_path / "a.npy", "-n", 2, "--model", models / "gray", *options)
+        assert scalewise("evaluate", *words).code == 0
+    assert asked == [True, None]
+
+
 def test_evaluate_likelihood(models: Path, images: Path, tmp_path: Path) -> None:
     bits = tmp_path / "bits.json"
     options = ("--model", models / "photos", "--sigma", 2, "--json", bits)
@@ -161,6 +200,9 @@ def test_evaluate_likelihood(models: Path, images: Path, tmp_path: Path) -> None
             ("images", "--json", "no/a.json"),
         ),
         (1, "images: expected the name of a file in a folder", ("images", "--json", "images")),
+        (2, "--json -: pipes are not supported", ("images", "--json", "-")),
+        (1, "loop exists; give --force to overwrite it", ("images", "--json", "loop")),
+        (1, "loop: is no file that can be replaced", ("images", "--force", "--json", "loop")),
     ],
 )
 def test_bad_input(
@@ -176,6 +218,7 @@ def test_bad_input(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.png").write_text("no image")
+    (tmp_path / "loop").symlink_to("loop")
     before = tree(tmp_path)
     if "--model" not in arguments:
         arguments += ("--model", str(models / "photos"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -226,7 +227,9 @@ def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
         images = [to_channels(image, most)[0] for image in images]
     if len({image.dtype for image in images}) > 1:
         images = [_to_float(image) for image in images]
-    return ImageSet(images, path.resolve().name, files, (*notes, *_useless(images, path)))
+    return ImageSet(
+        images, Path(os.path.realpath(path)).name, files, (*notes, *_useless(images, path))
+    )
 
 
 def _useless(images: list[Tensor], path: Path) -> list[str]:

@@ -14,21 +14,25 @@ from scalewise.cli import signals
 
 def main() -> None:
     """Run the program `scalewise` on the arguments of this process, and leave with its code."""
-    signals.catch()
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure:  # file names need not be printable
-            reconfigure(errors="backslashreplace")
-    from scalewise.cli.commands import app
-
     try:
-        app(prog_name="scalewise")
+        signals.catch()
+        _run()
     except signals.Ended as ended:
         _leave(ended.sentence, ended.code)
     except OSError as error:  # of printing help
         _leave(f"Error: cannot print: {error.strerror or error}", 1)
     finally:
         signals.leave_at_once()
+
+
+def _run() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:  # file names need not be printable
+            reconfigure(errors="backslashreplace")
+    from scalewise.cli.commands import app
+
+    app(prog_name="scalewise")
 
 
 def _leave(sentence: str, code: int) -> None:

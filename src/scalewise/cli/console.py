@@ -187,7 +187,8 @@ def work_through(
                     show(record, as_json)
             bar.move_to(place * steps)
     if failed:
-        raise ScalewiseError(f"{failed} of {len(jobs)} images failed; the others are written")
+        rest = "the others are written" if failed < len(jobs) else "none is written"
+        raise ScalewiseError(f"{failed} of {len(jobs)} images failed; {rest}")
 
 
 def tell(notes: Iterable[str]) -> None:

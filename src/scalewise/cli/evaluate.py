@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 
 from scalewise.cli import options
 from scalewise.cli.program import Program, add
+from scalewise.errors import UsageError
 
 evaluate = typer.Typer(
     name="evaluate",
@@ -104,7 +105,9 @@ def denoise(
 def upscale(
     images: options.Images,
     factor: options.Factor = 2,
-    samples: Annotated[int, typer.Option(min=1, help="How many to draw of each image.")] = 8,
+    samples: Annotated[
+        int, typer.Option(min=1, max=9999, help="How many to draw of each image.")
+    ] = 8,
     model: options.Model = "photos",
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -160,7 +163,9 @@ def synthesize(
             show_default=False,
         ),
     ] = None,
-    count: Annotated[int, typer.Option("--number", "-n", min=2, help="How many to draw.")] = 256,
+    count: Annotated[
+        int, typer.Option("--number", "-n", min=2, max=50_000, help="How many to draw.")
+    ] = 256,
     model: options.Model = "faces",
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -185,9 +190,12 @@ def synthesize(
     from scalewise.evaluation import evaluate_synthesize
     from scalewise.files import write_json
 
-    prior = store.load(model, device=device)
+    prior = store.load(model, device=device, exact=exact or None)
     reference = one_array(images, prior.channels)
     known = None if training is None else one_array(training, prior.channels)
+    if known is not None and known.shape[1:] != reference.shape[1:]:
+        found, wanted = (f"{each.shape[-1]}x{each.shape[-2]}" for each in (known, reference))
+        raise UsageError(f"{training}: images are {found}, but those of {images} are {wanted}")
     with Bar("synthesizing", -(-count // 64) * (prior.levels + 1)) as bar:
         record = evaluate_synthesize(
             prior, reference, training=known, count=count, seed=seed, callback=bar.step

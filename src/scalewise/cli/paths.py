@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.files import check_name
+from scalewise.files import check_name, check_writable
 
 if TYPE_CHECKING:
     from scalewise.images import Picture
@@ -116,6 +116,11 @@ def save(
     return notes + write_image(path, picture, force=force or skip_existing, quality=quality)
 
 
+def real(path: Path) -> Path:
+    """A path without links; one that ends in a circle of links stays (`resolve` fails)."""
+    return Path(os.path.realpath(path))
+
+
 def refuse_dash(*paths: Path | None) -> None:
     """Say that `-` is not an image."""
     if Path("-") in paths:
@@ -134,7 +139,9 @@ def looks_like_image(path: Path) -> bool:
 
 def check_new_folder(path: Path) -> None:
     """Check that a folder is there or can be made, with those above it, and can be written in."""
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    there = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+    if not there.exists():
+        raise UsageError(f"{path}: {there} is a link that leads nowhere; give another name")
     if not there.is_dir():
         what = "is a file" if there == path else f"{there} is a file"
         raise UsageError(f"{path}: {what}; give the name of a folder")
@@ -154,11 +161,13 @@ def check_json(path: Path | None, force: bool) -> None:
     """Check that a JSON file, if one is wanted, can be written."""
     if path is None:
         return
+    if path == Path("-"):
+        raise UsageError("--json -: pipes are not supported, give the name of a file")
     if not path.parent.is_dir() or path.is_dir():
         raise ScalewiseError(f"{path}: expected the name of a file in a folder that exists")
     if not os.access(path.parent, os.W_OK):
         raise ScalewiseError(f"{path}: cannot be written there; choose a writable folder")
-    check_absent(() if force else (path,))
+    check_writable(path, force=force)
 
 
 def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> list[Job]:
@@ -173,15 +182,15 @@ def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> l
                     f"{folder}: names an image, but {source} is a folder; give a folder"
                 )
             check_new_folder(folder)
-    outputs = {path.resolve() for path in (target, deviation) if path is not None}
-    within = {path for path in outputs if source.resolve() in path.parents}
+    outputs = {real(path) for path in (target, deviation) if path is not None}
+    within = {path for path in outputs if real(source) in path.parents}
     jobs = []
     found = find_images(source)
     tell(found.notes)
     for file in found:
         name = file.relative_to(source)
         std = None if deviation is None else (deviation / name).with_suffix(".tif")
-        if within.isdisjoint(file.resolve().parents):
+        if within.isdisjoint(real(file).parents):
             jobs.append(Job(file, numbered(target / name, samples), std))
     return jobs
 
@@ -200,14 +209,14 @@ def _check_quality(jobs: Sequence[Job], quality: int | None) -> None:
 
 def _check_names(jobs: Sequence[Job]) -> None:
     """No output may be an input, or be written twice."""
-    sources = {job.source.resolve() for job in jobs}
+    sources = {real(job.source) for job in jobs}
     seen: set[Path] = set()
     for job in jobs:
         if job.deviation and job.deviation.suffix.lower() not in (".tif", ".tiff"):
             raise UsageError(f"{job.deviation}: the uncertainty is written as floats, to a .tif")
         for path in job.outputs:
             check_name(path)
-            place = path.resolve()
+            place = real(path)
             if place in sources:
                 raise UsageError(f"{path}: is input and output; give the output another name")
             if place in seen:

@@ -108,7 +108,9 @@ def upscale(
     ] = Mode.SAMPLE,
     samples: Annotated[
         int,
-        typer.Option(min=1, help="How many to draw; from 2 the output name gets -1, -2, ..."),
+        typer.Option(
+            min=1, max=9999, help="How many to draw; from 2 the output name gets -1, -2, ..."
+        ),
     ] = 1,
     uncertainty: Annotated[
         Path | None,

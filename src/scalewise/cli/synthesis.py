@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from scalewise.images.picture import PngChunks
 
 BATCH = 16
-"""Images drawn at a time."""
+"""Most images drawn at a time."""
+
+BATCH_PIXELS = 2**20
+"""Pixels of images drawn at a time: fewer images where they are large."""
+
+MOST_PIXELS = 50_000_000
+"""Pixels of the largest image that is drawn."""
 
 MARK = b"scalewise"
 """Keyword of the text in a PNG file that says which run drew it."""
@@ -95,7 +101,8 @@ def synthesize(
     facts: Record = {"input": None, "model": model, "seed": seed}
     single = files[0] != output
     there = _drawn(files, run, force) if single and skip_existing else set()
-    batches = _batches(count, there)
+    height, width = sides or prior.size or (1, 1)
+    batches = _batches(count, there, max(1, min(BATCH, BATCH_PIXELS // (height * width))))
     with Bar("synthesizing", len(batches) * (prior.levels + 1)) as bar:
 
         def draw(first: int, number: int) -> Tensor:
@@ -163,12 +170,12 @@ def _sheet(
     tell({"output": str(file), "sample": None, "notes": notes, "seconds": seconds})
 
 
-def _batches(count: int, there: set[int]) -> list[range]:
+def _batches(count: int, there: set[int], size: int) -> list[range]:
     """Batches that hold an image which is not there.
 
     They are those of a run from the start, so that going on gives the same pixels.
     """
-    batches = [range(first, min(count, first + BATCH)) for first in range(0, count, BATCH)]
+    batches = [range(first, min(count, first + size)) for first in range(0, count, size)]
     return [batch for batch in batches if not there.issuperset(batch)]
 
 
@@ -226,7 +233,13 @@ def _sides(size: str | None) -> tuple[int, int] | None:
     found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", size.lower())
     if found is None:
         raise UsageError(f"--size must be height x width in pixels, such as 96x128, found {size!r}")
-    return int(found[1]), int(found[2])
+    height, width = int(found[1]), int(found[2])
+    if height * width > MOST_PIXELS:
+        raise UsageError(
+            f"--size {size} has {height * width / 1e6:.0f} million pixels, more than the "
+            f"{MOST_PIXELS / 1e6:.0f} million that are drawn"
+        )
+    return height, width
 
 
 def _files(output: Path, count: int, force: bool, skip_existing: bool) -> list[Path]:

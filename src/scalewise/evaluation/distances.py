@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from scalewise.errors import UsageError
 from scalewise.wavelets import split
+
+LEAST_SPREAD = 1e-9
+"""Standard deviation below which images count as constant."""
 
 
 def sliced_wasserstein(a: Tensor, b: Tensor, *, projections: int = 256, seed: int = 0) -> float:
@@ -66,20 +70,40 @@ def level_distances(
 
     Returns:
         Distances by name: `level 1` (finest) to `level J`, and `low`.
+
+    Raises:
+        UsageError: reference images do not vary at some scale, or samples are of another size.
     """
+    if samples.shape[1:] != reference.shape[1:]:
+        shapes = [list(images.shape[1:]) for images in (samples, reference)]
+        raise UsageError(
+            f"images that are compared must have one shape, found {shapes[0]} and {shapes[1]}; "
+            "cut or scale them"
+        )
     distances = {}
     for level in range(1, levels + 1):
         samples, details = split(samples, wavelet)
         reference, aim = split(reference, wavelet)
-        scale = aim.std(dim=(0, 2, 3), keepdim=True).clamp(min=1e-12)
+        scale = aim.std(dim=(0, 2, 3), keepdim=True)
+        _check_spread(scale, f"level {level}")
         found = _patches(details / scale, patch, patches_per_image, seed)
         wanted = _patches(aim / scale, patch, patches_per_image, seed)
         distances[f"level {level}"] = sliced_wasserstein(
             found, wanted, projections=projections, seed=seed
         )
+    _check_spread(reference.std(), "the low-pass image")
     distance = sliced_wasserstein(samples, reference, projections=projections, seed=seed)
-    distances["low"] = distance / max(reference.std().item(), 1e-12)
+    distances["low"] = distance / reference.std().item()
     return distances
+
+
+def _check_spread(scale: Tensor, where: str) -> None:
+    """Say that there is nothing to measure by, where reference images do not vary."""
+    if not bool((scale > LEAST_SPREAD).all()):
+        raise UsageError(
+            f"reference images do not vary at {where}, and distances are in their standard "
+            "deviations; give other images, or more of them"
+        )
 
 
 def radial_power_spectrum(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from scalewise.errors import ScalewiseError
+from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images.exposure import find_ranges
 from scalewise.images.intensities import given_range, type_range
 from scalewise.images.kinds import Array, Depth
@@ -19,6 +19,7 @@ from scalewise.images.png import decode_png
 from scalewise.images.tiff import read_tiff
 
 Decoded = tuple[Array, Metadata, JpegTables | PngChunks | None]
+_FAR = 4.5  # spans of a given range between its middle and the median value
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHERS = {
     b"GIF8": "a GIF", b"8BPS": "a Photoshop file", b"\0\0\0\x0cjP  ": "JPEG 2000",
@@ -46,7 +47,7 @@ def read_image(
         The picture, at the depth and in the unit of the file.
 
     Raises:
-        UsageError: if white is not above black.
+        UsageError: if white is not above black, or most values lie far from a given range.
         ScalewiseError: if the file is missing, damaged, no image, larger than `PIXEL_LIMIT`
             pixels, holds images of several sizes or an animation, or NaN.
     """
@@ -59,12 +60,29 @@ def read_image(
             head = stream.read(16)
             stream.seek(0)
             if head[:4] in _TIFF_HEADS:
-                return read_tiff(stream, black, white)
-            return _photo(*_decoder(head)(stream), black, white)
+                picture = read_tiff(stream, black, white)
+            else:
+                picture = _photo(*_decoder(head)(stream), black, white)
+        _check_given(picture)
+        return picture
     except ScalewiseError as error:
         raise type(error)(f"{file}: {error}") from None
     except Exception as error:  # decoders raise a dozen types on damaged files
         raise ScalewiseError(f"{file}: {_reason(error)}") from error
+
+
+def _check_given(picture: Picture) -> None:
+    """Refuse a given range that the values lie nowhere near."""
+    if picture.intensities.source != "given":
+        return
+    values = picture.pixels.flatten()
+    middle = float(values[:: 1 + len(values) // 100_000].median())
+    if not abs(middle - 0.5) <= _FAR:
+        black, white = picture.intensities.at(0)
+        raise UsageError(
+            f"--black {black:g} and --white {white:g} are far from its values, of which half lie "
+            f"beyond {black + middle * (white - black):.6g}; give both in the unit of the file"
+        )
 
 
 def is_image(path: Path) -> bool:

@@ -58,7 +58,7 @@ def save(
     check_folder(path, force)
     config = describe(
         prior,
-        name=name or path.resolve().name,
+        name=name or Path(os.path.realpath(path)).name,
         description=description,
         training=training or {},
         scores=scores or {},
@@ -151,7 +151,7 @@ def check_folder(folder: str | Path, force: bool = False) -> None:
             is there, or a model and `force` is false.
     """
     path = Path(folder)
-    parent = path.resolve().parent
+    parent = Path(os.path.realpath(path)).parent
     if not parent.is_dir():
         raise ScalewiseError(f"{path}: folder {parent} does not exist; create it first")
     if path.exists() and not path.is_dir():
@@ -256,7 +256,7 @@ def _read(file: Path) -> bytes:
 def _write_whole(folder: Path, files: dict[str, bytes]) -> None:
     """Write all files into a hidden folder beside it, then move that, or each file, into place."""
     try:
-        with part_folder(folder.resolve().parent) as part:
+        with part_folder(Path(os.path.realpath(folder)).parent) as part:
             for name, content in files.items():
                 with (part / name).open("xb") as stream:
                     stream.write(content)
