@@ -242,6 +242,14 @@ def test_model_without_levels_enlarges_nothing() -> None:
         prior.check_factor(2)
 
 
+@pytest.mark.parametrize("public", ["report", "report/public", "link"])
+def test_public_reports_lie_apart(public: str, place: Path) -> None:
+    (place / "link").symlink_to("report")
+    words = f"--public {public}: lies within --out report; give another folder"
+    options = ("--quick", "--only", "wavelets", "--public", public)
+    refused(place, 2, words, "reproduce", "--out", "report", *options)
+
+
 # Trouble on the way
 
 

@@ -75,6 +75,8 @@ def reproduce(
     from scalewise.reproduce.figures import check_matplotlib
 
     check_matplotlib()
+    if public is not None:
+        _check_apart(public, out)
     from scalewise.device import pick_device
     from scalewise.reproduce import reproduce as run
     from scalewise.reproduce.context import load_faces
@@ -96,6 +98,15 @@ def reproduce(
     for about, result in entries:
         typer.echo(f"{about['name']}: {result.verdict}. {result.sentence}")
     typer.echo(f"{out / 'index.html'} holds the report.")
+
+
+def _check_apart(public: Path, out: Path) -> None:
+    """The report without pictures of data must not lie among the files of the other."""
+    from scalewise.cli.paths import real
+    from scalewise.errors import UsageError
+
+    if real(out) in (real(public), *real(public).parents):
+        raise UsageError(f"--public {public}: lies within --out {out}; give another folder")
 
 
 def _scale(quick: bool, minutes: float | None, steps: int | None) -> Scale:
