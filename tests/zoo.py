@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import torch
@@ -63,6 +64,31 @@ def condition(
     )
     gain = torch.linalg.solve(noisy, look @ covariance).T
     return mean + (seen - look @ mean) @ gain.T, covariance - gain @ look @ covariance
+
+
+def error_of_details(
+    spectrum: Tensor, seen: list[int], ratio: float, wavelet: str = "haar"
+) -> float:
+    """Mean squared error of a gray field's details of level 1 at one place, the first.
+
+    Args:
+        spectrum: of the field.
+        seen: places of the half-size grid where the low-pass image is known, and noisy details.
+        ratio: noise in deviations of the details; infinite where they are not known at all.
+        wavelet: between the scales.
+    """
+    size = (spectrum.shape[0], spectrum.shape[1])
+    places = spectrum.numel() // 4
+    transform = torch.cat(dense_split(size, 1, wavelet))  # low, then three bands
+    bands = transform @ dense_covariance(spectrum) @ transform.T
+    sigma = ratio * float(bands.diagonal()[places:].mean().sqrt())
+    details = [] if math.isinf(ratio) else [b * places + s for b in (1, 2, 3) for s in seen]
+    noise = [0.0] * len(seen) + [sigma**2] * len(details)
+    look = torch.eye(4 * places, dtype=torch.float64)[[*seen, *details]]
+    nothing = torch.zeros(1, len(look), dtype=torch.float64)
+    mean = torch.zeros(4 * places, dtype=torch.float64)
+    left = condition(mean, bands, look, nothing, torch.tensor(noise, dtype=torch.float64))[1]
+    return float(left.diagonal()[places::places].mean())
 
 
 def randomised(network: AnyModule, seed: int = 0, positive: bool = False) -> AnyModule:
