@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -10,9 +10,18 @@ from torch import Tensor
 from scalewise.data import ImageSet, load_image_set
 from scalewise.exact import power_law_spectrum
 from scalewise.reproduce.context import Context
-from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, judge, told
+from scalewise.reproduce.experiment import (
+    Cell,
+    Experiment,
+    Figure,
+    Result,
+    Table,
+    Verdict,
+    judge,
+    told,
+)
 from scalewise.reproduce.experiments.levels import details_psnr
-from scalewise.reproduce.figures import curves
+from scalewise.reproduce.figures import Curve, curves
 from scalewise.reproduce.measure import mean
 from scalewise.reproduce.neighbourhoods import level_laws
 
@@ -27,93 +36,54 @@ SIGMAS = (5.0, 15.0, 50.0)
 SIDE = 64
 
 
+Excess = dict[tuple[str, str], dict[int, float]]
+"""Relative excess error by data and wavelet, then by neighbourhood."""
+Trained = dict[tuple[str, str], dict[int, list[float]]]
+"""PSNR in dB by data and wavelet, then by receptive field, of every noise level."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What neighbourhoods lack on Gaussian fields, and networks trained with other wavelets.
+
+    Attributes:
+        excess: of Gaussian fields.
+        trained: of networks of textures and faces; empty where there are none.
+    """
+
+    excess: Excess
+    trained: Trained
+
+    @property
+    def losses(self) -> dict[tuple[str, str], float]:
+        """What 9x9 loses against 13x13 in dB, by data and wavelet."""
+        return {key: mean(by[13]) - mean(by[9]) for key, by in self.trained.items()}
+
+
 def run(context: Context) -> Result:
     """Excess error on Gaussian fields, and PSNR of trained networks, by wavelet."""
+    return show(measure(context))
+
+
+def measure(context: Context) -> Measured:
+    """Work out Gaussian fields of three spectra, and train on what images there are."""
     spectra = {
         f"Gaussian, exponent {alpha:g}": power_law_spectrum((SIDE, SIDE), 1 / 32, alpha)
         for alpha in (0.75, 1.0, 1.5)
     }
     excess = {
-        (name, wavelet): gaussian_excess(spectrum, wavelet)
+        (name, wavelet): gaussian_excess(spectrum, wavelet, GAUSSIAN_FIELDS)
         for name, spectrum in spectra.items()
         for wavelet in WAVELETS
     }
-    parts = {
-        f"{name}, {wavelet}: 9x9 lacks less than {100 * ENOUGH:g} %": by[9] < ENOUGH
-        for (name, wavelet), by in excess.items()
-    }
-    trained = _trained(context)
-    losses = {key: mean(by[13]) - mean(by[9]) for key, by in trained.items()}
-    parts |= {
-        f"{name}, {wavelet}: 9x9 at most {LOSS} dB under 13x13": loss <= LOSS
-        for (name, wavelet), loss in losses.items()
-    }
-    gauss: list[list[Cell]] = [
-        [name, wavelet, *(100 * by[r] for r in GAUSSIAN_FIELDS)]
-        for (name, wavelet), by in excess.items()
-    ]
-    networks: list[list[Cell]] = [
-        [name, wavelet, f"{field}x{field}", *values, mean(values)]
-        for (name, wavelet), by in trained.items()
-        for field, values in by.items()
-    ]
-    tables = [
-        Table(
-            "Gaussian fields, level 1, noise of one deviation: excess error (%) by neighbourhood",
-            ["data", "wavelet", *(f"{r}x{r}" for r in GAUSSIAN_FIELDS)],
-            gauss,
-        )
-    ]
-    if networks:
-        tables.append(
-            Table(
-                "Trained networks, details of level 1 given the clean low-pass image: PSNR in dB",
-                ["data", "wavelet", "field", *(f"σ = {s:g}" for s in SIGMAS), "mean"],
-                networks,
-            )
-        )
-    panels = {
-        name: {
-            w: (GAUSSIAN_FIELDS, [excess[name, w][r] for r in GAUSSIAN_FIELDS]) for w in WAVELETS
-        }
-        for name in spectra
-    }
-    phrase = ", ".join(f"{name} {wavelet} {loss:.2f}" for (name, wavelet), loss in losses.items())
-    worst = max(by[9] for by in excess.values())
-    failed = [part for part, held in parts.items() if not held]
-    return Result(
-        judge(parts),
-        f"Gaussian fields: 9x9 lacks at most {100 * worst:.2g} % for any wavelet; trained networks "
-        f"lose from 13x13 to 9x9, in dB: {phrase or 'not measured'}; "
-        f"{'all parts hold' if not failed else 'not so: ' + told(dict.fromkeys(failed, False))}.",
-        tables,
-        [
-            curves(
-                "gaussian",
-                "Relative excess error of r x r neighbourhoods, details of level 1 given the "
-                "low-pass image, noise of one deviation.",
-                panels,
-                "r",
-                "relative excess error",
-                "y",
-            )
-        ],
-        {
-            "gaussian": {f"{n}, {w}": by for (n, w), by in excess.items()},
-            "trained": {f"{n}, {w}": by for (n, w), by in trained.items()},
-        },
-        [
-            f"Trained networks had {SHARE:g} of the budget of one network. Textures: the lower "
-            "quarter of every image is held out.",
-        ],
-    )
+    return Measured(excess, _trained(context))
 
 
-def gaussian_excess(spectrum: Tensor, wavelet: str) -> dict[int, float]:
+def gaussian_excess(spectrum: Tensor, wavelet: str, fields: tuple[int, ...]) -> dict[int, float]:
     """Relative excess error by neighbourhood, at noise of one deviation of the details."""
     law = level_laws(spectrum, 1, wavelet)[0]
     full = law.full_error(law.deviation)
-    return {field: law.local_error(field, law.deviation) / full - 1 for field in GAUSSIAN_FIELDS}
+    return {field: law.local_error(field, law.deviation) / full - 1 for field in fields}
 
 
 def load_textures(folder: Path, side: int = 64) -> tuple[ImageSet, ImageSet]:
@@ -137,14 +107,14 @@ def load_textures(folder: Path, side: int = 64) -> tuple[ImageSet, ImageSet]:
     return replace(images, images=tops), replace(images, images=patches[::2])
 
 
-def _trained(context: Context) -> dict[tuple[str, str], dict[int, list[float]]]:
-    """PSNR by data, wavelet, receptive field and noise level."""
+def _trained(context: Context) -> Trained:
+    """Train networks of each receptive field, and denoise what they have not seen."""
     sets: dict[str, tuple[ImageSet, ImageSet]] = {}
     if context.textures is not None:
         sets["textures"] = load_textures(context.textures)
     if context.images is not None:
         sets["faces"] = (context.faces.training, context.faces.validation)
-    found: dict[tuple[str, str], dict[int, list[float]]] = {}
+    found: Trained = {}
     for name, (training, validation) in sets.items():
         images = validation.whole(range(min(32, len(validation))))
         for wavelet in WAVELETS:
@@ -154,6 +124,89 @@ def _trained(context: Context) -> dict[tuple[str, str], dict[int, list[float]]]:
                 for field in FIELDS
             }
     return found
+
+
+def decide(excess: Excess, losses: dict[tuple[str, str], float]) -> tuple[Verdict, dict[str, bool]]:
+    """The verdict by the rule, and its parts.
+
+    Args:
+        excess: relative excess error on Gaussian fields.
+        losses: of trained networks, 9x9 against 13x13, in dB.
+    """
+    parts = {
+        f"{name}, {wavelet}: 9x9 lacks less than {100 * ENOUGH:g} %": by[9] < ENOUGH
+        for (name, wavelet), by in excess.items()
+    } | {
+        f"{name}, {wavelet}: 9x9 at most {LOSS} dB under 13x13": loss <= LOSS
+        for (name, wavelet), loss in losses.items()
+    }
+    return judge(parts), parts
+
+
+def show(measured: Measured) -> Result:
+    """Verdict, tables and figure."""
+    excess, trained, losses = measured.excess, measured.trained, measured.losses
+    verdict, parts = decide(excess, losses)
+    phrase = ", ".join(f"{name} {wavelet} {loss:.2f}" for (name, wavelet), loss in losses.items())
+    worst = max(by[9] for by in excess.values())
+    failed = [part for part, held in parts.items() if not held]
+    return Result(
+        verdict,
+        f"Gaussian fields: 9x9 lacks at most {100 * worst:.2g} % for any wavelet; trained networks "
+        f"lose from 13x13 to 9x9, in dB: {phrase or 'not measured'}; "
+        f"{'all parts hold' if not failed else 'not so: ' + told(dict.fromkeys(failed, False))}.",
+        _tables(measured),
+        [_figure(excess)],
+        {
+            "gaussian": {f"{n}, {w}": by for (n, w), by in excess.items()},
+            "trained": {f"{n}, {w}": by for (n, w), by in trained.items()},
+        },
+        [
+            f"Trained networks had {SHARE:g} of the budget of one network. Textures: the lower "
+            "quarter of every image is held out.",
+        ],
+    )
+
+
+def _tables(measured: Measured) -> list[Table]:
+    fields = list(next(iter(measured.excess.values())))
+    gauss: list[list[Cell]] = [
+        [name, wavelet, *(100 * by[r] for r in fields)]
+        for (name, wavelet), by in measured.excess.items()
+    ]
+    networks: list[list[Cell]] = [
+        [name, wavelet, f"{field}x{field}", *values, mean(values)]
+        for (name, wavelet), by in measured.trained.items()
+        for field, values in by.items()
+    ]
+    tables = [
+        Table(
+            "Gaussian fields, level 1, noise of one deviation: excess error (%) by neighbourhood",
+            ["data", "wavelet", *(f"{r}x{r}" for r in fields)],
+            gauss,
+        ),
+        Table(
+            "Trained networks, details of level 1 given the clean low-pass image: PSNR in dB",
+            ["data", "wavelet", "field", *(f"σ = {s:g}" for s in SIGMAS), "mean"],
+            networks,
+        ),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _figure(excess: Excess) -> Figure:
+    panels: dict[str, dict[str, Curve]] = {}
+    for (name, wavelet), by in excess.items():
+        panels.setdefault(name, {})[wavelet] = list(by), list(by.values())
+    return curves(
+        "gaussian",
+        "Relative excess error of r x r neighbourhoods, details of level 1 given the "
+        "low-pass image, noise of one deviation.",
+        panels,
+        "r",
+        "relative excess error",
+        "y",
+    )
 
 
 EXPERIMENT = Experiment(
