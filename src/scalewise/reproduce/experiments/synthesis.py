@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from scalewise import store
-from scalewise.evaluation import measure_samples, nearest_distances
+from scalewise.evaluation import Record, measure_samples, nearest_distances
 from scalewise.prior import MultiScalePrior
 from scalewise.reproduce.context import Context
-from scalewise.reproduce.experiment import Cell, Experiment, Figure, Result, Table, judge, told
+from scalewise.reproduce.experiment import (
+    Cell,
+    Experiment,
+    Figure,
+    Result,
+    Table,
+    Verdict,
+    judge,
+    told,
+)
 from scalewise.reproduce.experiments.denoising import small_field
 from scalewise.reproduce.figures import pictures
 from scalewise.reproduce.synthesis import scales_of
@@ -18,45 +27,121 @@ from scalewise.reproduce.synthesis import scales_of
 CLOSE, NEW = 2.0, 0.9
 """Distances in those of as many training images; how near to training images samples may come."""
 SHOWN = 8
+OWN = "own 9x9"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples of one prior, and what is measured of them.
+
+    Attributes:
+        record: see `measure_samples`; and as `nearest training` those of the first samples
+            alone.
+        samples: some, not chosen, shape (N, C, H, W).
+        scales: fewer, at every scale as they are drawn, coarsest first.
+        nearest: the training images nearest to the first samples, in their order.
+    """
+
+    record: Record
+    samples: Tensor
+    scales: list[Tensor]
+    nearest: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was drawn of each prior, and how many samples of each; the own prior decides."""
+
+    drawn: dict[str, Drawn]
+    count: int
 
 
 def run(context: Context) -> Result:
     """Draw samples of the own prior and of the packaged one, and measure both."""
+    return show(measure(context))
+
+
+def measure(context: Context) -> Measured:
+    """Draw from the own prior of gray faces, and from the packaged one of colour faces."""
     scale, faces = context.scale, context.faces
-    gray = faces.training.whole(range(len(faces.training)))
     own = context.networks.multi_scale(small_field(scale.fields))
-    found, figures = {}, []
-    drawn = {"own 9x9": (own, gray, faces.held_out(len(faces.validation)))}
+    gray = faces.training.whole(range(len(faces.training)))
+    priors = {OWN: (own, gray, faces.held_out(len(faces.validation)))}
     if scale.packaged and faces.colour is not None:
-        sets = [part.whole(range(len(part))) for part in faces.colour]
-        drawn["packaged faces"] = (
-            store.load(store.PACKAGED / "faces", device=context.device.type),
-            sets[0],
-            sets[1],
-        )
-    for name, (prior, training, reference) in drawn.items():
+        training, reference = (part.whole(range(len(part))) for part in faces.colour)
+        packaged = store.load(store.PACKAGED / "faces", device=context.device.type)
+        priors["packaged faces"] = packaged, training, reference
+    found = {}
+    for name, (prior, training, reference) in priors.items():
         context.say(f"drawing {scale.samples} samples of {name}")
-        found[name], pair = _measure(context, name, prior, training, reference)
-        figures += pair
-    decisive = found["own 9x9"]
-    ratios = {
-        level: distance / decisive["floor"][level]["mean"]
-        for level, distance in decisive["distances"].items()
+        found[name] = draw(prior, training, reference, scale.samples, context.seed)
+    return Measured(found, scale.samples)
+
+
+def draw(
+    prior: MultiScalePrior, training: Tensor, reference: Tensor, count: int, seed: int
+) -> Drawn:
+    """Draw samples, measure them, and find the training images nearest to the first.
+
+    Args:
+        prior: what to draw from.
+        training: images that it learnt, shape (K, C, H, W).
+        reference: images of the same kind that it did not, shape (M, C, H, W), square.
+        count: how many samples.
+        seed: of the samples.
+    """
+    side = reference.shape[-1]
+    samples = prior.sample(count, seed=seed, size=(side, side)).cpu()
+    record = measure_samples(
+        samples, reference, training=training, levels=max(1, prior.levels), wavelet=prior.wavelet
+    )
+    first = samples[:SHOWN].clamp(0, 1)
+    record["nearest training"] = nearest_distances(first, training).tolist()
+    places = [int((training - image).square().flatten(1).sum(1).argmin()) for image in first]
+    scales = scales_of(prior, len(first), seed, side)
+    return Drawn(record, samples[: 4 * SHOWN], scales, [training[place] for place in places])
+
+
+def ratios(record: Record) -> dict[str, float]:
+    """Distances of samples from the reference in those of as many training images, by scale."""
+    return {
+        level: distance / record["floor"][level]["mean"]
+        for level, distance in record["distances"].items()
     }
-    near = decisive["nearest"]["image"]
-    newness = near["samples"]["50%"] / near["reference"]["50%"]
-    parts = {f"{name} within {CLOSE:g} floors": r <= CLOSE for name, r in ratios.items()} | {
-        "nearest training image as far as from validation images": newness >= NEW
+
+
+def newness(record: Record) -> float:
+    """Median distance of samples to the nearest training image, in that of reference images."""
+    near = record["nearest"]["image"]
+    return float(near["samples"]["50%"] / near["reference"]["50%"])
+
+
+def decide(by_level: dict[str, float], new: float) -> tuple[Verdict, dict[str, bool]]:
+    """The verdict by the rule, and its parts.
+
+    Args:
+        by_level: see `ratios`.
+        new: see `newness`.
+    """
+    parts = {f"{name} within {CLOSE:g} floors": r <= CLOSE for name, r in by_level.items()} | {
+        "nearest training image as far as from validation images": new >= NEW
     }
-    phrase = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+    return judge(parts), parts
+
+
+def show(measured: Measured) -> Result:
+    """Verdict, table and pictures."""
+    own = measured.drawn[OWN].record
+    verdict, parts = decide(ratios(own), newness(own))
+    phrase = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios(own).items())
     return Result(
-        judge(parts),
+        verdict,
         f"Own prior: distances in units of those of as many training images: {phrase}; median "
-        f"distance to the nearest training image {newness:.2f} times that of validation faces "
+        f"distance to the nearest training image {newness(own):.2f} times that of validation faces "
         f"({told(parts)}).",
-        [_table(found, scale.samples)],
-        figures,
-        found,
+        [_table(measured)],
+        [figure for name, drawn in measured.drawn.items() for figure in _figures(name, drawn)],
+        {name: drawn.record for name, drawn in measured.drawn.items()},
         [
             "Distances are sliced Wasserstein, per level; they depend on the number of samples, "
             "so the floor takes as many training images. Faces of one person are in one split.",
@@ -64,54 +149,43 @@ def run(context: Context) -> Result:
     )
 
 
-def _measure(
-    context: Context, name: str, prior: MultiScalePrior, training: Tensor, reference: Tensor
-) -> tuple[dict[str, Any], list[Figure]]:
-    """Measures, the scales of a few samples, and their nearest neighbours."""
-    side, count = reference.shape[-1], context.scale.samples
-    samples = prior.sample(count, seed=context.seed, size=(side, side)).cpu()
-    scales = scales_of(prior, min(SHOWN, count), context.seed, side)
+def _figures(name: str, drawn: Drawn) -> list[Figure]:
+    """The scales of a few samples, more samples, and the nearest neighbours of the first."""
     word = name.split()[0]
-    shown = samples[: min(SHOWN, count)].clamp(0, 1)
-    places = [int((training - image).square().flatten(1).sum(1).argmin()) for image in shown]
-    nearest = [training[place] for place in places]
-    figures = [
+    samples = drawn.samples.clamp(0, 1)
+    return [
         pictures(
             f"scales-{word}",
             f"{name}: samples from coarse to fine.",
-            [list(low.clamp(0, 1)) for low in scales],
-            [f"{low.shape[-1]} pixels" for low in scales],
+            [list(low.clamp(0, 1)) for low in drawn.scales],
+            [f"{low.shape[-1]} pixels" for low in drawn.scales],
         ),
         pictures(
             f"samples-{word}",
-            f"{name}: {min(32, count)} samples, not chosen.",
-            [list(samples[k : k + 8].clamp(0, 1)) for k in range(0, min(32, count), 8)],
+            f"{name}: {len(samples)} samples, not chosen.",
+            [list(row) for row in samples.split(SHOWN)],
         ),
         pictures(
             f"nearest-{word}",
             f"{name}: samples, and the nearest training image of each.",
-            [list(shown), nearest],
+            [list(samples[:SHOWN]), drawn.nearest],
             ["samples", "nearest"],
             private=True,
         ),
     ]
-    record = measure_samples(
-        samples, reference, training=training, levels=max(1, prior.levels), wavelet=prior.wavelet
-    )
-    record["nearest training"] = nearest_distances(shown, training).tolist()
-    return record, figures
 
 
-def _table(found: dict[str, Any], count: int) -> Table:
+def _table(measured: Measured) -> Table:
     rows: list[list[Cell]] = []
-    for name, record in found.items():
+    for name, drawn in measured.drawn.items():
+        record = drawn.record
         for level, distance in record["distances"].items():
             rows.append([f"{name}: {level}", distance, record["floor"][level]["mean"]])
         near = record["nearest"]["image"]
         medians = near["samples"]["50%"], near["reference"]["50%"]
         rows.append([f"{name}: distance to the nearest training image, median", *medians])
     columns = ["measure", "samples", "training images; validation for the nearest"]
-    return Table(f"{count} samples against validation faces", columns, rows)
+    return Table(f"{measured.count} samples against validation faces", columns, rows)
 
 
 EXPERIMENT = Experiment(
