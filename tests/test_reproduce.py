@@ -33,6 +33,7 @@ from scalewise.reproduce.run import write_public
 from scalewise.reproduce.scale import Scale
 from scalewise.training import budget as budget_module
 from scalewise.training.budget import Budget
+from scalewise.training.files import load_state
 from scalewise.training.level import LevelTrainer
 
 TINY = Scale(
@@ -197,6 +198,13 @@ def make_networks(folder: Path, faces: Images, scale: Scale = TINY) -> Networks:
     return Networks(folder, faces.training, faces.validation, scale, 0, device, lambda _: None)
 
 
+def saved_record(path: Path) -> dict[str, Any]:
+    """What the network of a saved file cost and reached."""
+    record: dict[str, Any] = load_state(path)["record"]
+    assert record["name"] == path.stem
+    return record
+
+
 def test_priors_share_their_low_pass_network_and_come_back(tmp_path: Path, faces: Images) -> None:
     first = make_networks(tmp_path, faces)
     five, nine = first.multi_scale(5), first.multi_scale(9)
@@ -207,8 +215,8 @@ def test_priors_share_their_low_pass_network_and_come_back(tmp_path: Path, faces
     again = make_networks(tmp_path, faces).multi_scale(9)
     for name, weight in again.state_dict().items():
         assert torch.equal(weight, nine.state_dict()[name]), name
-    names = {record["name"]: record["steps"] for record in first.records()}
-    assert names == dict.fromkeys(
+    steps = {path.stem: saved_record(path)["steps"] for path in tmp_path.glob("*.pt")}
+    assert steps == dict.fromkeys(
         ["low4", "flat-rf9", *(f"details{j}-of2-rf{r}" for j in (1, 2) for r in (5, 9))],
         2,
     )
@@ -243,7 +251,9 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
 def test_a_budget_of_minutes_is_kept(tmp_path: Path, faces: Images) -> None:
     scale = replace(TINY, budget=Budget(minutes=0.01))
     make_networks(tmp_path, faces, scale).flat(5)
-    (record,) = make_networks(tmp_path, faces, scale).records()
+    (path,) = tmp_path.glob("*")
+    record = saved_record(path)
+    assert (path.name, record["budget"]) == ("flat-rf5.pt", str(scale.budget))
     assert record["steps"] > 10
     assert 0.4 < record["seconds"] < 3
 

@@ -132,12 +132,6 @@ class Networks:
         run = self._run(recipe, self.training, self.validation)
         return self._prior(run, {1: f"given-clean-rf{field}"})
 
-    def records(self) -> list[dict[str, Any]]:
-        """What each network that is kept here cost and reached, by name."""
-        finished = sorted(self.folder.glob("*.pt"))
-        records = [load_state(path).get("record", {}) for path in finished]
-        return [record for record in records if record]
-
     def _recipe(self, **fields: Any) -> Recipe:
         scale = self.scale
         shared: dict[str, Any] = {
