@@ -152,6 +152,10 @@ class TestMeasure:
             "authors' weights, ascent": 2,
         }
         assert measured.drawn == f"{PUBLISHED}, ascent"
+        for name in (PUBLISHED, "authors' weights"):
+            drawn = measured.samples[f"{name}, ascent"]
+            few_steps = measured.samples[name][: len(drawn)]
+            assert not torch.allclose(drawn, few_steps, atol=1e-2)
         assert float(measured.means["authors' weights"].median()) == pytest.approx(0.7, abs=0.02)
         assert list(measured.homogeneity) == [OURS, PUBLISHED, "authors' weights"]
         assert context.told == ["drawing by the paper's ascent, in thousands of steps"]

@@ -62,8 +62,9 @@ class TestMarkov:
         assert finest != pytest.approx(coarse, rel=0.01)
 
     def test_seeds_draw_other_fields(self) -> None:
+        """Compared where only the low-pass image is seen, so that noise cannot tell them apart."""
         first, again, other = (
-            markov.neighbourhoods(SPECTRUM, 1, (1,), 8, seed=seed)[0] for seed in (1, 1, 2)
+            markov.neighbourhoods(SPECTRUM, 1, (1,), 8, seed=seed)[-1] for seed in (1, 1, 2)
         )
         assert first == again
         assert first.simulated != other.simulated
