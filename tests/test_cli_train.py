@@ -235,6 +235,52 @@ def test_a_run_killed_in_its_first_publication_goes_on(
         assert scalewise.load(out, device="cpu").levels == 1
 
 
+def test_what_a_folder_leaves_out_is_told(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
+    (photos / "c.heic").touch()
+    done = call(photos, "--out", tmp_path / "model", *tiny)
+    assert done.exit_code == 0, done.output
+    assert "1 picture of another kind was left out: .heic (1)" in done.output
+
+
+def test_a_prior_without_levels(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
+    done = call(photos, "--out", tmp_path / "model", *tiny, "--levels", 0)
+    assert done.exit_code == 0, done.output
+    assert scalewise.load(tmp_path / "model", device="cpu").levels == 0
+
+
+def test_recipes_beyond_the_memory_are_refused(
+    tmp_path: Path, photos: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scalewise.training.memory.memory_of", lambda _: 10**4)
+    done = call(photos, "--out", tmp_path / "model", *tiny)
+    assert done.exit_code == 2
+    assert "GB of memory, most of it for" in done.output
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"width": 2}, "width: Input should be greater than or equal to 4, found 2"),
+        ({"width": [64, "a"]}, "width: Input should be a valid integer, found [64, 'a']"),
+        ({"levels": [1]}, "levels: Input should be a valid integer, found [1]"),
+        ({"image_sigma": [1]}, "image_sigma must be a number above 0, found [1]"),
+        ({"prior_sigma": -1}, "prior_sigma must be a number above 0, found -1"),
+        ({"minutes": {"a": 1}}, "minutes: Input should be a valid number"),
+    ],
+)
+def test_damaged_recipes_are_named(
+    fields: dict[str, object], words: str, tmp_path: Path, photos: Path
+) -> None:
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps(fields))
+    done = call(photos, "--out", tmp_path / "model", "--recipe", file)
+    assert done.exit_code == 2, done.output
+    assert words in done.output
+    assert "recipe.json: " in done.output or "must be a number" in done.output
+    assert not (tmp_path / "model").exists()
+
+
 def test_images_of_one_colour_each_cannot_be_learnt(tmp_path: Path, tiny: list[str]) -> None:
     (tmp_path / "plain").mkdir()
     for shade in range(4):

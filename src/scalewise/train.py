@@ -25,6 +25,7 @@ from scalewise.images import Picture, write_image
 from scalewise.prior import MultiScalePrior
 from scalewise.store import TRAINING, check_folder, load
 from scalewise.training import Recipe, TrainingRun, saved_options, saved_recipe
+from scalewise.training.memory import check_memory
 from scalewise.training.objectives import VALIDATION_SIGMA, largest_crop
 from scalewise.training.recipe import scale_name
 from scalewise.wavelets import low_pass
@@ -121,6 +122,8 @@ def train_model(
     wanted = first.channels if first and options["channels"] is None else options["channels"]
     training, held_out = _images(images, options["validation"], wanted, chosen, heard.note)
     where, rank = _device(device)
+    if first is None:
+        check_memory(chosen, training, where)
     facts = {name: options[name] for name in ("license", "description", "data_license")}
     writer = _Writer(
         out,
@@ -151,7 +154,9 @@ def _recipe(
     name: str | Path | dict[str, Any] | None, given: dict[str, Any], state: Path | None
 ) -> Recipe:
     """The recipe of a run: what is given on top of the named one, or of the one to resume."""
-    fields = dict(name) if isinstance(name, dict) else _named_recipe(str(name)) if name else {}
+    fields = (
+        dict(name) if isinstance(name, dict) else {} if name is None else _named_recipe(str(name))
+    )
     if state is not None:
         fields = saved_recipe(state) | fields
     given = {key: value for key, value in given.items() if value is not None}
@@ -162,10 +167,17 @@ def _recipe(
         return Recipe(**(fields | given))
     except ValidationError as error:
         first = error.errors()[0]
-        where = " ".join(str(part) for part in first["loc"])
+        where = " ".join(str(part) for part in (*first["loc"][:1], *_indices(first["loc"])))
+        if isinstance(name, str | Path) and first["loc"] and first["loc"][0] not in given:
+            where = f"recipe {name}: {where}"
         message = first["msg"].removeprefix("Value error, ")
         found = f"{where}: {message}, found {first['input']!r:.60}" if where else message
         raise UsageError(found) from error
+
+
+def _indices(place: tuple[int | str, ...]) -> list[int | str]:
+    """Of the place of an error, what follows the field and is no name of a type."""
+    return [part for part in place[1:] if isinstance(part, int) or part.isdigit()]
 
 
 def _start(recipe: Recipe, given: dict[str, Any]) -> tuple[Recipe, MultiScalePrior | None]:
@@ -226,11 +238,16 @@ def _images(
 ) -> tuple[ImageSet, ImageSet]:
     """Training and validation images; odd ones too small for the crops are left out, and named."""
     training, small = load_image_set(source, channels).without_small(largest_crop(recipe))
+    for text in training.notes:
+        note(text)
     for name in small:
         note(f"{name} is smaller than the crops of the others: left out")
     if validation is None:
         return hold_out(training)
-    return training, load_image_set(validation, training.channels)
+    held_out = load_image_set(validation, training.channels)
+    for text in held_out.notes:
+        note(text)
+    return training, held_out
 
 
 def _leave() -> None:

@@ -47,7 +47,7 @@ def crop_side(images: ImageSet, recipe: Recipe, level: int) -> int:
 def largest_crop(recipe: Recipe) -> int:
     """Side in pixels of the largest crops that a recipe asks for."""
     details = [recipe.at("crop", level) << level for level in range(1, recipe.levels + 1)]
-    return max(*details, recipe.low_crop << recipe.levels)
+    return max([*details, recipe.low_crop << recipe.levels])
 
 
 def draw_batch(

@@ -155,7 +155,10 @@ class Recipe(BaseModel):
         fields = {_RENAMED.get(name, name): value for name, value in fields.items()}
         for old, new in (("image_sigma", "denoising_P_mean"), ("prior_sigma", "P_mean")):
             if old in fields:
-                fields[new] = math.log(fields.pop(old))
+                sigma = fields.pop(old)
+                if not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
+                    raise ValueError(f"{old} must be a number above 0, found {sigma!r:.60}")
+                fields[new] = math.log(sigma)
         if fields.get("form") == "told":
             fields["form"] = "noise-conditional"
         return fields
