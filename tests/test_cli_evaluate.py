@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -253,10 +254,17 @@ def test_import_reference(shared: Path, images: Path, tmp_path: Path) -> None:
     names = {Path(record["model"]).name for record in done.records}
     assert "faces160-rf9" in names
     assert all((tmp_path / "models" / name / "config.json").is_file() for name in names)
-    again = scalewise("import-reference", checkpoints, "--out", tmp_path / "models")
-    assert again.code == 1
-    assert "--force" in again.sentence
     model = tmp_path / "models" / "faces160-rf9"
+    written = (model / "model.safetensors").stat().st_mtime_ns
+    again = scalewise("import-reference", checkpoints, "--out", tmp_path / "models")
+    assert again.code == 0, again.stderr
+    assert (model / "model.safetensors").stat().st_mtime_ns == written
+    shutil.copy(tmp_path / "models" / "faces160-rf13" / "model.safetensors", model)
+    other = scalewise("import-reference", checkpoints, "--out", tmp_path / "models")
+    assert other.code == 1
+    assert "--force" in other.sentence
+    other = scalewise("import-reference", checkpoints, "--out", tmp_path / "models", "--force")
+    assert other.code == 0, other.stderr
     done = scalewise("denoise", images / "a.png", tmp_path / "clean.png", "--model", model)
     assert done.code == 0
     assert "RGB image converted to gray" in done.stdout
