@@ -35,7 +35,7 @@ TESTS = {
     "networks/base": ("equations", "networks", "noise_levels", "prior", "checks"),
     "networks/local": ("equations", "networks", "strips", "noise_levels"),
     "networks/unet": ("equations", "networks", "noise_levels"),
-    "networks/bias_free": ("networks", "published"),
+    "networks/bias_free": ("strips", "networks", "published"),
     "networks/convolution": ("networks",),
     "samplers": ("samplers", "prior"),
     "noise": ("noise", "noise_levels", "prior"),

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from zoo import randomised
 
-from scalewise.errors import ScalewiseError
+from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import LocalConditional, LocalDenoiser, UNet
-from scalewise.networks.base import overall, relative
-from scalewise.networks.unet import ResidualBlock
+from scalewise.networks.base import Network, noise_features, overall, relative
+from scalewise.networks.unet import ResidualBlock, SelfAttention
 from scalewise.wavelets import filters
 
 SIGMA_DATA = 0.3
@@ -161,6 +161,18 @@ def test_a_block_of_the_unet() -> None:
     assert torch.allclose(block(features, level), wanted, atol=1e-5)
 
 
+def test_attention_of_the_unet() -> None:
+    attention: Any = randomised(SelfAttention(16))
+    features = torch.rand(2, 16, 3, 5)
+    normal = F.group_norm(features, 8, attention.norm.weight, attention.norm.bias)
+    query, key, value = F.conv2d(normal, attention.qkv.weight, attention.qkv.bias).split(16, 1)
+    likeness = torch.einsum("nchw,ncij->nhwij", query, key).flatten(3) / 4
+    weights = likeness.softmax(dim=3)
+    mixed = torch.einsum("nhwk,nck->nchw", weights, value.flatten(2))
+    wanted = features + F.conv2d(mixed, attention.out.weight, attention.out.bias)
+    assert torch.allclose(attention(features), wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(("height", "width"), [(5, 8), (8, 7), (6, 5)])
 def test_the_unet_repeats_the_border_where_scales_do_not_fit(height: int, width: int) -> None:
     network: Any = randomised(UNet(1, (8, 8), width=8, multiples=(1, 1, 1), blocks=1))
@@ -189,6 +201,26 @@ def test_blocks_begin_near_the_identity() -> None:
     for block in network.blocks:
         assert block.pointwise.weight.std().item() == pytest.approx(usual / 2, rel=0.05)
     assert torch.all(network.leave.weight == 0)
+
+
+def test_noise_features_end_at_a_thousandth_and_a_thousand() -> None:
+    found = noise_features(torch.tensor([0.0, 1e-4, 2e-3, 1e9]), 2.0)
+    within = noise_features(torch.tensor([2e-3, 2e-3, 2e-3, 2e3]), 2.0)
+    assert found.equal(within)
+    angles = math.log(1e-3) * torch.linspace(0.1, 0.8, 8)
+    assert torch.allclose(within[0], torch.cat([angles.sin(), angles.cos()]))
+
+
+def test_a_network_that_says_nothing_samples_from_1_to_a_hundredth() -> None:
+    assert Network(channels=1).sigma_range == (1.0, 0.01)
+
+
+def test_fields_beyond_the_blocks_are_refused() -> None:
+    for receptive_field in (5, 9, 11):
+        LocalConditional(1, receptive_field, width=4, blocks=3)
+    for receptive_field in (3, 8, 13):
+        with pytest.raises(UsageError, match="odd and from 5 to 11 for 3 blocks, found"):
+            LocalConditional(1, receptive_field, width=4, blocks=3)
 
 
 def test_maps_are_logarithms_within_bounds() -> None:

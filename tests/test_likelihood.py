@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -223,6 +224,24 @@ def test_a_denoiser_that_cannot_be_right_is_replaced_by_the_linear_one() -> None
     torch.testing.assert_close(found.nats, 128 * (1 + power / 1e-6).log())
     assert found.variance.tolist() == [0, 0, 0]
     assert found.size == 256
+    found = information(lambda noisy, sigma: 9 * noisy, clean, noise, sigma_range=(1.0, 1e-3))
+    power = clean.square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(found.nats, 128 * (1 + power / 1e-6).log())
+
+
+def test_every_factor_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of its level, in its own shape; the low-pass image comes after the details."""
+    asked, noise = [], MultiScalePrior._noise
+
+    def noted(prior: MultiScalePrior, keys: Any, level: int, *rest: Any) -> Any:
+        asked.append((keys, level, *rest))
+        return noise(prior, keys, level, *rest)
+
+    monkeypatch.setattr(MultiScalePrior, "_noise", noted)
+    gaussian_prior(smooth_spectrum(), 2).nll(torch.rand(2, 1, 8, 8), seed=5, first=3)
+    keys = (3, 4)
+    sizes = [(1, 3, (4, 4)), (2, 3, (2, 2)), (3, 1, (2, 2))]
+    assert asked == [(keys, *each, 5) for each in sizes]
 
 
 def test_blind_networks_are_measured() -> None:

@@ -14,12 +14,14 @@ from scipy import stats
 from skimage import data
 from torch import Tensor
 
+from scalewise import noise as noise_module
 from scalewise.errors import UsageError
 from scalewise.noise import (
     BLOCK,
     GaussianField,
     LogNormalLevels,
     _patch_covariance,
+    _usable,
     estimate_sigma,
     quiet_sigma,
 )
@@ -209,6 +211,57 @@ class TestEstimateSigma:
         expected = torch.cov(patches.flatten(0, 1).flatten(1).double().T)
         torch.testing.assert_close(_patch_covariance(image, patch), expected)
 
+    @pytest.mark.parametrize(
+        ("shape", "side"),
+        [
+            ((3, 64, 64), 5),
+            ((3, 35, 41), 4),
+            ((1, 45, 45), 9),
+            ((1, 44, 44), 9),
+            ((1, 43, 43), 8),
+            ((1, 24, 45), 6),
+            ((1, 45, 24), 6),
+            ((2, 13, 13), 2),
+            ((2, 12, 12), None),
+            ((3, 8, 8), None),
+            ((1, 13, 13), None),
+            ((9, 5, 400), 2),
+            ((9, 13, 13), None),
+        ],
+    )
+    def test_sides_of_patches(
+        self, shape: tuple[int, int, int], side: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The largest of which there are 16 times as many as each has values, from 8 values."""
+        sides, covariance = [], noise_module._patch_covariance
+
+        def noted(image: Tensor, patch: int, usable: Tensor | None) -> Tensor:
+            sides.append(patch)
+            return covariance(image, patch, usable)
+
+        monkeypatch.setattr(noise_module, "_patch_covariance", noted)
+        estimate_sigma(torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)))
+        assert sides == [] if side is None else sides == [side]
+
+    @pytest.mark.parametrize(
+        ("eigenvalues", "variance"),
+        [
+            ([1.0, 1, 1, 1, 1, 1, 1, 1], 1.0),
+            ([1.0, 2, 3, 4, 5, 6, 7, 8], 4.5),
+            ([1.0, 2, 3, 4, 5, 6, 7, 90], 4.0),
+            ([1.0, 2, 3, 4, 6, 90, 91, 92], 2.5),
+            ([1.0, 1, 1, 1, 1, 1, 1, 9], 1.0),
+        ],
+    )
+    def test_small_eigenvalues_whose_mean_is_at_most_their_median(
+        self, eigenvalues: list[float], variance: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The largest such set, by hand (Chen, Zhu and Heng 2015, algorithm 1)."""
+        covariance = torch.tensor(eigenvalues).double().diag()
+        monkeypatch.setattr(noise_module, "_patch_covariance", lambda *_: covariance)
+        found = estimate_sigma(torch.rand(1, 2, 13, 13))
+        assert float(found) == pytest.approx(math.sqrt(variance))
+
     @pytest.mark.parametrize("level", [15, 50])
     def test_gray_pictures_in_three_channels_are_measured_too(self, level: int) -> None:
         clean = picture("camera")
@@ -305,6 +358,33 @@ class TestAreasWithoutNoise:
         noise = torch.randn(dark.shape, generator=torch.Generator().manual_seed(1))
         found = float(estimate_sigma((dark + self.LEVEL * noise).clamp(0, 1)))
         assert found == pytest.approx(self.LEVEL, rel=0.12)
+
+    @pytest.mark.parametrize(
+        ("size", "pixels", "lost"), [(20, 8, 0), (20, 9, 9), (50, 12, 0), (50, 13, 13)]
+    )
+    def test_a_crowd_is_more_than_8_pixels_and_1_in_200(
+        self, size: int, pixels: int, lost: int
+    ) -> None:
+        image = 0.5 + 0.4 * torch.rand(2, size, size, generator=torch.Generator().manual_seed(0))
+        image[1].view(-1)[:pixels] = 0
+        usable = _usable(image, None)
+        assert (0 if usable is None else int((~usable).sum())) == lost
+
+    @pytest.mark.parametrize(
+        ("side", "usable", "counts"),
+        [(120, 6, False), (120, 7, True), (20, 7, False), (20, 8, True)],
+    )
+    def test_patches_that_are_left_must_be_enough(
+        self, side: int, usable: int, counts: bool
+    ) -> None:
+        """One in twenty, and 16 times the values of one."""
+        image = torch.rand(2, side, side, generator=torch.Generator().manual_seed(0))
+        whole = torch.zeros(side, side, dtype=torch.bool)
+        whole[:, :usable] = True
+        patches = image[:, :, :usable].unfold(1, 2, 1).unfold(2, 2, 1).permute(1, 2, 3, 0, 4)
+        expected = torch.cov(patches.flatten(0, 1).flatten(1).double().T)
+        found = _patch_covariance(image, 2, whole)
+        assert torch.allclose(found, expected) == counts
 
     def test_an_image_of_two_values_has_no_noise(self) -> None:
         text = (torch.rand(1, 1, 24, 24) > 0.5).float().repeat_interleave(8, 2)

@@ -74,6 +74,11 @@ class TestNoiseLevels:
         assert bands.equal(coarser)
         again = NoiseLevels((bands,), bands).whole
         assert torch.allclose(again, left)
+        small = torch.tensor([[0.1, 0.2], [0.3, 0.4]]).view(1, 1, 2, 2)
+        assert torch.allclose(
+            NoiseLevels((small / 2,), 0.0).whole.square().mean(), small.square().mean() * 3 / 4
+        )
+        assert NoiseLevels((small / 2,), small / 2).whole.shape == (1, 1, 4, 4)
 
 
 class TestNetworksAndPrior:

@@ -166,6 +166,9 @@ class TestChoice:
         network = make().requires_grad_(False)
         outputs_of(network, inputs_of(network, (8, 8), 1))
         assert runs.count == 1
+        with plain(network):
+            outputs_of(network, inputs_of(network, (8, 8), 1))
+        assert runs.count == 1
 
     @pytest.mark.parametrize("value", ["", "0"])
     def test_the_variable_must_say_so(
