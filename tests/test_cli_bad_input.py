@@ -242,6 +242,32 @@ def test_model_without_levels_enlarges_nothing() -> None:
         prior.check_factor(2)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("OUTPUT", ("synthesize", "")),
+        ("INPUT", ("denoise", "", "x.png")),
+        ("OUTPUT", ("upscale", "good.png", "")),
+        ("--model", ("denoise", "good.png", "x.png", "--model", "")),
+        ("IMAGES", ("train", "", "--out", "x")),
+        ("--out", ("train", "folder", "--out", "")),
+        ("--recipe", ("train", "folder", "--out", "x", "--recipe", "")),
+        ("IMAGES", ("evaluate", "denoise", "")),
+        ("IMAGES", ("evaluate", "upscale", "")),
+        ("--out", ("reproduce", "--out", "")),
+        ("MODEL", ("info", "")),
+    ],
+)
+def test_empty_names(name: str, arguments: tuple[str, ...], place: Path) -> None:
+    """The current folder is not meant by a variable that is not set."""
+    before = tree(place)
+    done = scalewise(*arguments)
+    assert done.code == 2
+    assert f"{name}'" in done.stderr
+    assert "it is empty (a variable that is not set?)" in done.stderr
+    assert tree(place) == before
+
+
 @pytest.mark.parametrize("public", ["report", "report/public", "link"])
 def test_public_reports_lie_apart(public: str, place: Path) -> None:
     (place / "link").symlink_to("report")

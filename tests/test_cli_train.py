@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import scalewise
 from scalewise.cli.commands import app
 from scalewise.store import read_config
+from scalewise.training import Recipe
 
 TINY = (
     "--levels 1 --width 8 --receptive-field 5 --batch 4 --crop 8 --steps 4 --seed 1 "
@@ -165,6 +166,24 @@ def test_bad_input_is_one_sentence(
     assert not out.exists()
 
 
+def test_a_finished_run_of_minutes_has_nothing_left_to_do(
+    tmp_path: Path, photos: Path, tiny: list[str]
+) -> None:
+    """Going on with it leaves the weights as they are; more minutes train more."""
+    out = tmp_path / "model"
+    timed = [*tiny[: tiny.index("--steps")], *tiny[tiny.index("--steps") + 2 :]]
+    assert call(photos, "--out", out, *timed, "--minutes", "0.02").exit_code == 0
+    weights = (out / "model.safetensors").read_bytes()
+    again = call(photos, "--out", out, "--resume")
+    assert again.exit_code == 0, again.output
+    assert (out / "model.safetensors").read_bytes() == weights
+    steps: Any = read_config(out).training["levels"]
+    more = call(photos, "--out", out, "--resume", "--minutes", "0.06")
+    assert more.exit_code == 0, more.output
+    trained: Any = read_config(out).training["levels"]
+    assert [trained[key]["steps"] > steps[key]["steps"] for key in ("1", "2")] == [True, True]
+
+
 def test_a_run_starts_from_a_model(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert call(photos, "--out", first, *tiny).exit_code == 0
@@ -173,7 +192,11 @@ def test_a_run_starts_from_a_model(tmp_path: Path, photos: Path, tiny: list[str]
     assert result.exit_code == 0, result.output
     before, after = scalewise.load(first), scalewise.load(second)
     config = json.loads((second / "config.json").read_text())
-    assert config["training"]["recipe"]["start"] == str(first)
+    recipe = config["training"]["recipe"]
+    assert recipe["start"] == str(first)
+    assert not {"width", "blocks", "receptive_field", "low_width"} & recipe.keys()
+    assert Recipe(**recipe).steps == 1
+    assert "recipe/width" not in (tmp_path / "second" / "README.md").read_text()
     assert after.levels == before.levels
     weights = after.state_dict()
     for name, old in before.state_dict().items():  # one step of warm-up moved it a little

@@ -127,6 +127,33 @@ def test_a_folder_of_other_things_or_of_another_run_is_refused(tmp_path: Path) -
         reproduce(tmp_path / "no" / "where", TINY, experiments=experiments)
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda r: r.pop("figures"), "'figures'"),
+        (lambda r: r.pop("title"), "title: *Field required"),
+        (lambda r: r.update(verdict="perhaps"), "verdict: *Input should be 'holds'"),
+        (lambda r: r.update(figures=[3]), "not iterable"),
+        (lambda r: r["figures"][0].pop("caption"), "figures.0.caption: *Field required"),
+        (lambda r: r.update(tables=[{"title": "a"}]), "tables.0.columns: *Field required"),
+        (lambda r: r["figures"][0].update(name="gone"), "No such file"),
+    ],
+)
+def test_damaged_results_are_named(
+    tmp_path: Path, change: Callable[[dict[str, Any]], Any], reason: str
+) -> None:
+    out, experiments = tmp_path / "report", [toy("first", finding)]
+    reproduce(out, TINY, experiments=experiments)
+    file = out / "results" / "first.json"
+    stored = json.loads(file.read_text())
+    change(stored)
+    file.write_text(json.dumps(stored))
+    with pytest.raises(ScalewiseError, match=f"first.json: damaged .*{reason}.*remove it"):
+        reproduce(out, TINY, experiments=experiments)
+    file.unlink()
+    assert len(reproduce(out, TINY, experiments=experiments)) == 1
+
+
 def test_only_runs_what_is_named(tmp_path: Path) -> None:
     both = [toy("first", finding), toy("second", finding)]
     entries = reproduce(tmp_path / "report", TINY, only=["second"], experiments=both)

@@ -27,7 +27,7 @@ from scalewise.store import TRAINING, check_folder, load
 from scalewise.training import Recipe, TrainingRun, saved_options, saved_recipe
 from scalewise.training.memory import check_memory
 from scalewise.training.objectives import VALIDATION_SIGMA, largest_crop
-from scalewise.training.recipe import scale_name
+from scalewise.training.recipe import OF_NETWORKS, scale_name
 from scalewise.wavelets import low_pass
 
 SHOWN = 4
@@ -184,7 +184,7 @@ def _start(recipe: Recipe, given: dict[str, Any]) -> tuple[Recipe, MultiScalePri
     """The model that a recipe starts from, and the recipe with its levels and wavelet."""
     if recipe.start is None:
         return recipe, None
-    fixed = [key for key in ("receptive_field", "form", "width") if given.get(key) is not None]
+    fixed = [key for key in OF_NETWORKS if given.get(key) is not None]
     if fixed:
         raise UsageError(
             f"{', '.join(fixed)} cannot be chosen with start: the networks are those of the model "

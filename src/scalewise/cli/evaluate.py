@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from scalewise.cli import options
-from scalewise.cli.program import Program, add
+from scalewise.cli.program import Command, Program, add
 from scalewise.errors import UsageError
 
 evaluate = typer.Typer(
@@ -21,10 +20,10 @@ evaluate = typer.Typer(
 )
 
 
-class ManySigmas(TyperCommand):
+class ManySigmas(Command):
     """A command that takes several values after one `--sigma`."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse, with `--sigma 15 25` read as `--sigma 15 --sigma 25`."""
         return super().parse_args(ctx, repeat_option(args, "--sigma"))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from scalewise.errors import ScalewiseError
 
@@ -20,6 +20,10 @@ _PASSED: tuple[type[Exception], ...] = (
     BrokenPipeError,
     *typer.BadParameter.__mro__[:-3],
 )
+
+
+WORDS = ("description", "license", "data_license")
+"""Parameters that may be given as nothing."""
 
 
 class Program(TyperGroup):
@@ -46,10 +50,27 @@ class Program(TyperGroup):
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
 
+class Command(TyperCommand):
+    """A command that refuses empty names: `Path` would make the current folder of them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the arguments, of which only words about a model may be empty."""
+        given = self.make_parser(ctx).parse_args(list(args))[0]
+        parameters: list[Any] = self.params
+        for parameter in parameters:
+            if parameter.name not in WORDS and given.get(parameter.name) == "":
+                raise typer.BadParameter(
+                    "it is empty (a variable that is not set?); for the current folder give .",
+                    ctx=ctx,
+                    param=parameter,
+                )
+        return super().parse_args(ctx, args)
+
+
 def add(app: typer.Typer, command: Callable[..., None], **options: Any) -> None:
     """Add a command; its docstring is its help, whose examples keep their lines."""
     text = inspect.cleandoc(command.__doc__ or "").replace("\n\nExample", "\n\n\b\nExample")
-    app.command(help=text, **options)(command)
+    app.command(help=text, **({"cls": Command} | options))(command)
 
 
 def report(error: Exception) -> None:

@@ -10,16 +10,35 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.files import write_json, write_whole
-from scalewise.reproduce.experiment import Figure, Result, Table, plain
+from scalewise.reproduce.experiment import Figure, Result, plain
 
 STATE, RESULTS, NETWORKS, PAGE = "report.json", "results", "networks", "index.html"
 OURS = (STATE, RESULTS, NETWORKS, PAGE, "reference", ".reference.part")
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the pages tell of a result beside what was found."""
+
+    name: str
+    title: str
+    claim: str
+    rule: str
+    seed: int
+    command: str
+    seconds: float
+
+
+_ABOUT, _RESULT = TypeAdapter(_About), TypeAdapter(Result)
 
 
 class ReportFolder:
@@ -98,21 +117,19 @@ class ReportFolder:
 
     def _read(self, name: str) -> tuple[dict[str, Any], Result]:
         folder = self.path / RESULTS
-        stored = read_json(folder / f"{name}.json")
-        figures = []
-        for fields in stored["figures"]:
-            figure = Figure(**fields, data=b"")
-            data = (folder / file_of(name, figure)).read_bytes()
-            figures.append(Figure(**fields, data=data))
-        result = Result(
-            stored["verdict"],
-            stored["sentence"],
-            [Table(**table) for table in stored["tables"]],
-            figures,
-            stored["numbers"],
-            stored["notes"],
-        )
-        return stored, result
+        path = folder / f"{name}.json"
+        stored = read_json(path)
+        try:
+            _ABOUT.validate_python(stored)
+            figures = [dict(figure, data=b"") for figure in stored["figures"]]
+            result = _RESULT.validate_python(stored | {"figures": figures})
+            data = [(folder / file_of(name, figure)).read_bytes() for figure in result.figures]
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise ScalewiseError(
+                f"{path}: damaged ({_reason(error)}); remove it to measure it anew"
+            ) from error
+        pairs = zip(result.figures, data, strict=True)
+        return stored, replace(result, figures=[replace(each, data=read) for each, read in pairs])
 
 
 def file_of(name: str, figure: Figure) -> str:
@@ -133,6 +150,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ScalewiseError(f"{path}: expected a JSON object; remove it to make it anew")
     return fields
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, and where."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _differences(found: object, wanted: dict[str, Any]) -> str:

@@ -25,6 +25,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PER_LEVEL = ("receptive_field", "width", "blocks", "batch", "crop")
 """Fields that may be lists, one entry per level of details, level 1 (finest) first."""
 
+OF_NETWORKS = (
+    "form", "receptive_field", "width", "blocks", "depth",
+    "low_width", "low_multiples", "low_blocks", "low_local", "low_dropout",
+)  # fmt: skip
+"""Fields that say what new networks are made of."""
+
 Form = Literal["noise-conditional", "bias-free"]
 
 Value = TypeVar("Value")

@@ -21,7 +21,7 @@ from scalewise.training.files import held, load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, crop_side
 from scalewise.training.plan import Plan, Segment
-from scalewise.training.recipe import Recipe
+from scalewise.training.recipe import OF_NETWORKS, Recipe
 from scalewise.wavelets import low_pass, split
 
 PUBLISH_SECONDS = 60.0
@@ -191,9 +191,14 @@ class TrainingRun:
         return MultiScalePrior(low, details, self.recipe.wavelet).eval()
 
     def summary(self) -> dict[str, Any]:
-        """What to store beside the weights: recipe, data, steps, seconds and scores."""
+        """What to store beside the weights: recipe, data, steps, seconds and scores.
+
+        Of a run that started with a model's networks, the recipe says nothing of their form: the
+        model does.
+        """
+        formed = OF_NETWORKS if self.recipe.start is not None else ()
         return {
-            "recipe": self.recipe.model_dump(mode="json", exclude_none=True),
+            "recipe": self.recipe.model_dump(mode="json", exclude_none=True, exclude=set(formed)),
             "data": {"name": self.images.name, "images": len(self.images)},
             "levels": {
                 str(level): {
