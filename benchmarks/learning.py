@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks.common import DATA, RESULTS, ROOT, facts, pyplot, write_figure, write_json
 from scalewise.data import ImageSet, load_image_set
+from scalewise.metrics import pooled_psnr
 from scalewise.networks import ConditionalDenoiser, Denoiser
 from scalewise.prior import MultiScalePrior
 from scalewise.speed.training import PlainLoop
@@ -105,8 +106,7 @@ def psnr(clean: Tensor, denoise: Callable[[Tensor, Tensor, float], Tensor]) -> f
     low, details = split(clean)
     sigma = GAIN * SIGMA
     noisy = details + sigma * torch.randn(details.shape, generator=generator)
-    error = merge(low, denoise(noisy, low, sigma)) - clean
-    return -10 * math.log10(error.square().mean().item())
+    return pooled_psnr(clean, merge(low, denoise(noisy, low, sigma)))
 
 
 def learn_plainly(trainer: LevelTrainer, clean: Tensor, seconds: float) -> Curve:

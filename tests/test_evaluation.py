@@ -15,6 +15,7 @@ from torch import Tensor
 from scalewise import evaluation
 from scalewise.errors import UsageError
 from scalewise.images import Picture, read_image, write_image
+from scalewise.metrics import pooled_psnr
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser, LocalConditional, UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.wavelets import low_pass
@@ -70,6 +71,9 @@ class TestMetrics:
     def test_known_values(self) -> None:
         clean = torch.full((1, 1, 16, 16), 0.5)
         assert evaluation.psnr(clean, clean + 0.1).item() == pytest.approx(20, abs=1e-4)
+        both = torch.cat([clean[:1], clean[:1]])
+        apart = both + torch.tensor([0.0, 0.2]).view(2, 1, 1, 1)
+        assert pooled_psnr(both, apart) == pytest.approx(-10 * math.log10(0.02), abs=1e-4)
         assert evaluation.ssim(clean, clean).item() == pytest.approx(1)
         assert math.isinf(evaluation.psnr(clean, clean).item())
 

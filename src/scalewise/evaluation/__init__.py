@@ -8,11 +8,11 @@ from scalewise.evaluation.distances import (
     sliced_wasserstein,
 )
 from scalewise.evaluation.likelihood import evaluate_likelihood, mean_bits
-from scalewise.evaluation.metrics import psnr, ssim
 from scalewise.evaluation.records import Callback, Record, crop_to_multiple, means
 from scalewise.evaluation.sheets import grid, sheet
 from scalewise.evaluation.synthesis import evaluate_synthesize, measure_samples
 from scalewise.evaluation.upscaling import evaluate_upscale, interpolate
+from scalewise.metrics import psnr, ssim
 
 __all__ = [
     "SIGMAS",

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from scalewise.evaluation.metrics import psnr, ssim
 from scalewise.evaluation.records import Callback, Record
 from scalewise.images import to_channels
+from scalewise.metrics import psnr, ssim
 from scalewise.noise import GaussianField
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import denoise_plane

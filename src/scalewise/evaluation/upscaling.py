@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from scalewise.errors import UsageError
-from scalewise.evaluation.metrics import psnr, ssim
 from scalewise.evaluation.records import Callback, Record, crop_to_multiple
 from scalewise.images import to_channels
+from scalewise.metrics import psnr, ssim
 from scalewise.prior import MultiScalePrior
 from scalewise.wavelets import low_pass
 

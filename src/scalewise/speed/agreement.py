@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from scalewise.metrics import pooled_psnr
 from scalewise.prior import MultiScalePrior
 from scalewise.speed.forward import ready
 from scalewise.speed.machine import autocast
@@ -48,13 +48,13 @@ def measure_agreement(
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     noisy = clean + sigma * noise
     exact = copy.deepcopy(prior).cpu().double().denoise(noisy.double(), sigma)
-    expected = _psnr(exact - clean)
+    expected = pooled_psnr(clean, exact)
     prior = ready(copy.deepcopy(prior), device)
     found = []
     for name, dtype in PRECISIONS.items():
         with autocast(device, dtype):
             result = prior.denoise(noisy.to(device), sigma).cpu().double()
-        change, error = _psnr(result - clean) - expected, (result - exact).abs().max().item()
+        change, error = pooled_psnr(clean, result) - expected, (result - exact).abs().max().item()
         found.append(Agreement(name, change, error, abs(change) <= LOST))
     return found
 
@@ -64,7 +64,3 @@ def best_precision(found: list[Agreement]) -> torch.dtype:
     held = {agreement.precision for agreement in found if agreement.holds}
     names = [name for name in ("bfloat16", "float16") if name in held]
     return PRECISIONS[names[0] if names else "float32"]
-
-
-def _psnr(error: Tensor) -> float:
-    return -10 * math.log10(error.double().square().mean().item())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError
 from scalewise.images import to_channels
+from scalewise.metrics import pooled_psnr
 from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
 from scalewise.noise import LogNormalLevels, NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
@@ -160,7 +161,7 @@ class LowObjective(Objective):
         """PSNR in dB of the low-pass images, denoised."""
         sigma = VALIDATION_SIGMA * GAIN**self.recipe.levels
         noisy = images + sigma * white_noise(images, generator)
-        return _psnr(self.network(noisy, sigma) - images)
+        return pooled_psnr(images, self.network(noisy, sigma))
 
 
 class DetailsObjective(Objective):
@@ -237,8 +238,4 @@ class DetailsObjective(Objective):
         sigma = sigma.to(images.device)
         noisy = images + sigma * white_noise(images, generator)
         bands = self._denoise(noisy, sigma.flatten())
-        return _psnr(merge(bands.low, bands.details, self.recipe.wavelet) - images)
-
-
-def _psnr(error: Tensor) -> float:
-    return -10 * math.log10(error.square().mean().item())
+        return pooled_psnr(images, merge(bands.low, bands.details, self.recipe.wavelet))

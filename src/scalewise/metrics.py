@@ -1,6 +1,6 @@
-"""How close an estimate is to the clean image: PSNR and SSIM, per image.
+"""How close an estimate is to the clean image: PSNR and SSIM.
 
-Both take intensities in [0, 1], so the peak is 1. They compute in float64 on the CPU.
+All take intensities in [0, 1], so the peak is 1. They compute in float64 on the CPU.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ def psnr(clean: Tensor, estimate: Tensor, clip: bool = False) -> Tensor:
     """
     clean, estimate = _pair(clean, estimate, clip)
     return -10 * (clean - estimate).square().mean(dim=(1, 2, 3)).log10()
+
+
+def pooled_psnr(clean: Tensor, estimate: Tensor) -> float:
+    """Peak signal-to-noise ratio in decibels, of all images (N, C, H, W) as one.
+
+    What training and validation follow: the mean squared error is the loss.
+    """
+    clean, estimate = _pair(clean, estimate, clip=False)
+    return float(-10 * (clean - estimate).square().mean().log10())
 
 
 def ssim(clean: Tensor, estimate: Tensor, clip: bool = False) -> Tensor:
