@@ -39,6 +39,7 @@ TESTS = {
     "networks/convolution": ("networks",),
     "samplers": ("samplers", "prior"),
     "noise": ("noise", "noise_levels", "prior"),
+    "estimation": ("estimation",),
     "likelihood": ("likelihood",),
     "prior": ("prior", "checks", "noise_levels", "likelihood"),
 }

@@ -9,10 +9,11 @@ from torch import Tensor
 from zoo import randomised
 
 import scalewise.prior as prior_module
+from scalewise.estimation import estimate_sigma
 from scalewise.exact import gaussian_prior, power_law_spectrum
 from scalewise.networks import LocalConditional, UNet
 from scalewise.networks.base import noise_features
-from scalewise.noise import GaussianField, estimate_sigma
+from scalewise.noise import GaussianField
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Multistep, StochasticAscent, few_steps, karras_schedule
 from scalewise.score import per_image

@@ -18,6 +18,7 @@ from zoo import (
 )
 
 from scalewise.errors import UsageError
+from scalewise.estimation import estimate_sigma
 from scalewise.exact import GaussianConditional, GaussianDenoiser, gaussian_prior
 from scalewise.networks import (
     Bands,
@@ -28,7 +29,6 @@ from scalewise.networks import (
     Network,
     UNet,
 )
-from scalewise.noise import estimate_sigma
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Multistep, StepRule, StochasticAscent, few_steps, paper_ascent
 from scalewise.score import Sigma

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from scalewise.checks import check_images, check_seed, check_sigma, whole_number
 from scalewise.errors import UsageError
+from scalewise.estimation import estimate_sigma
 from scalewise.likelihood import (
     SIGMA_MIN,
     Information,
@@ -27,7 +28,7 @@ from scalewise.likelihood import (
 )
 from scalewise.networks import ConditionalDenoiser, Denoiser, unit_of
 from scalewise.networks.graphs import replayed
-from scalewise.noise import GaussianField, NoiseLevels, estimate_sigma, in_bands
+from scalewise.noise import GaussianField, NoiseLevels, in_bands
 from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
 from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split

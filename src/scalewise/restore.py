@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.errors import UsageError
+from scalewise.estimation import estimate_sigma, quiet_sigma
 from scalewise.images import Picture, fill_hidden, to_channels
 from scalewise.images.kinds import is_float, type_ends
 from scalewise.images.picture import LUMA
-from scalewise.noise import estimate_sigma, quiet_sigma
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Sampler, few_steps
 from scalewise.score import residual_sigma

@@ -1,28 +1,15 @@
-"""Training sets: folders, lists and arrays of images, and random crops of them."""
+"""Training sets in memory: random crops of them, and a part held out."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError
-from scalewise.images import (
-    IMAGE_SUFFIXES,
-    ImageFiles,
-    Picture,
-    find_images,
-    read_image,
-    to_channels,
-)
-
-ARRAY_SUFFIXES = (".npy", ".npz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +157,7 @@ class ImageSet:
         if rotate:
             _where(batch, chance[4] < 0.5, batch.flip(-2))
             _where(batch, chance[5] < 0.5, batch.transpose(-1, -2))
-        return _to_float(batch)
+        return to_float(batch)
 
     def whole(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Give whole images as one batch.
@@ -189,75 +176,7 @@ class ImageSet:
                 f"images of {self.name!r} differ in size and do not make one batch; "
                 f"use images of one size, or crops"
             )
-        return _to_float(torch.stack([self.images[int(index)] for index in indices]))
-
-
-def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
-    """Read a training set into memory.
-
-    Images of 8 bits stay uint8; if any has 16 bits or floats, all become float32. Alpha is left
-    out.
-
-    Args:
-        source: a folder (searched with its subfolders), one image file, a `.npy` or `.npz` array
-            (key `images` or the only one; [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3
-            channels; uint8, uint16, or float in [0, 1]), or a `.txt` list of image files, one a
-            line, relative to the list (blank lines and lines starting with # are skipped).
-        channels: 1 or 3 to convert every image; None for RGB if any image is RGB, else gray.
-
-    Returns:
-        The images, in the sorted order of their paths, or that of the list or array.
-
-    Raises:
-        ScalewiseError: if the source is missing, empty, damaged, of another kind, or holds
-            values that are not intensities; the message names the file.
-    """
-    path, files, notes = Path(source), tuple[str, ...](), tuple[str, ...]()
-    if not path.exists():
-        raise ScalewiseError(f"{path}: no such file or folder; expected images to train on")
-    if path.suffix.lower() in ARRAY_SUFFIXES and path.is_file():
-        images = _array_images(path, channels)
-    else:
-        found = _image_files(path)
-        files = tuple(str(file) for file in found)
-        notes = found.notes
-        images = [_training_image(file, channels) for file in found]
-    if channels is None:
-        most = max(image.shape[0] for image in images)
-        images = [to_channels(image, most)[0] for image in images]
-    if len({image.dtype for image in images}) > 1:
-        images = [_to_float(image) for image in images]
-    return ImageSet(
-        images, Path(os.path.realpath(path)).name, files, (*notes, *_useless(images, path))
-    )
-
-
-def _useless(images: list[Tensor], path: Path) -> list[str]:
-    """What is odd about a set: images of one colour, and one image many times."""
-    notes = []
-    plain = sum(_is_plain(image) for image in images)
-    if plain:
-        notes.append(f"{path}: {plain} of {len(images)} images are each of a single colour")
-    if len(images) > 1 and all(torch.equal(image, images[0]) for image in images):
-        notes.append(f"{path}: all {len(images)} images are the same")
-    return notes
-
-
-def _is_plain(image: Tensor) -> bool:
-    """Whether an image (C, H, W) is of one colour."""
-    return bool((image == image[:, :1, :1]).all())
-
-
-def sample_photo(name: str = "astronaut") -> Tensor:
-    """Give a colour photo that scikit-image ships, shape (3, H, W) in [0, 1]: no download.
-
-    Args:
-        name: "astronaut" (512x512), "coffee" (400x600), "chelsea" (300x451), ...
-    """
-    import skimage.data
-
-    pixels = torch.from_numpy(getattr(skimage.data, name)())
-    return pixels.movedim(-1, 0).float() / 255
+        return to_float(torch.stack([self.images[int(index)] for index in indices]))
 
 
 def hold_out(
@@ -294,106 +213,8 @@ def hold_out(
     )
 
 
-def _image_files(path: Path) -> ImageFiles:
-    """Files of a folder, of a list, or the one image itself."""
-    if path.is_dir():
-        return find_images(path)
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        return ImageFiles((path,))
-    if suffix != ".txt":
-        raise ScalewiseError(
-            f"{path}: cannot be read as a training set; expected a folder, an image, "
-            f"a .npy or .npz array, or a .txt list of files"
-        )
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScalewiseError(f"{path}: cannot be read as a list of files: {error}") from error
-    names = [line.strip() for line in lines]
-    files = tuple(path.parent / name for name in names if name and not name.startswith("#"))
-    if not files:
-        raise ScalewiseError(f"{path}: lists no file; expected one image file a line")
-    return ImageFiles(files)
-
-
-def _training_image(file: Path, channels: int | None) -> Tensor:
-    """Read one image as (C, H, W) uint8 where it has 8 bits, else float32 in [0, 1]."""
-    picture: Picture = read_image(file)
-    if len(picture.pixels) > 1:
-        raise ScalewiseError(
-            f"{file}: holds {len(picture.pixels)} planes; expected a single image to train on"
-        )
-    pixels = picture.pixels[0]
-    if picture.depth.startswith("float"):
-        stored = picture.intensities.stored(picture.pixels)
-        _check_range(float(stored.min()), float(stored.max()), str(file))
-    if channels is not None:
-        pixels = to_channels(pixels, channels)[0]
-    return (pixels * 255).round().to(torch.uint8) if picture.depth == "uint8" else pixels
-
-
-def _array_images(path: Path, channels: int | None) -> list[Tensor]:
-    """Images of a `.npy` or `.npz` file, each (C, H, W)."""
-    array = _read_array(path)
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[-1] in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
-        raise ScalewiseError(
-            f"{path}: expected images of shape [N, H, W] or [N, H, W, C] with 1 or 3 channels, "
-            f"found {list(array.shape)}"
-        )
-    if array.dtype != np.uint8:
-        array = _intensities(array, path)
-    batch = torch.from_numpy(np.ascontiguousarray(array))
-    if channels is not None:
-        batch = to_channels(batch, channels)[0]
-    return list(batch)
-
-
-def _read_array(path: Path) -> np.ndarray:
-    """Read the one array of a file, never unpickling."""
-    try:
-        with path.open("rb") as stream:
-            loaded = np.load(stream, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return loaded
-            keys = loaded.files
-            key = "images" if "images" in keys else keys[0] if len(keys) == 1 else None
-            if key is not None:
-                return np.asarray(loaded[key])
-    except Exception as error:  # numpy, zipfile and zlib raise a dozen types on damaged files
-        raise ScalewiseError(
-            f"{path}: cannot be read as an array of numbers: {error or type(error).__name__}"
-        ) from error
-    raise ScalewiseError(
-        f"{path}: expected one array or a key 'images', found {', '.join(keys) or 'nothing'}"
-    )
-
-
-def _intensities(array: np.ndarray, path: Path) -> np.ndarray:
-    """Turn uint16, or floats in [0, 1], into float32."""
-    if array.dtype == np.uint16:
-        return array.astype(np.float32) / 65535
-    if array.dtype.kind != "f":
-        raise ScalewiseError(
-            f"{path}: expected uint8, uint16 or floats in [0, 1], found {array.dtype}"
-        )
-    _check_range(float(array.min()), float(array.max()), str(path))
-    return array.astype(np.float32)
-
-
-def _check_range(least: float, most: float, name: str) -> None:
-    """Refuse NaN, infinite values, and values outside [0, 1]."""
-    if not (least >= 0 and most <= 1):
-        raise ScalewiseError(
-            f"{name}: expected intensities in [0, 1], found {least:g} to {most:g}; rescale them"
-        )
-
-
-def _to_float(images: Tensor) -> Tensor:
+def to_float(images: Tensor) -> Tensor:
+    """Intensities in [0, 1], of bytes or floats."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 

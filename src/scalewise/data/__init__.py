@@ -1,0 +1,7 @@
+"""Training sets: folders, lists and arrays of images, and random crops of them."""
+
+from scalewise.data.image_set import ImageSet, hold_out
+from scalewise.data.loading import ARRAY_SUFFIXES, load_image_set
+from scalewise.data.photos import sample_photo
+
+__all__ = ["ARRAY_SUFFIXES", "ImageSet", "hold_out", "load_image_set", "sample_photo"]

@@ -1,0 +1,6 @@
+"""From images to a model folder: what the command line does, for any program."""
+
+from scalewise.train.model import train_model
+from scalewise.train.writer import Progress
+
+__all__ = ["Progress", "train_model"]

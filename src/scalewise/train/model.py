@@ -1,0 +1,162 @@
+"""A run from images to a model folder.
+
+`train_model` trains a prior with a recipe and writes the model folder, logs, curves and a sheet of
+pictures as it goes; killed at any moment, it goes on with `resume`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scalewise.data import ImageSet, hold_out, load_image_set
+from scalewise.device import pick_device
+from scalewise.errors import UsageError
+from scalewise.store import TRAINING, check_folder
+from scalewise.train.choices import chosen_options, chosen_recipe, started
+from scalewise.train.writer import Progress, Writer
+from scalewise.training import Recipe, TrainingRun
+from scalewise.training.memory import check_memory
+from scalewise.training.objectives import largest_crop
+
+
+def train_model(
+    images: str | Path,
+    out: str | Path,
+    *,
+    recipe: str | Path | dict[str, Any] | None = None,
+    validation: str | Path | None = None,
+    channels: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    half: bool | None = None,
+    license: str | None = None,
+    description: str | None = None,
+    data_license: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    began: float | None = None,
+    **choices: Any,
+) -> dict[str, Any]:
+    """Train a prior on images and write it to a model folder.
+
+    Args:
+        images: a folder, an .npz or .npy array, or a .txt list of files.
+        out: the model folder; its parent must exist.
+        recipe: the name of a packaged recipe, a JSON file, or fields of `Recipe`.
+        validation: images to choose by; by default 5 % of the others.
+        channels: 1 converts to gray, 3 to RGB; by default as the images are.
+        resume: go on from the last state of the run in `out`; what is not given stays as it was.
+        force: overwrite a model or a run that is there.
+        half: store weights in 16 bits; by default not.
+        license: licence of the weights, for the model card.
+        description: a sentence for the model card.
+        data_license: licence of the images, for the model card.
+        device: "auto", "cpu", "cuda" or "mps".
+        progress: hears of steps and notes.
+        began: `time.monotonic()` at which a budget of minutes began; now by default.
+        **choices: fields of `Recipe` that override it: `minutes`, `steps`, `start`, `seed`, ...
+
+    Returns:
+        `model`, `scores` on validation crops and the `training` record; nothing in processes of
+        `torchrun` but the first.
+
+    Raises:
+        UsageError: a choice is not valid, or other than the run to resume was started with.
+        ScalewiseError: images cannot be read, or the folder cannot be written.
+    """
+    began = time.monotonic() if began is None else began
+    out, heard = Path(out), progress or Progress()
+    state = out / TRAINING
+    begun = (state / "run.pt").exists()
+    if begun and not (resume or force):
+        raise UsageError(
+            f"{out} holds a training run already; go on with --resume, or start anew with --force"
+        )
+    if not begun:
+        check_folder(out, force)
+    chosen = chosen_recipe(recipe, choices, state if resume else None)
+    chosen, first = started(chosen, choices)
+    options = chosen_options(
+        state if resume else None,
+        channels=channels,
+        validation=None if validation is None else str(validation),
+        half=half,
+        license=license,
+        description=description,
+        data_license=data_license,
+    )
+    wanted = first.channels if first and options["channels"] is None else options["channels"]
+    training, held_out = _images(images, options["validation"], wanted, chosen, heard.note)
+    where, rank = _device(device)
+    if first is None:
+        check_memory(chosen, training, where)
+    facts = {name: options[name] for name in ("license", "description", "data_license")}
+    writer = Writer(
+        out,
+        facts,
+        half=options["half"],
+        held_out=held_out,
+        levels=chosen.levels,
+        quiet=rank > 0,
+        progress=heard,
+    )
+    run = TrainingRun(
+        chosen, training, held_out, state, where, writer, first, options=options, began=began
+    )
+    if resume:
+        run.resume()
+    else:
+        run.forget()
+    if rank == 0:
+        heard.begin(chosen.levels)
+    with writer:
+        prior = run.run()
+        record = writer.finish(prior, run.summary())
+    _leave()
+    return record
+
+
+def _images(
+    source: str | Path,
+    validation: str | None,
+    channels: int | None,
+    recipe: Recipe,
+    note: Callable[[str], None],
+) -> tuple[ImageSet, ImageSet]:
+    """Training and validation images; odd ones too small for the crops are left out, and named."""
+    training, small = load_image_set(source, channels).without_small(largest_crop(recipe))
+    for text in training.notes:
+        note(text)
+    for name in small:
+        note(f"{name} is smaller than the crops of the others: left out")
+    if validation is None:
+        return hold_out(training)
+    held_out = load_image_set(validation, training.channels)
+    for text in held_out.notes:
+        note(text)
+    return training, held_out
+
+
+def _leave() -> None:
+    """Leave the group of processes, if there is one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _device(name: str) -> tuple[torch.device, int]:
+    """The device of this process and its number; joins the group that `torchrun` started."""
+    where = pick_device(name)
+    if "LOCAL_RANK" not in os.environ:
+        return where, 0
+    local = int(os.environ["LOCAL_RANK"])
+    if where.type == "cuda":
+        where = torch.device("cuda", local)
+        torch.cuda.set_device(where)
+    torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    return where, torch.distributed.get_rank()
