@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="faces", help="packaged name or folder")
     parser.add_argument("--faces", type=Path, default=DATA / "faces", help="training, validation")
     parser.add_argument("--count", type=int, help="samples; by default as many as validation has")
-    parser.add_argument("--sheet", type=Path, default=ROOT / "docs/images/faces-samples.png")
+    parser.add_argument("--sheet", type=Path, default=ROOT / "docs/images/faces-samples.jpg")
     parser.add_argument("--shown", type=int, default=64, help="samples on the sheet")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
