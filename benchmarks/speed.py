@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, pyplot, read_json, write_figure, write_json
 from scalewise.cli.console import table
-from scalewise.speed import FULL, HEAD, QUICK, part_names, rows, run
+from scalewise.speed import FULL, HEAD, QUICK, rows, run
 
 SCOPES = {scope.name: scope for scope in (QUICK, FULL)}
 AXES = {"seconds": ("µs per pixel", 1e6), "bytes": ("bytes per pixel", 1.0)}
@@ -63,14 +63,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scope", choices=SCOPES, default=FULL.name)
-    parser.add_argument("--parts", nargs="+", choices=part_names(FULL), help="all by default")
+    parser.add_argument("--parts", nargs="+", choices=FULL.parts, help="all by default")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps")
     parser.add_argument("--json", type=Path, help="results/speed.json, or speed-cuda.json")
     parser.add_argument("--plot", type=Path, help="docs/images/cost-per-pixel.svg, on the CPU")
     options = parser.parse_args(arguments)
     suffix = "" if options.device == "cpu" else f"-{options.device.replace(':', '')}"
     file = options.json or RESULTS / f"speed{suffix}.json"
-    parts = options.parts or part_names(SCOPES[options.scope])
+    parts = options.parts or list(SCOPES[options.scope].parts)
     content = measure(options.scope, options.device, parts, file)
     if "per_pixel" in content:
         plot(content, options.plot or ROOT / f"docs/images/cost-per-pixel{suffix}.svg")

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_json
-from scalewise.speed import HEAD, rows
-from scalewise.speed.suite import PARTS
+from scalewise.speed import HEAD, QUICK, rows
 
 Rows = Sequence[Sequence[str]]
 MARK = re.compile(r"(<!-- table:([\w-]+) -->\n).*?(<!-- /table:\2 -->)", re.DOTALL)
@@ -108,7 +107,7 @@ def nearest(content: dict[str, Any]) -> str:
 
 def speed(content: dict[str, Any]) -> str:
     """What every run of the speed benchmark measures, and training at other receptive fields."""
-    kept = ("precision", "limits", *PARTS, "training_wider")
+    kept = ("precision", "limits", *QUICK.parts, "training_wider")
     main = {key: content[key] for key in kept if key in content}
     shown = [[row[0].replace("  ", "– ", 1), *row[1:]] for row in rows(main)]
     return markdown([f"on {_machine(content)}", *HEAD[1:]], shown)

@@ -6,8 +6,10 @@ import dataclasses
 import importlib
 import json
 import math
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from zoo import randomised
 from scalewise import speed
 from scalewise.errors import ScalewiseError
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser
+from scalewise.prior import MultiScalePrior
 from scalewise.samplers import few_steps
-from scalewise.speed import baseline, machine, report
+from scalewise.speed import baseline, machine
 from scalewise.speed.agreement import best_precision, measure_agreement
 from scalewise.speed.forward import measure_forward
 from scalewise.speed.machine import Setting
@@ -29,13 +32,32 @@ from scalewise.speed.memory import peak_bytes
 from scalewise.speed.pixels import SMALL, measure_pixels
 from scalewise.speed.sampling import counted, measure_sampling, published_prior
 from scalewise.speed.start import measure_packaged, measure_start
-from scalewise.speed.timing import Clock, Work, summary
-from scalewise.speed.training import PlainLoop, measure_training, trainer_of
+from scalewise.speed.timing import Clock, Timing, Work, summary
+from scalewise.speed.training import STEPS, PlainLoop, measure_training, trainer_of
 from scalewise.training import Recipe
 
 CPU = torch.device("cpu")
 CLOCK = Clock(CPU, turns=2, least=1, patience=1.0, burst=0.0)
 SETTING = Setting(CPU, CLOCK, batch=1, side=8)
+
+
+class Told(Clock):
+    """A clock that calls each work once, and gives the seconds that it was told."""
+
+    def __init__(self, **seconds: float) -> None:
+        super().__init__(CPU)
+        object.__setattr__(self, "told", seconds)
+
+    def compare(self, works: Mapping[str, Work], warm: bool = True) -> dict[str, Timing]:
+        for work in works.values():
+            work()
+        told: dict[str, float] = vars(self)["told"]
+        assert told.keys() == works.keys()
+        return {name: Timing(told[name], 0.1, 1) for name in works}
+
+
+def told(**seconds: float) -> Setting:
+    return Setting(CPU, Told(**seconds), batch=1, side=8)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +70,25 @@ def tiny(models: Path, monkeypatch: pytest.MonkeyPatch) -> speed.Scope:
     """The full run, at tiny sizes, in place of both scopes; commands are not run."""
     monkeypatch.setattr(machine, "SHAPES", {"cpu": ((1, 8), (2, 8))})
     monkeypatch.setattr(machine, "COPIED", {"cpu": 1 << 16})
-    scope = speed.Scope(
-        "full", 2, 1, 1.0, 0.0, 1e3, width=8, depth=5, field=5, side=16, fields=(3, 5), bands=(8,),
-        size=32, levels=2, batches=(2,), batch=2, train_batch=2, crop=32, pixel_sides=(16, 32),
-        pixels=32 * 32, wider=(7,), small_sides=(16,), small_pixels=256, photo=32, faces=2,
-        models=(str(models / "photos"), str(models / "faces")),
-    )  # fmt: skip
+    packaged = str(models / "photos"), str(models / "faces")
+    shape: dict[str, Any] = {"width": 8, "depth": 5}
+    pixels = partial(measure_pixels, sides=(16, 32), model=packaged[0], pixels=32 * 32)
+    parts: dict[str, Any] = {
+        "forward_512": partial(measure_forward, receptive_field=5, side=16, **shape),
+        "sample_320": partial(measure_sampling, size=32, levels=2, batch=2, **shape),
+        "training": partial(measure_training, batch=2, crop=32, receptive_field=5, **shape),
+        "per_pixel": pixels,
+        "packaged": partial(measure_packaged, side=32, batch=2, models=packaged),
+        "start": partial(measure_start, side=32, model=packaged[0]),
+        "forward": [partial(measure_forward, receptive_field=f, side=8, **shape) for f in (3, 5)],
+        "sampling": [
+            partial(measure_sampling, size=32, levels=2, batch=2, channels=channels, **shape)
+            for channels in (1, 3)
+        ],
+        "training_wider": [partial(measure_training, batch=2, crop=32, receptive_field=7, **shape)],
+        "per_pixel_small": partial(measure_pixels, sides=(16,), model=SMALL, pixels=256),
+    }
+    scope = speed.Scope("full", parts, turns=2, least=1, patience=1.0, burst=0.0, budget=1e3)
     for name in ("QUICK", "FULL"):
         monkeypatch.setattr(speed, name, scope)
     monkeypatch.setattr("scalewise.speed.start._run", lambda command: None)
@@ -278,11 +313,41 @@ def test_death_of_another_process_is_told() -> None:
         peak_bytes(die)
 
 
-def test_packaged(models: Path) -> None:
+def test_packaged_per_photo_and_face(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, sample = [], MultiScalePrior.sample
+
+    def noted(prior: MultiScalePrior, count: int, **options: Any) -> Tensor:
+        images = sample(prior, count, **options)
+        drawn.append(len(images))
+        return images
+
+    monkeypatch.setattr(MultiScalePrior, "sample", noted)
     places = str(models / "photos"), str(models / "faces")
-    found = measure_packaged(SETTING, 32, 2, places)
-    assert found.denoise > 0
-    assert found.sample > 0
+    found = measure_packaged(told(denoise=3.0, sample=8.0), 32, 2, places)
+    assert drawn == [2]
+    assert (found.denoise, found.sample) == (3.0, 4.0)
+
+
+def test_ratios_are_of_the_published_over_ours() -> None:
+    """By a clock of known seconds, work by work."""
+    forward = measure_forward(told(dense=1.0, ours=0.5, published=4.0), 5, 16, width=8, depth=5)
+    assert (forward.seconds, forward.seconds_published) == (0.5, 4.0)
+    assert forward.ratio_to_published == 8
+    dense = 2 * 9 * 64 * 64 * 8 * 8 / 1.0
+    assert forward.convolution_gflops == pytest.approx(1e-9 * dense)
+    share = forward.gflops / forward.convolution_gflops
+    assert forward.share_of_convolution_rate == pytest.approx(share)
+    steps = {"ours": 2.0, "automatic": 1.0, "published": 3.0, "loader": 0.25, "dense": 1.0}
+    training = measure_training(told(**steps), 2, 32, 5, width=8, depth=5)
+    assert (training.ratio_to_published, training.ratio_automatic) == (1.5, 3.0)
+    assert training.images_per_second == pytest.approx(2 * STEPS / 2.0)
+    assert training.images_per_second_published == pytest.approx(2 * STEPS / 3.0)
+    assert training.loader_share == pytest.approx(0.25 / (2.0 / STEPS))
+    calls = {"low": 0.5, "level 1": 2.0, "ours": 8.0}
+    sampling = measure_sampling(told(**calls), 32, levels=1, batch=4, width=8, depth=5)
+    published = baseline.CALLS[0] * 0.5 + baseline.CALLS[1] * 2.0
+    assert (sampling.seconds, sampling.seconds_published) == (2.0, published)
+    assert sampling.ratio_to_published == published / 2.0
 
 
 @pytest.mark.slow
@@ -341,12 +406,10 @@ def test_command_writes_what_it_prints(tiny: speed.Scope, tmp_path: Path) -> Non
     assert content["machine"]["cores"] >= 1
     assert content["versions"]["torch"] == torch.__version__
     assert "commit" in content
-    assert content["forward_512"]["ratio_to_published"] > 0
-    assert content["forward_512"]["share_of_convolution_rate"] > 0
-    assert content["sample_320"]["ratio_to_published"] > 0
-    assert content["sample_320"]["calls"]["low"] > 0
-    assert content["training"]["ratio_to_published"] > 0
-    assert content["per_pixel"]["spread"] >= 0
+    forward, sampled = content["forward_512"], content["sample_320"]
+    ratio = forward["seconds_published"] / forward["seconds"]
+    assert forward["ratio_to_published"] == pytest.approx(ratio, rel=1e-4)
+    assert sampled["calls"].keys() == {"low", "level 1", "level 2"}
     assert content["start"].keys() == {"side", "help", "denoise", "import_torch"}
     assert len(content["forward"]) == 2
     assert len(content["sampling"]) == 2
@@ -355,7 +418,10 @@ def test_command_writes_what_it_prints(tiny: speed.Scope, tmp_path: Path) -> Non
     assert all(math.isfinite(value) for value in numbers(content))
     lines = outcome.stdout.splitlines()
     assert lines[0].split() == ["measured", "Scalewise", "baseline", "ratio"]
-    assert len(lines) == 2 + len(speed.rows(content))
+    rows = speed.rows(content)
+    assert len(lines) == 2 + len(rows)
+    for line, row in zip(lines[2:], rows, strict=True):
+        assert re.split(r"  +", line.strip()) == [cell.strip() for cell in row if cell]
 
 
 def test_command_checks_its_output_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,7 +451,7 @@ def test_command_refuses_a_device(device: str) -> None:
 
 def test_rows_of_a_gpu() -> None:
     agreement = {"precision": "float16", "psnr_change": -0.5, "error": 1.0, "holds": False}
-    ((name, change, *_),) = report.rows({"agreement": [agreement]})
+    ((name, change, *_),) = speed.rows({"agreement": [agreement]})
     assert "FAILS" in name
     assert change == "-0.5000 dB"
 
@@ -402,7 +468,10 @@ def test_script_measures_parts_into_one_file(
     speed.main(["--parts", "per_pixel", *places])
     content = json.loads(file.read_text())
     assert set(content["parts"]) == {"forward_512", "per_pixel"}
-    assert "µs per pixel" in picture.read_text(encoding="utf-8") or picture.stat().st_size > 1000
+    text = picture.read_text(encoding="utf-8")
+    for task in ("none; stroke: #1f77b4", "stroke-dashoffset: 0; stroke: #ff7f0e"):
+        curves = re.findall(rf'clip-path="[^"]*" style="[^"]*{task}', text)
+        assert len(curves) == 2  # seconds and bytes
     tables = importlib.import_module("benchmarks.tables")
     assert "| forward pass, receptive field 5, 16×16 |" in tables.speed(content)
 

@@ -35,10 +35,10 @@ def benchmark(
     refuse_dash(json_file)
     check_json(json_file, force)
     from scalewise.cli.console import Bar, table
-    from scalewise.speed import FULL, HEAD, QUICK, part_names, rows, run
+    from scalewise.speed import FULL, HEAD, QUICK, rows, run
 
     scope = QUICK if quick else FULL
-    with Bar("measuring", len(part_names(scope))) as bar:
+    with Bar("measuring", len(scope.parts)) as bar:
         content = run(scope, device, callback=bar.step)
     typer.echo(table(HEAD, rows(content)))
     if json_file is not None:

@@ -3,7 +3,7 @@
 Every figure is a ratio within one run, of medians of works that took turns.
 """
 
-from scalewise.speed.report import HEAD, rows
-from scalewise.speed.suite import FULL, QUICK, Scope, part_names, run
+from scalewise.speed.layout import HEAD
+from scalewise.speed.suite import FULL, QUICK, Scope, rows, run
 
-__all__ = ["FULL", "HEAD", "QUICK", "Scope", "part_names", "rows", "run"]
+__all__ = ["FULL", "HEAD", "QUICK", "Scope", "rows", "run"]

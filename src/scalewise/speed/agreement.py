@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from scalewise.metrics import pooled_psnr
 from scalewise.prior import MultiScalePrior
 from scalewise.speed.forward import ready
+from scalewise.speed.layout import Row
 from scalewise.speed.machine import autocast
 
 LOST = 0.02
@@ -38,6 +40,12 @@ class Agreement:
     psnr_change: float
     error: float
     holds: bool
+
+    def rows(self) -> Iterator[Row]:
+        """Lay out the record."""
+        holds = "holds" if self.holds else "FAILS"
+        name = f"denoising in {self.precision}, {holds}"
+        yield name, f"{self.psnr_change:+.4f} dB", "float64 on the CPU", ""
 
 
 @torch.no_grad()

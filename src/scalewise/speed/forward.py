@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from scalewise.errors import ScalewiseError
 from scalewise.networks.graphs import recorded
-from scalewise.speed import baseline
+from scalewise.speed import baseline, layout
+from scalewise.speed.layout import Row
 from scalewise.speed.machine import Setting
 from scalewise.speed.timing import Work
 
@@ -50,6 +52,14 @@ class Forward:
     convolution_gflops: float
     error: float
     seconds_replayed: float | None
+
+    def rows(self) -> Iterator[Row]:
+        """Lay out the record."""
+        name = f"forward pass, receptive field {self.receptive_field}, {self.side}×{self.side}"
+        yield layout.compared(name, self.seconds, self.seconds_published)
+        yield layout.rate(self.gflops, self.convolution_gflops)
+        if self.seconds_replayed is not None:
+            yield "  as a CUDA graph", layout.seconds(self.seconds_replayed), "", ""
 
 
 def ready(network: Net, device: torch.device) -> Net:

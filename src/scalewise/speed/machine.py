@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 import scalewise
+from scalewise.speed.layout import Row
 from scalewise.speed.timing import Clock, Work
 
 PACKAGES = ("torch", "numpy", "pillow", "scikit-image")
@@ -36,12 +37,20 @@ class Limits:
         batch: images at which it was reached.
         side: their side.
         copy_gigabytes: bytes read and written per second when a large array is copied, in 1e9.
+        precision: of the convolution.
     """
 
     convolution_gflops: float
     batch: int
     side: int
     copy_gigabytes: float
+    precision: str = "float32"
+
+    def rows(self) -> Iterator[Row]:
+        """Lay out the record."""
+        rate = f"{self.convolution_gflops:.0f} GFLOP/s"
+        yield f"one dense 3×3 convolution, {self.precision}", "", rate, ""
+        yield "copying memory", "", f"{self.copy_gigabytes:.1f} GB/s", ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,8 @@ def limits(setting: Setting) -> Limits:
     times = setting.clock.compare(works | {"copy": lambda: target.copy_(source)})
     rates = {shape: flops / times[str(shape)].seconds for shape, (_, flops) in tried.items()}
     best = max(rates, key=lambda shape: rates[shape])
-    return Limits(rates[best] / 1e9, *best, 2 * COPIED[kind] / times["copy"].seconds / 1e9)
+    copied = 2 * COPIED[kind] / times["copy"].seconds / 1e9
+    return Limits(rates[best] / 1e9, *best, copied, str(setting.dtype).removeprefix("torch."))
 
 
 def facts(device: torch.device, packages: Iterable[str] = PACKAGES) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,9 @@ import torch
 from scalewise import store
 from scalewise.networks import BiasFreeDenoiser, LocalConditional
 from scalewise.prior import MultiScalePrior
+from scalewise.speed import layout
 from scalewise.speed.forward import ready
+from scalewise.speed.layout import Row
 from scalewise.speed.machine import Setting
 from scalewise.speed.memory import peak_bytes
 from scalewise.speed.timing import Timing, Work
@@ -55,6 +57,18 @@ class Task:
     spread_bytes: float | None
     sizes: list[Size]
 
+    def rows(self, name: str, model: str) -> Iterator[Row]:
+        """Lay out the record of the task `name` with `model`."""
+        times = [1e6 * size.seconds for size in self.sizes]
+        sides = f"{self.sizes[0].side}² to {self.sizes[-1].side}²"
+        values = f"{min(times):.3g} to {max(times):.3g} µs"
+        shown = f"{name} {sides}, {model} prior: time per pixel, spread"
+        yield shown, values, "", layout.percent(self.spread)
+        held = [size.bytes for size in self.sizes if size.bytes is not None]
+        if self.spread_bytes is not None:
+            values = f"{min(held):.0f} to {max(held):.0f} bytes"
+            yield "  memory per pixel, spread", values, "", layout.percent(self.spread_bytes)
+
 
 @dataclass(frozen=True)
 class PerPixel:
@@ -74,6 +88,11 @@ class PerPixel:
     denoise: Task
     upscale: Task
 
+    def rows(self) -> Iterator[Row]:
+        """Lay out the record."""
+        yield from self.denoise.rows("denoise", self.model)
+        yield from self.upscale.rows("upscale", self.model)
+
 
 def small_prior() -> MultiScalePrior:
     """Make a small local prior of RGB images, with two levels and random weights."""
@@ -82,7 +101,9 @@ def small_prior() -> MultiScalePrior:
     return MultiScalePrior(BiasFreeDenoiser(3, [3, 3, 3], width=16), details)
 
 
-def measure_pixels(setting: Setting, sides: Sequence[int], model: str, pixels: int) -> PerPixel:
+def measure_pixels(
+    setting: Setting, sides: Sequence[int], model: str = "photos", pixels: int = 1 << 18
+) -> PerPixel:
     """Measure denoising and upscaling of square RGB images.
 
     Args:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from scalewise.prior import MultiScalePrior
-from scalewise.speed import baseline
+from scalewise.speed import baseline, layout
 from scalewise.speed.forward import ready
+from scalewise.speed.layout import Row
 from scalewise.speed.machine import Setting
 from scalewise.speed.timing import Work
 
@@ -47,6 +48,15 @@ class Sampling:
     calls: dict[str, int]
     calls_published: dict[str, int]
     seconds_per_call_published: dict[str, float]
+
+    def rows(self) -> Iterator[Row]:
+        """Lay out the record."""
+        kind = "gray" if self.channels == 1 else "RGB"
+        name = f"sample {self.size}×{self.size}, {kind}, in a batch of {self.batch}"
+        yield layout.compared(name, self.seconds, self.seconds_published)
+        calls = (self.calls, self.calls_published)
+        ours, theirs = (" + ".join(map(str, each.values())) for each in calls)
+        yield "  network calls, coarse to fine", ours, theirs, ""
 
 
 def network_names(levels: int) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from scalewise import store
 from scalewise.data import sample_photo
 from scalewise.errors import ScalewiseError
 from scalewise.images import Picture, write_image
+from scalewise.speed import layout
+from scalewise.speed.layout import Row
 from scalewise.speed.machine import Setting
 
 SIGMA = 25 / 255
@@ -40,6 +43,13 @@ class Start:
     denoise: float
     import_torch: float
 
+    def rows(self) -> Iterator[Row]:
+        """Lay out the record."""
+        yield "scalewise --help, from cold", layout.seconds(self.help), "", ""
+        name = f"scalewise denoise, {self.side}×{self.side}, from cold"
+        torch_alone = f"import torch: {layout.seconds(self.import_torch)}"
+        yield name, layout.seconds(self.denoise), torch_alone, ""
+
 
 @dataclass(frozen=True)
 class Packaged:
@@ -56,6 +66,13 @@ class Packaged:
     side: int
     sample: float
     batch: int
+
+    def rows(self) -> Iterator[Row]:
+        """Lay out the record."""
+        name = f"denoise a photo of {self.side}×{self.side}, photos"
+        yield name, layout.seconds(self.denoise), "", ""
+        name = f"sample of faces, in a batch of {self.batch}"
+        yield name, layout.seconds(self.sample), "", ""
 
 
 def noisy_photo(side: int = 512) -> Tensor:

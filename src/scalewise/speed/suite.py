@@ -4,185 +4,131 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, cast
+
+from pydantic import TypeAdapter
 
 from scalewise import store
 from scalewise.data import sample_photo
 from scalewise.device import pick_device
-from scalewise.speed import baseline
-from scalewise.speed.agreement import best_precision, measure_agreement
-from scalewise.speed.forward import measure_forward
-from scalewise.speed.machine import Setting, facts, limits, rounded
-from scalewise.speed.pixels import SMALL, measure_pixels
-from scalewise.speed.sampling import measure_sampling
-from scalewise.speed.start import measure_packaged, measure_start
+from scalewise.speed.agreement import Agreement, best_precision, measure_agreement
+from scalewise.speed.forward import Forward, measure_forward
+from scalewise.speed.layout import Row
+from scalewise.speed.machine import Limits, Setting, facts, limits, rounded
+from scalewise.speed.pixels import SMALL, PerPixel, measure_pixels
+from scalewise.speed.sampling import Sampling, measure_sampling
+from scalewise.speed.start import Packaged, Start, measure_packaged, measure_start
 from scalewise.speed.timing import Clock
-from scalewise.speed.training import measure_training
+from scalewise.speed.training import Training, measure_training
 
-Record = dict[str, Any]
+
+class Record(Protocol):
+    """What was measured, a frozen dataclass of plain JSON values."""
+
+    def rows(self) -> Iterator[Row]:
+        """Lay it out as rows of `HEAD`."""
+        ...
+
+
+Measure = Callable[[Setting], Record]
 
 
 @dataclass(frozen=True)
 class Scope:
-    """How much is measured, at which sizes.
+    """What is measured, and how often.
 
     Attributes:
         name: of the scope.
+        parts: by the names of the JSON, one measurement or several.
         turns, least, patience, burst: see `Clock`.
         budget: seconds after which every work has one turn, for machines that are slow or busy.
-        width, depth: of networks of the published form.
-        field: receptive field of `forward_512` and `training`.
-        wider: receptive fields of `training_wider`.
-        side: of the bands of `forward_512`.
-        fields: receptive fields of `forward`.
-        bands: sides of the bands of `forward`.
-        size, levels: of the images of `sample_320`.
-        batches: of `sampling`: of gray and of RGB images each.
-        batch: of `sample_320`.
-        train_batch, crop: of `training`.
-        pixel_sides, pixels: of `per_pixel`, with the packaged model of photos; pixels per call.
-        small_sides, small_pixels: of `per_pixel_small`, whose networks weigh little.
-        photo: side of the photo that is denoised.
-        models: packaged models, of photos and of faces.
-        faces: faces that are drawn at a time.
     """
 
     name: str
+    parts: Mapping[str, Measure | Sequence[Measure]]
     turns: int = 5
     least: int = 2
     patience: float = 8.0
     burst: float = 0.2
     budget: float = 110.0
-    width: int = baseline.WIDTH
-    depth: int = baseline.DEPTH
-    field: int = 13
-    side: int = 512
-    wider: tuple[int, ...] = ()
-    fields: tuple[int, ...] = ()
-    bands: tuple[int, ...] = ()
-    size: int = 320
-    levels: int = 3
-    batches: tuple[int, ...] = ()
-    batch: int = 8
-    train_batch: int = 16
-    crop: int = 64
-    pixel_sides: tuple[int, ...] = (128, 256, 512)
-    pixels: int = 1 << 18
-    small_sides: tuple[int, ...] = ()
-    small_pixels: int = 1 << 20
-    photo: int = 512
-    models: tuple[str, str] = ("photos", "faces")
-    faces: int = 16
 
 
-QUICK = Scope("quick")
+SIDES = (128, 256, 512, 1024, 2048, 4096)
+
+QUICK = Scope(
+    "quick",
+    {
+        "forward_512": measure_forward,
+        "sample_320": measure_sampling,
+        "training": measure_training,
+        "per_pixel": partial(measure_pixels, sides=SIDES[:3]),
+        "packaged": measure_packaged,
+        "start": measure_start,
+    },
+)
 FULL = Scope(
     "full",
+    {
+        **QUICK.parts,
+        "per_pixel": partial(measure_pixels, sides=SIDES),
+        "forward": [
+            partial(measure_forward, receptive_field=field, side=side)
+            for field in (5, 9, 13, 23, 43)
+            for side in (40, 160, 512)
+        ],
+        "sampling": [
+            partial(measure_sampling, batch=batch, channels=channels)
+            for channels in (1, 3)
+            for batch in (1, 8, 32)
+        ],
+        "faces": [partial(measure_packaged, batch=batch) for batch in (1, 8, 32)],
+        "training_wider": [partial(measure_training, receptive_field=field) for field in (23, 43)],
+        "per_pixel_small": partial(measure_pixels, sides=SIDES, model=SMALL, pixels=1 << 20),
+    },
     turns=7,
     least=3,
     patience=30.0,
     budget=math.inf,
-    wider=(23, 43),
-    fields=(5, 9, 13, 23, 43),
-    bands=(40, 160, 512),
-    batches=(1, 8, 32),
-    pixel_sides=(128, 256, 512, 1024, 2048, 4096),
-    small_sides=(128, 256, 512, 1024, 2048, 4096),
 )
 
-
-def _forward_512(setting: Setting, scope: Scope) -> Record:
-    return asdict(measure_forward(setting, scope.field, scope.side, scope.width, scope.depth))
-
-
-def _sample_320(setting: Setting, scope: Scope) -> Record:
-    shape = scope.levels, scope.batch, 1, scope.width, scope.depth
-    return asdict(measure_sampling(setting, scope.size, *shape))
-
-
-def _training(setting: Setting, scope: Scope) -> Record:
-    return _training_of(scope.field, setting, scope)
-
-
-def _training_wider(setting: Setting, scope: Scope) -> list[Record]:
-    return [_training_of(field, setting, scope) for field in scope.wider]
-
-
-def _training_of(field: int, setting: Setting, scope: Scope) -> Record:
-    shape = scope.train_batch, scope.crop, field, scope.width, scope.depth
-    return asdict(measure_training(setting, *shape))
-
-
-def _per_pixel(setting: Setting, scope: Scope) -> Record:
-    return asdict(measure_pixels(setting, scope.pixel_sides, scope.models[0], scope.pixels))
-
-
-def _start(setting: Setting, scope: Scope) -> Record:
-    return asdict(measure_start(setting, scope.photo, scope.models[0]))
-
-
-def _packaged(setting: Setting, scope: Scope) -> Record:
-    return asdict(measure_packaged(setting, scope.photo, scope.faces, scope.models))
-
-
-def _forward(setting: Setting, scope: Scope) -> list[Record]:
-    shapes = [(field, side) for field in scope.fields for side in scope.bands]
-    return [asdict(measure_forward(setting, *s, scope.width, scope.depth)) for s in shapes]
-
-
-def _sampling(setting: Setting, scope: Scope) -> list[Record]:
-    shapes = [(batch, channels) for channels in (1, 3) for batch in scope.batches]
-    network = scope.width, scope.depth
-    return [
-        asdict(measure_sampling(setting, scope.size, scope.levels, *shape, *network))
-        for shape in shapes
-    ]
-
-
-def _faces(setting: Setting, scope: Scope) -> list[Record]:
-    return [
-        asdict(measure_packaged(setting, scope.photo, batch, scope.models))
-        for batch in scope.batches
-    ]
-
-
-def _per_pixel_small(setting: Setting, scope: Scope) -> Record:
-    return asdict(measure_pixels(setting, scope.small_sides, SMALL, scope.small_pixels))
-
-
-PARTS: dict[str, Callable[[Setting, Scope], Any]] = {
-    "forward_512": _forward_512,
-    "sample_320": _sample_320,
-    "training": _training,
-    "per_pixel": _per_pixel,
-    "packaged": _packaged,
-    "start": _start,
+RECORDS: dict[str, type[Record]] = {
+    "limits": Limits,
+    "agreement": Agreement,
+    "forward_512": Forward,
+    "forward": Forward,
+    "sample_320": Sampling,
+    "sampling": Sampling,
+    "training": Training,
+    "training_wider": Training,
+    "per_pixel": PerPixel,
+    "per_pixel_small": PerPixel,
+    "packaged": Packaged,
+    "faces": Packaged,
+    "start": Start,
 }
-"""What every run measures, by the names of the JSON."""
-
-MORE: dict[str, Callable[[Setting, Scope], Any]] = {
-    "forward": _forward,
-    "sampling": _sampling,
-    "faces": _faces,
-    "training_wider": _training_wider,
-    "per_pixel_small": _per_pixel_small,
-}
-"""What a full run measures besides: mostly lists of records."""
+"""The kinds of records, by the names of the JSON, in the order in which they are shown."""
 
 
-def part_names(scope: Scope) -> list[str]:
-    """Names of the parts of a scope."""
-    return [*PARTS, *(MORE if scope.name == FULL.name else ())]
+def rows(content: Mapping[str, Any]) -> list[Row]:
+    """Lay out the JSON values of `run` as rows of `HEAD`; parts that are not there are left out."""
+    found: list[Row] = []
+    for name, kind in RECORDS.items():
+        part = content.get(name, [])
+        values = part if isinstance(part, list) else [part]
+        for value in values:
+            found += TypeAdapter(kind).validate_python(value).rows()
+    return found
 
 
 def run(
     scope: Scope,
     device: str = "auto",
     parts: Collection[str] | None = None,
-    callback: Callable[[str, Record], None] | None = None,
-) -> Record:
+    callback: Callable[[str, dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Measure.
 
     Off the CPU, the quality of every precision is checked first, and the fastest that holds is
@@ -204,7 +150,7 @@ def run(
     setting = Setting(where, clock)
     content = facts(where) | {"scope": scope.name, "device": str(where)}
     if where.type != "cpu":
-        prior = store.load(scope.models[0], device="cpu")
+        prior = store.load("photos", device="cpu")
         found = measure_agreement(prior, sample_photo()[None, :, :256, :256], where)
         setting = replace(setting, dtype=best_precision(found))
         content["agreement"] = rounded([asdict(agreement) for agreement in found])
@@ -214,9 +160,16 @@ def run(
         "precision": str(setting.dtype).removeprefix("torch."),
         "limits": rounded(asdict(best)),
     }
-    for name, measure in (PARTS | MORE).items():
-        if name in (part_names(scope) if parts is None else parts):
-            content[name] = rounded(measure(setting, scope))
+    for name, part in scope.parts.items():
+        if parts is None or name in parts:
+            content[name] = rounded(_measured(part, setting))
             if callback:
                 callback(name, content)
     return content
+
+
+def _measured(part: Measure | Sequence[Measure], setting: Setting) -> Any:
+    """The record or records of a part, as plain JSON values."""
+    if isinstance(part, Sequence):
+        return [_measured(each, setting) for each in part]
+    return asdict(cast("Any", part(setting)))

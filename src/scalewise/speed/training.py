@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from scalewise.data import ImageSet
 from scalewise.prior import MultiScalePrior
-from scalewise.speed import baseline
+from scalewise.speed import baseline, layout
+from scalewise.speed.layout import Row
 from scalewise.speed.machine import Setting
 from scalewise.training import Recipe
 from scalewise.training.level import LevelTrainer
@@ -61,6 +63,20 @@ class Training:
     gflops: float
     convolution_gflops: float
     loader_share: float
+
+    def rows(self) -> Iterator[Row]:
+        """Lay out the record."""
+        crops = f"{self.batch} crops of {self.crop}×{self.crop}"
+        ours = f"{self.images_per_second:.1f} images/s"
+        plain = f"{self.images_per_second_published:.1f} images/s"
+        name = f"training, receptive field {self.receptive_field}, {crops}"
+        yield name, ours, plain, f"{self.ratio_to_published:.2f}"
+        if self.precision != "float32":
+            speed = f"{self.images_per_second_published * self.ratio_automatic:.1f} images/s"
+            name = f"  ours in {self.precision}, as it trains here"
+            yield name, speed, plain, f"{self.ratio_automatic:.2f}"
+        yield layout.rate(self.gflops, self.convolution_gflops)
+        yield "  drawing a batch, of a step", layout.percent(self.loader_share), "", ""
 
 
 class PlainLoop:
