@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from scalewise.reproduce.context import LEVELS, Context
-from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, judge_against, told
+from scalewise.reproduce.context import Context
+from scalewise.reproduce.experiment import (
+    Cell,
+    Experiment,
+    Figure,
+    Result,
+    Table,
+    Verdict,
+    judge_against,
+    told,
+)
 from scalewise.reproduce.experiments.denoising import small_field
 from scalewise.reproduce.figures import curves
 
@@ -16,86 +26,117 @@ LOST = 0.02
 """Bits per dimension that 9x9 may lose, all levels together."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Bits per dimension of validation images.
+
+    Attributes:
+        bits: by receptive field, shape (N, J + 1): details of level 1 to J, low-pass image.
+        local: the small receptive field that decides.
+    """
+
+    bits: dict[int, Tensor]
+    local: int
+
+    @property
+    def lost(self) -> dict[int, Tensor]:
+        """Bits lost against the largest receptive field, image by image, likewise."""
+        return {field: found - self.bits[max(self.bits)] for field, found in self.bits.items()}
+
+
 def run(context: Context) -> Result:
-    """Bits per dimension by receptive field and level, of the told networks."""
+    """Bits per dimension by receptive field and level, of the noise-conditional networks."""
+    return show(measure(context))
+
+
+@torch.no_grad()
+def measure(context: Context) -> Measured:
+    """Bits per dimension of validation faces, every prior's with the same noise."""
     scale = context.scale
-    local, large = small_field(scale.fields), max(scale.fields)
     images = context.faces.held_out(max(2, scale.images // 2))
     steps = 16 if scale.packaged else 8
     bits: dict[int, Tensor] = {}
     for field in scale.fields:
         context.say(f"bits per dimension of {field}x{field}")
         prior = context.networks.multi_scale(field)
-        with torch.no_grad():
-            bits[field] = prior.nll(images, seed=context.seed, steps=steps).bits
-    names = [*(f"level {level}" for level in range(1, LEVELS + 1)), "low"]
-    lost = {field: bits[field] - bits[large] for field in scale.fields}
-    total = lost[local].sum(1)
-    mean, error = float(total.mean()), float(total.std() / math.sqrt(len(total)))
-    parts = {f"{local}x{local} loses at most {LOST} bits per dimension": mean <= LOST}
+        bits[field] = prior.nll(images, seed=context.seed, steps=steps).bits
+    return Measured(bits, small_field(scale.fields))
+
+
+def total(bits: Tensor) -> tuple[float, float]:
+    """Mean over images of the bits (N, J + 1) of all levels together, and its standard error."""
+    whole = bits.sum(1)
+    return float(whole.mean()), float(whole.std() / math.sqrt(len(whole)))
+
+
+def decide(lost: float, local: int) -> tuple[Verdict, str, dict[str, bool]]:
+    """The verdict by the rule, what to put before the sentence, and the parts of the rule.
+
+    Args:
+        lost: bits per dimension that `local` loses, all levels together.
+        local: the small receptive field.
+    """
+    parts = {f"{local}x{local} loses at most {LOST} bits per dimension": lost <= LOST}
+    return *judge_against(parts, -lost, LOST), parts
+
+
+def show(measured: Measured) -> Result:
+    """Verdict, tables and curves."""
+    bits, lost, local = measured.bits, measured.lost, measured.local
+    large, count = max(bits), len(bits[local])
+    names = [*(f"level {level}" for level in range(1, bits[local].shape[1])), "low"]
+    mean, error = total(lost[local])
+    verdict, doubt, parts = decide(mean, local)
+    by_level = zip(names[:-1], lost[local].mean(0)[:-1].tolist(), strict=True)
+    levels = ", ".join(f"{name} {value:+.4f}" for name, value in by_level)
     rows: list[list[Cell]] = [
-        [f"{field}x{field}", *found.mean(0).tolist(), float(found.sum(1).mean())]
+        [f"{field}x{field}", *found.mean(0).tolist(), total(found)[0]]
         for field, found in bits.items()
     ]
     losses: list[list[Cell]] = [
-        [
-            f"{field}x{field}",
-            *by.mean(0).tolist(),
-            float(by.sum(1).mean()),
-            float(by.sum(1).std() / math.sqrt(len(by))),
-        ]
-        for field, by in lost.items()
+        [f"{field}x{field}", *found.mean(0).tolist(), *total(found)]
+        for field, found in lost.items()
         if field != large
     ]
-    fields = list(scale.fields)
-    levels = ", ".join(
-        f"{name} {float(value):+.4f}"
-        for name, value in zip(names, lost[local].mean(0), strict=True)
-        if name != "low"
+    title = f"Bits per dimension, {count} validation faces, smoothed by noise of 0.242/255"
+    title_lost = (
+        f"Bits per dimension lost against {large}x{large}, the same noise; standard error over "
+        "images"
     )
-    verdict, doubt = judge_against(parts, -mean, LOST)
     return Result(
         verdict,
         f"{doubt}{local}x{local} loses {mean:+.4f} ± {error:.4f} bits per dimension against "
         f"{large}x{large} ({levels}; {told(parts)}).",
         [
-            Table(
-                f"Bits per dimension, {len(images)} validation faces, smoothed by noise of "
-                "0.242/255",
-                ["field", *names, "total"],
-                rows,
-            ),
-            Table(
-                f"Bits per dimension lost against {large}x{large}, the same noise; standard error "
-                "over images",
-                ["field", *names, "total", "s.e."],
-                losses,
-            ),
+            Table(title, ["field", *names, "total"], rows),
+            Table(title_lost, ["field", *names, "total", "s.e."], losses),
         ],
-        [
-            curves(
-                "lost",
-                "Bits per dimension lost against the largest receptive field, by level.",
-                {
-                    "": {
-                        name: (fields, [float(lost[f].mean(0)[place]) for f in fields])
-                        for place, name in enumerate(names[:-1])
-                    }
-                },
-                "receptive field",
-                "bits per dimension lost",
-            )
-        ],
+        [_curves(lost, names[:-1])],
         {
             "names": names,
             "bits": {str(field): found.mean(0).tolist() for field, found in bits.items()},
-            "lost": {str(field): by.mean(0).tolist() for field, by in lost.items()},
+            "lost": {str(field): found.mean(0).tolist() for field, found in lost.items()},
         },
         [
             "From denoising errors over noise levels; a denoiser that is not the least-squares one "
             "costs bits, so these are upper bounds, and differences include what training left. "
             "All share the low-pass network, whose bits are equal.",
         ],
+    )
+
+
+def _curves(lost: dict[int, Tensor], names: list[str]) -> Figure:
+    return curves(
+        "lost",
+        "Bits per dimension lost against the largest receptive field, by level.",
+        {
+            "": {
+                name: (list(lost), [float(by.mean(0)[place]) for by in lost.values()])
+                for place, name in enumerate(names)
+            }
+        },
+        "receptive field",
+        "bits per dimension lost",
     )
 
 

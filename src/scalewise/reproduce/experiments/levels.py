@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from scalewise.metrics import pooled_psnr
 from scalewise.prior import MultiScalePrior
 from scalewise.reproduce.context import LEVELS, Context
-from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, judge_against, told
+from scalewise.reproduce.experiment import (
+    Cell,
+    Experiment,
+    Result,
+    Table,
+    Verdict,
+    judge_against,
+    told,
+)
 from scalewise.reproduce.experiments.denoising import AHEAD, small_field
 from scalewise.reproduce.figures import curves
 from scalewise.reproduce.measure import BATCH, mean, white
@@ -46,14 +56,43 @@ def details_psnr(
         noisy = details + sigma / 255 * noise
         parts = zip(noisy.split(BATCH), low.split(BATCH), strict=True)
         estimate = torch.cat([network(n, given, sigma / 255).details for n, given in parts])
-        found.append(-10 * math.log10(float((estimate - details).square().mean())))
+        found.append(pooled_psnr(details, estimate))
     return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """PSNR in dB of details given the clean low-pass image, by level, then by receptive field.
+
+    Attributes:
+        sigmas: noise levels in 8-bit units.
+        own: of our networks, one value per noise level.
+        published: the published values at `PUBLISHED_SIGMAS`; empty where they are not given.
+        local: the small receptive field that decides.
+    """
+
+    sigmas: tuple[float, ...]
+    own: dict[int, Curves]
+    published: dict[int, Curves]
+    local: int
+
+    @property
+    def lost(self) -> dict[int, float]:
+        """DB lost by `local` against the largest receptive field, mean over noise levels."""
+        return {
+            level: mean([b - a for a, b in zip(by[self.local], by[max(by)], strict=True)])
+            for level, by in self.own.items()
+        }
 
 
 def run(context: Context) -> Result:
     """PSNR by level, receptive field and noise level; ours, and as published."""
+    return show(measure(context))
+
+
+def measure(context: Context) -> Measured:
+    """Denoise details of validation faces with every network, with the same noise."""
     scale, networks = context.scale, context.networks
-    local, large = small_field(scale.fields), max(scale.fields)
     sigmas = tuple(sorted({*PUBLISHED_SIGMAS, *(s for s in scale.sigmas if s <= 100)}))
     images = context.faces.held_out(scale.images)
     own: dict[int, Curves] = {
@@ -63,30 +102,36 @@ def run(context: Context) -> Result:
         }
         for level in range(1, LEVELS + 1)
     }
-    lost = {
-        level: mean([b - a for a, b in zip(by[local], by[large], strict=True)])
-        for level, by in own.items()
-    }
+    return Measured(sigmas, own, read_published(context.reference), small_field(scale.fields))
+
+
+def decide(lost: dict[int, float], local: int, large: int) -> tuple[Verdict, str, dict[str, bool]]:
+    """The verdict by the rule, what to put before the sentence, and the parts of the rule.
+
+    Args:
+        lost: by level, dB that `local` loses against `large`.
+        local: the small receptive field.
+        large: the largest one.
+    """
     parts = {
         f"level {level}: {local}x{local} at most {LOSS} dB under {large}x{large}": loss <= LOSS
         for level, loss in lost.items()
     }
-    tables = [_table("Own networks, validation faces", own, sigmas)]
-    panels = {
-        f"level {level}, own": {f"{f}x{f}": (sigmas, v) for f, v in by.items()}
-        for level, by in own.items()
-    }
-    published = read_published(context.reference)
-    if published:
-        tables.append(
-            _table("Published test values (CelebA, 160x160)", published, PUBLISHED_SIGMAS)
-        )
-        panels |= {
-            f"level {level}, published": {f"{f}x{f}": (PUBLISHED_SIGMAS, v) for f, v in by.items()}
-            for level, by in published.items()
-        }
+    return *judge_against(parts, max(-loss for loss in lost.values()), AHEAD), parts
+
+
+def show(measured: Measured) -> Result:
+    """Verdict, tables and curves."""
+    own, published, lost = measured.own, measured.published, measured.lost
+    local, large = measured.local, max(own[1])
+    verdict, doubt, parts = decide(lost, local, large)
     phrase = ", ".join(f"level {level}: {loss:.2f} dB" for level, loss in lost.items())
-    verdict, doubt = judge_against(parts, max(-loss for loss in lost.values()), AHEAD)
+    tables = [_table("Own networks, validation faces", own, measured.sigmas)]
+    panels = _panels("own", own, measured.sigmas)
+    if published:
+        title = "Published test values (CelebA, 160x160)"
+        tables.append(_table(title, published, PUBLISHED_SIGMAS))
+        panels |= _panels("published", published, PUBLISHED_SIGMAS)
     return Result(
         verdict,
         f"{doubt}{local}x{local} loses against {large}x{large}, mean over noise levels, {phrase} "
@@ -102,13 +147,22 @@ def run(context: Context) -> Result:
                 "x",
             )
         ],
-        {"sigmas": list(sigmas), "own": own, "published": published, "lost": lost},
+        {"sigmas": list(measured.sigmas), "own": own, "published": published, "lost": lost},
         [
             "Noise is added to details divided by 2 per level; the peak of the PSNR is 1. "
             "Published values are of other faces at a larger size, so only differences between "
             "receptive fields compare. Not every published network has a published value.",
         ],
     )
+
+
+def _panels(
+    whose: str, by: dict[int, Curves], sigmas: tuple[float, ...]
+) -> dict[str, dict[str, tuple[Sequence[float], Sequence[float]]]]:
+    return {
+        f"level {level}, {whose}": {f"{f}x{f}": (sigmas, values) for f, values in fields.items()}
+        for level, fields in by.items()
+    }
 
 
 def read_published(reference: Path | None) -> dict[int, Curves]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from scalewise.data import ImageSet
-from scalewise.exact import StationaryGaussian, gaussian_prior, power_law_spectrum
+from scalewise.exact import (
+    GaussianDenoiser,
+    StationaryGaussian,
+    gaussian_prior,
+    power_law_spectrum,
+)
 from scalewise.prior import MultiScalePrior
 from scalewise.reproduce.context import Context
-from scalewise.reproduce.experiment import Experiment, Result, Table, judge, told
+from scalewise.reproduce.experiment import Experiment, Result, Table, Verdict, judge, told
 from scalewise.reproduce.figures import curves
 from scalewise.reproduce.measure import denoised, mean, white
 from scalewise.score import score_from_denoised
@@ -41,40 +49,87 @@ def relative_error(prior: MultiScalePrior, fields: Tensor, spectrum: Tensor, sig
     return float((found - wanted).square().sum() / wanted.square().sum())
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Relative squared errors of the score.
+
+    Attributes:
+        sigmas: noise levels in 8-bit units.
+        exact: of exact denoisers, by name, one value per noise level.
+        trained: of trained ones, likewise.
+    """
+
+    sigmas: tuple[float, ...]
+    exact: dict[str, list[float]]
+    trained: dict[str, list[float]]
+
+
 def run(context: Context) -> Result:
     """Errors of the score by noise level, of exact and trained denoisers."""
+    return show(measure(context))
+
+
+def measure(context: Context) -> Measured:
+    """Compare the scores of exact denoisers of Gaussian fields, and of trained ones, with the true.
+
+    Trained ones learn from fields of the same law, clipped to [0, 1].
+    """
     spectrum = DEVIATION**2 * power_law_spectrum((SIDE, SIDE), corner=1 / 8)
     generator = torch.Generator().manual_seed(context.seed)
     exact = {f"exact, {levels} levels": gaussian_prior(spectrum, levels) for levels in (0, 2)}
-    drawn = exact["exact, 0 levels"].low.law.draw(2048 + 64, generator)  # type: ignore[operator, union-attr]
+    drawn = GaussianDenoiser(spectrum, MEAN).law.draw(2048 + 64, generator)
     fields = [field.clamp(0, 1).float() for field in drawn]
     training, validation = ImageSet(fields[64:], "Gaussian fields"), ImageSet(fields[:64], "held")
     networks = context.trained_on(training, validation, "gaussian")
-    priors = exact | {
+    trained = {
         "trained U-Net, 0 levels": networks.whole(),
         "trained multi-scale 9x9, 2 levels": networks.multi_scale(
             9 if 9 in context.scale.fields else 5
         ),
     }
-    held_out = drawn[:64]
     sigmas = context.scale.sigmas
-    errors = {
-        name: [relative_error(prior, held_out.to(_type(name)), spectrum, s / 255) for s in sigmas]
+    return Measured(
+        sigmas,
+        errors(exact, drawn[:64], spectrum, sigmas),
+        errors(trained, drawn[:64].float(), spectrum, sigmas),
+    )
+
+
+def errors(
+    priors: Mapping[str, MultiScalePrior],
+    fields: Tensor,
+    spectrum: Tensor,
+    sigmas: tuple[float, ...],
+) -> dict[str, list[float]]:
+    """`relative_error` of every prior at every noise level, in 8-bit units."""
+    return {
+        name: [relative_error(prior, fields, spectrum, s / 255) for s in sigmas]
         for name, prior in priors.items()
     }
-    worst = max(max(values) for name, values in errors.items() if name.startswith("exact"))
-    learnt = {name: mean(e) for name, e in errors.items() if name.startswith("trained")}
-    parts = {
-        f"exact denoisers give the score to a relative squared error below {EXACT:g}": worst
-        < EXACT,
-        f"every trained one to one below {TRAINED:g} on the mean over noise levels": max(
-            learnt.values()
-        )
-        < TRAINED,
-    }
+
+
+def decide(worst: float, learnt: Mapping[str, float]) -> tuple[Verdict, dict[str, bool]]:
+    """The verdict by the rule, and its parts.
+
+    Args:
+        worst: largest error of an exact denoiser at any noise level.
+        learnt: mean error over noise levels of each trained one.
+    """
+    exact = f"exact denoisers give the score to a relative squared error below {EXACT:g}"
+    trained = f"every trained one to one below {TRAINED:g} on the mean over noise levels"
+    parts = {exact: worst < EXACT, trained: max(learnt.values()) < TRAINED}
+    return judge(parts), parts
+
+
+def show(measured: Measured) -> Result:
+    """Verdict, table and curves."""
+    sigmas, found = measured.sigmas, measured.exact | measured.trained
+    worst = max(map(max, measured.exact.values()))
+    learnt = {name: mean(values) for name, values in measured.trained.items()}
+    verdict, parts = decide(worst, learnt)
     best = ", ".join(f"{name}: {error:.3f}" for name, error in learnt.items())
     return Result(
-        judge(parts),
+        verdict,
         f"Largest relative squared error of exact denoisers {worst:.1e}; mean over noise levels of "
         f"{best} ({told(parts)}).",
         [
@@ -82,29 +137,25 @@ def run(context: Context) -> Result:
                 f"Relative squared error of the score, {SIDE}x{SIDE} Gaussian fields of deviation "
                 f"{DEVIATION}, by noise level (8-bit units)",
                 ["denoiser", *(f"σ = {s:g}" for s in sigmas)],
-                [[name, *values] for name, values in errors.items()],
+                [[name, *values] for name, values in found.items()],
             )
         ],
         [
             curves(
                 "error",
                 "Relative squared error of the score by noise level.",
-                {"": {name: (sigmas, values) for name, values in errors.items()}},
+                {"": {name: (sigmas, values) for name, values in found.items()}},
                 "σ (8-bit units)",
                 "relative squared error",
                 "xy",
             )
         ],
-        {"sigmas": list(sigmas), "errors": errors},
+        {"sigmas": list(sigmas), "errors": found},
         [
             "The true score is the derivative of the log density of the noisy field, by automatic "
             "differentiation; the trained networks saw fields clipped to [0, 1]."
         ],
     )
-
-
-def _type(name: str) -> torch.dtype:
-    return torch.float64 if name.startswith("exact") else torch.float32
 
 
 EXPERIMENT = Experiment(
