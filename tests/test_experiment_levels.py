@@ -12,8 +12,8 @@ import torch
 from scalewise.exact import gaussian_prior
 from scalewise.prior import MultiScalePrior
 from scalewise.reproduce.context import Context
+from scalewise.reproduce.experiment import AHEAD
 from scalewise.reproduce.experiments import levels
-from scalewise.reproduce.experiments.denoising import AHEAD
 from scalewise.reproduce.experiments.levels import LOSS, PUBLISHED_SIGMAS, Measured
 
 SIDE, VARIANCE = 32, 0.04

@@ -11,8 +11,8 @@ from zoo import smooth_spectrum
 from scalewise.exact import GaussianDenoiser, gaussian_prior
 from scalewise.prior import MultiScalePrior
 from scalewise.reproduce.context import Context
+from scalewise.reproduce.experiment import AHEAD
 from scalewise.reproduce.experiments import price
-from scalewise.reproduce.experiments.denoising import AHEAD
 from scalewise.reproduce.experiments.price import PRICE, Measured
 from scalewise.reproduce.measure import denoising_psnr
 

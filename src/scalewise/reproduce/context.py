@@ -185,3 +185,15 @@ class Context:
         if not (models / name).is_dir():
             return None
         return store.load(models / name, device=self.device.type)
+
+
+def published_families(context: Context) -> dict[str, dict[int, MultiScalePrior]]:
+    """The published networks by family and receptive field; none where they were not given."""
+    names = {"flat": "flat160-rf{}", "multi-scale": "faces160-rf{}"}
+    found: dict[str, dict[int, MultiScalePrior]] = {}
+    for family, name in names.items():
+        for field in (5, 9, 13, 23, 43):
+            prior = context.published(name.format(field))
+            if prior is not None:
+                found.setdefault(family, {})[field] = prior
+    return found if len(found) == len(names) else {}

@@ -13,6 +13,9 @@ Verdict = Literal["holds", "does not hold", "partly", "not tested"]
 
 Cell = str | float | int | None
 
+AHEAD = 0.1
+"""dB by which 9x9 may be better before the largest network counts as not having learnt enough."""
+
 
 @dataclass(frozen=True)
 class Table:

@@ -59,3 +59,8 @@ QUICK = Scale(
     packaged=False,
     quick=True,
 )
+
+
+def small_field(fields: tuple[int, ...]) -> int:
+    """The local receptive field of the claim: 9, or the smallest where 9 is not compared."""
+    return 9 if 9 in fields else min(fields)

@@ -19,8 +19,8 @@ from scalewise.reproduce.experiment import (
     judge_against,
     told,
 )
-from scalewise.reproduce.experiments.denoising import small_field
 from scalewise.reproduce.figures import curves
+from scalewise.reproduce.scale import small_field
 
 LOST = 0.02
 """Bits per dimension that 9x9 may lose, all levels together."""

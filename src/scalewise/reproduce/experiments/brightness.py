@@ -22,9 +22,9 @@ from scalewise.reproduce.experiment import (
     judge,
     told,
 )
-from scalewise.reproduce.experiments.denoising import small_field
 from scalewise.reproduce.figures import pictures
 from scalewise.reproduce.measure import quantile, white
+from scalewise.reproduce.scale import small_field
 from scalewise.samplers import Sampler, StepRule, StochasticAscent, few_steps, paper_ascent
 from scalewise.wavelets import low_pass
 

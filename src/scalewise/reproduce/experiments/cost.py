@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from scalewise.networks import BiasFreeDenoiser, LocalConditional, Network, UNet
 from scalewise.networks.base import parameters_of
 from scalewise.reproduce.context import Context
-from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, judge, told
+from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, Verdict, judge, told
 from scalewise.reproduce.figures import curves
 from scalewise.reproduce.measure import call, operations
 
+FLAT, MULTI = "flat global", "multi-scale"
+SIDES = (40, 80, 160, 320, 640, 1280)
+"""Of the images, in pixels."""
 BASE, WIDTH, FIELD = 40, 64, 13
 """Side of the low-pass image; channels and receptive field of the published networks."""
 STEPS, STEPS_LOW = 10, 40
@@ -19,13 +25,23 @@ LONGEST = 2e11
 """Operations of the largest call that is timed; larger ones are computed from the pace."""
 
 
+Cost = dict[str, float | int | str]
+"""What `Family.measure` finds, by what it is."""
+
+PER_PIXEL, SECONDS = "operations per pixel and call", "seconds per sample"
+
+
+@dataclass(frozen=True)
 class Family:
-    """What it takes to draw an image of a size: networks, their sides, and calls."""
+    """What it takes to draw an image of a size.
 
-    def __init__(self, parts: list[tuple[Network, int, int]]) -> None:
-        self.parts = parts
+    Attributes:
+        parts: networks, the side of what each sees, and its calls per sample.
+    """
 
-    def measure(self, side: int) -> dict[str, float | int | str | None]:
+    parts: list[tuple[Network, int, int]]
+
+    def measure(self, side: int) -> Cost:
         """Parameters, operations per pixel and sample, and seconds per sample."""
         seconds, timed = 0.0, True
         for network, own, calls in self.parts:
@@ -39,9 +55,9 @@ class Family:
         per_call = sum(operations(n, own) for n, own, _ in self.parts)
         return {
             "parameters": sum(parameters_of(n) for n, _, _ in self.parts),
-            "operations per pixel and call": per_call / side**2,
+            PER_PIXEL: per_call / side**2,
             "operations per sample": sum(c * operations(n, own) for n, own, c in self.parts),
-            "seconds per sample": seconds,
+            SECONDS: seconds,
             "timed": "yes" if timed else "from the pace on a part of the image",
         }
 
@@ -70,49 +86,66 @@ def multi_scale(side: int) -> Family:
     return Family(parts)
 
 
+Costs = dict[str, dict[int, Cost]]
+"""By family, then by side of the image, from small to large."""
+
+
 def run(context: Context) -> Result:
     """Cost from 40 pixels to the largest size, of both families."""
-    sides = [s for s in (40, 80, 160, 320, 640, 1280) if s <= context.scale.largest]
-    found: dict[str, dict[int, dict[str, float | int | str | None]]] = {}
-    for name, make in {"flat global": flat, "multi-scale": multi_scale}.items():
-        for side in sides:
+    return show(measure(context))
+
+
+def measure(context: Context) -> Costs:
+    """Cost of a sample of every size, of both families."""
+    found: Costs = {}
+    for name, make in {FLAT: flat, MULTI: multi_scale}.items():
+        for side in (s for s in SIDES if s <= context.scale.largest):
             context.say(f"cost of {name}, {side} pixels")
             found.setdefault(name, {})[side] = make(side).measure(side)
-    growth = {
-        name: _last_ratio([float(by[s]["operations per pixel and call"] or 0) for s in sides])
-        for name, by in found.items()
-    }
+    return found
+
+
+def growth(by_side: Mapping[int, Cost]) -> float:
+    """How many times more operations per pixel the last doubling of the side takes."""
+    values = [float(cost[PER_PIXEL]) for cost in by_side.values()]
+    return values[-1] / values[-2] if len(values) > 1 else 1.0
+
+
+def decide(multi: float, flat: float) -> tuple[Verdict, dict[str, bool]]:
+    """The verdict by the rule, and its parts, from the `growth` of both families."""
     parts = {
         f"operations per pixel of multi-scale at most {CONSTANT:g}-fold per doubling": (
-            growth["multi-scale"] <= CONSTANT
+            multi <= CONSTANT
         ),
-        f"those of flat global at least {GROWS:g}-fold": growth["flat global"] >= GROWS,
+        f"those of flat global at least {GROWS:g}-fold": flat >= GROWS,
     }
-    columns = list(found["multi-scale"][sides[0]])
+    return judge(parts), parts
+
+
+def show(found: Costs) -> Result:
+    """Verdict, table and curves."""
+    grown = {name: growth(by) for name, by in found.items()}
+    verdict, parts = decide(grown[MULTI], grown[FLAT])
+    last = max(found[MULTI])
+    columns = list(found[MULTI][last])
     rows: list[list[Cell]] = [
-        [name, side, *(by[side][column] for column in columns)]
-        for name, by in found.items()
-        for side in sides
+        [name, side, *cost.values()] for name, by in found.items() for side, cost in by.items()
     ]
     panels = {
         column: {
-            name: (sides, [float(by[s][column] or 0) for s in sides]) for name, by in found.items()
+            name: (list(by), [float(cost[column]) for cost in by.values()])
+            for name, by in found.items()
         }
-        for column in ("operations per pixel and call", "seconds per sample")
+        for column in (PER_PIXEL, SECONDS)
     }
-    last = sides[-1]
-    ratio = float(found["flat global"][last]["seconds per sample"] or 0) / float(
-        found["multi-scale"][last]["seconds per sample"] or 1
-    )
-    caption = "Cost by side of the image."
+    ratio = float(found[FLAT][last][SECONDS]) / float(found[MULTI][last][SECONDS])
     return Result(
-        judge(parts),
+        verdict,
         f"At the last doubling, to {last} pixels, operations per pixel grow "
-        f"{growth['flat global']:.2f}-fold (flat global) and "
-        f"{growth['multi-scale']:.2f}-fold (multi-scale); a sample of "
-        f"{last} pixels costs {ratio:.0f} times as many seconds flat ({told(parts)}).",
+        f"{grown[FLAT]:.2f}-fold (flat global) and {grown[MULTI]:.2f}-fold (multi-scale); a sample "
+        f"of {last} pixels costs {ratio:.0f} times as many seconds flat ({told(parts)}).",
         [Table("Cost of one gray sample", ["family", "side", *columns], rows)],
-        [curves("cost", caption, panels, "side (pixels)", "", "xy")],
+        [curves("cost", "Cost by side of the image.", panels, "side (pixels)", "", "xy")],
         {name: {str(s): v for s, v in by.items()} for name, by in found.items()},
         [
             f"Flat: 3x3 convolutions of {WIDTH} channels in a row, as many as it takes to see the "
@@ -122,10 +155,6 @@ def run(context: Context) -> Result:
             "at a time, with other work possibly beside.",
         ],
     )
-
-
-def _last_ratio(values: list[float]) -> float:
-    return values[-1] / values[-2] if len(values) > 1 else 1.0
 
 
 EXPERIMENT = Experiment(

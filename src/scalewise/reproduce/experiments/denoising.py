@@ -3,117 +3,88 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from scalewise.prior import MultiScalePrior
-from scalewise.reproduce.context import Context
+from scalewise.reproduce.context import Context, published_families
 from scalewise.reproduce.experiment import (
+    AHEAD,
     Cell,
     Experiment,
     Figure,
     Result,
     Table,
+    Verdict,
     judge_against,
     told,
 )
 from scalewise.reproduce.figures import curves
 from scalewise.reproduce.measure import denoising_psnr, low_pass_only_psnr, mean, public_face
+from scalewise.reproduce.scale import small_field
 
 LOSS, MORE = 0.1, 0.2
 """dB that a local multi-scale denoiser may lose, and that a flat one must lose beyond it."""
-AHEAD = 0.1
-"""dB by which 9x9 may be better before the largest network counts as not having learnt enough."""
+
+
+Curves = dict[str, dict[int, list[float]]]
+"""PSNR in dB by family, then by receptive field, one value per noise level."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Denoised images by family and receptive field.
+
+    Attributes:
+        sigmas: noise levels in 8-bit units.
+        own: of our networks, on validation faces.
+        low: of ours, where the low-pass image alone is denoised and details are set to zero.
+        published: of the published networks, by what was denoised; empty where they are not given.
+        local: the small receptive field that decides.
+        images: how many validation faces.
+        side: their side.
+    """
+
+    sigmas: tuple[float, ...]
+    own: Curves
+    low: list[float]
+    published: dict[str, Curves]
+    local: int
+    images: int
+    side: int
 
 
 def run(context: Context) -> Result:
     """Output PSNR by noise level, receptive field and family."""
-    scale, networks = context.scale, context.networks
-    local, large = small_field(scale.fields), max(scale.fields)
+    return show(measure(context))
+
+
+def measure(context: Context) -> Measured:
+    """Denoise validation faces with every network, and the published ones' public face too."""
+    scale, networks, seed = context.scale, context.networks, context.seed
     families = {
         "flat": {field: networks.flat(field) for field in scale.fields},
         "multi-scale": {field: networks.multi_scale(field) for field in scale.fields},
     }
     images = context.faces.held_out(scale.images)
-    psnr = measure(families, images, scale.sigmas, context.seed)
-    low = low_pass_only_psnr(networks.multi_scale(large), images, scale.sigmas, context.seed)
-    lost = losses(psnr, local, large)
-    parts = {
-        f"multi-scale {local}x{local} loses at most {LOSS} dB on the mean over noise levels": mean(
-            lost["multi-scale"]
-        )
-        <= LOSS,
-        f"flat {local}x{local} loses at least {MORE} dB more": mean(lost["flat"])
-        >= mean(lost["multi-scale"]) + MORE,
+    own = by_family(families, images, scale.sigmas, seed)
+    largest = families["multi-scale"][max(scale.fields)]
+    low = low_pass_only_psnr(largest, images, scale.sigmas, seed)
+    theirs, shown = published_families(context), {"faces": images, "astronaut": public_face(160)}
+    published = {
+        name: by_family(theirs, shown[name], scale.sigmas, seed) for name in shown if theirs
     }
-    tables = [
-        psnr_table(f"Own networks, {len(images)} validation faces", psnr, scale.sigmas, low),
-        loss_table(f"dB lost by {local}x{local} against {large}x{large}", lost, scale.sigmas),
-    ]
-    numbers = {"sigmas": list(scale.sigmas), "psnr": psnr, "low_pass_only": low, "lost": lost}
-    figures = [curves_of("own", "Own networks, validation faces", psnr, scale.sigmas, low)]
-    sentence = (
-        f"{local}x{local} loses {mean(lost['multi-scale']):.2f} dB (multi-scale) and "
-        f"{mean(lost['flat']):.2f} dB (flat) against {large}x{large}, mean over noise levels"
-    )
-    for name, shown in {"faces": images, "astronaut": public_face(160)}.items():
-        published = imported(context)
-        if not published:
-            break
-        found = measure(published, shown, scale.sigmas, context.seed)
-        title = f"Published networks, {name}"
-        figures.append(curves_of(f"published-{name}", title, found, scale.sigmas))
-        tables += [
-            psnr_table(title, found, scale.sigmas),
-            loss_table(
-                f"{title}: dB lost by 9x9 against 43x43", losses(found, 9, 43), scale.sigmas
-            ),
-        ]
-        numbers[f"published, {name}"] = found
-        if name == "faces":
-            given = losses(found, 9, 43)
-            sentence += (
-                f"; the published networks on the same faces lose {mean(given['multi-scale']):.2f} "
-                f"and {mean(given['flat']):.2f} dB"
-            )
-    ahead = max(-mean(family) for family in lost.values())
-    verdict, doubt = judge_against(parts, ahead, AHEAD)
-    text = f"{doubt}{sentence} ({told(parts)})."
-    return Result(verdict, text, tables, figures, numbers, NOTES)
+    local = small_field(scale.fields)
+    return Measured(scale.sigmas, own, low, published, local, len(images), images.shape[-1])
 
 
-NOTES = [
-    "Own networks, flat and multi-scale, are of one form and depth and told the noise level; the "
-    "published ones are blind. Every own network had the same budget, and all multi-scale priors "
-    "share one low-pass network.",
-    "The published networks learnt faces of 160x160 pixels (CelebA); the faces here have 96x96, so "
-    "their features are smaller than those learnt.",
-]
-
-
-def small_field(fields: tuple[int, ...]) -> int:
-    """The local receptive field of the claim: 9, or the smallest where 9 is not compared."""
-    return 9 if 9 in fields else min(fields)
-
-
-def imported(context: Context) -> dict[str, dict[int, MultiScalePrior]]:
-    """The published networks by family and receptive field; none where they were not given."""
-    names = {"flat": "flat160-rf{}", "multi-scale": "faces160-rf{}"}
-    found: dict[str, dict[int, MultiScalePrior]] = {}
-    for family, name in names.items():
-        for field in (5, 9, 13, 23, 43):
-            prior = context.published(name.format(field))
-            if prior is not None:
-                found.setdefault(family, {})[field] = prior
-    return found if len(found) == len(names) else {}
-
-
-def measure(
+def by_family(
     families: dict[str, dict[int, MultiScalePrior]],
     images: Tensor,
     sigmas: tuple[float, ...],
     seed: int,
-) -> dict[str, dict[int, list[float]]]:
+) -> Curves:
     """PSNR by family, receptive field and noise level."""
     return {
         family: {
@@ -123,9 +94,69 @@ def measure(
     }
 
 
-def losses(
-    psnr: dict[str, dict[int, list[float]]], local: int, large: int
-) -> dict[str, list[float]]:
+def decide(lost: dict[str, list[float]], local: int) -> tuple[Verdict, str, dict[str, bool]]:
+    """The verdict by the rule, what to put before the sentence, and the parts of the rule.
+
+    Args:
+        lost: dB that `local` loses against the largest field, by family and noise level.
+        local: the small receptive field.
+    """
+    multi, flat = mean(lost["multi-scale"]), mean(lost["flat"])
+    parts = {
+        f"multi-scale {local}x{local} loses at most {LOSS} dB on the mean over noise levels": (
+            multi <= LOSS
+        ),
+        f"flat {local}x{local} loses at least {MORE} dB more": flat >= multi + MORE,
+    }
+    return *judge_against(parts, max(-multi, -flat), AHEAD), parts
+
+
+def show(measured: Measured) -> Result:
+    """Verdict, tables and curves."""
+    own, low, sigmas, local = measured.own, measured.low, measured.sigmas, measured.local
+    large = max(own["flat"])
+    lost = losses(own, local, large)
+    verdict, doubt, parts = decide(lost, local)
+    tables = [
+        psnr_table(f"Own networks, {measured.images} validation faces", own, sigmas, low),
+        loss_table(f"dB lost by {local}x{local} against {large}x{large}", lost, sigmas),
+    ]
+    figures = [curves_of("own", "Own networks, validation faces", own, sigmas, low)]
+    for name, found in measured.published.items():
+        title = f"Published networks, {name}"
+        lost_title = f"{title}: dB lost by 9x9 against 43x43"
+        tables += [
+            psnr_table(title, found, sigmas),
+            loss_table(lost_title, losses(found, 9, 43), sigmas),
+        ]
+        figures.append(curves_of(f"published-{name}", title, found, sigmas))
+    sentence = (
+        f"{local}x{local} loses {mean(lost['multi-scale']):.2f} dB (multi-scale) and "
+        f"{mean(lost['flat']):.2f} dB (flat) against {large}x{large}, mean over noise levels"
+    )
+    if measured.published:
+        given = losses(measured.published["faces"], 9, 43)
+        sentence += (
+            f"; the published networks on the same faces lose {mean(given['multi-scale']):.2f} "
+            f"and {mean(given['flat']):.2f} dB"
+        )
+    numbers = {"sigmas": list(sigmas), "psnr": own, "low_pass_only": low, "lost": lost}
+    numbers |= {f"published, {name}": found for name, found in measured.published.items()}
+    text = f"{doubt}{sentence} ({told(parts)})."
+    return Result(verdict, text, tables, figures, numbers, _notes(measured.side))
+
+
+def _notes(side: int) -> list[str]:
+    return [
+        "Own networks, flat and multi-scale, are of one form and depth and told the noise level; "
+        "the published ones are blind. Every own network had the same budget, and all multi-scale "
+        "priors share one low-pass network.",
+        f"The published networks learnt faces of 160x160 pixels (CelebA); the faces here have "
+        f"{side}x{side}, so their features are smaller than those learnt.",
+    ]
+
+
+def losses(psnr: Curves, local: int, large: int) -> dict[str, list[float]]:
     """What the local receptive field loses against the large one, by family and noise level."""
     return {
         family: [best - own for best, own in zip(by[large], by[local], strict=True)]
@@ -135,7 +166,7 @@ def losses(
 
 def psnr_table(
     title: str,
-    psnr: dict[str, dict[int, list[float]]],
+    psnr: Curves,
     sigmas: tuple[float, ...],
     low: list[float] | None = None,
 ) -> Table:
@@ -159,7 +190,7 @@ def loss_table(title: str, lost: dict[str, list[float]], sigmas: tuple[float, ..
 def curves_of(
     name: str,
     title: str,
-    psnr: dict[str, dict[int, list[float]]],
+    psnr: Curves,
     sigmas: tuple[float, ...],
     low: list[float] | None = None,
 ) -> Figure:

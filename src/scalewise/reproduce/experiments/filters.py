@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,12 +11,22 @@ from torch import Tensor
 
 from scalewise.prior import MultiScalePrior
 from scalewise.reproduce.context import Context
-from scalewise.reproduce.experiment import Cell, Experiment, Result, Table, judge, told
-from scalewise.reproduce.experiments.denoising import small_field
+from scalewise.reproduce.experiment import (
+    Cell,
+    Experiment,
+    Figure,
+    Result,
+    Table,
+    Verdict,
+    judge,
+    told,
+)
 from scalewise.reproduce.figures import pictures
 from scalewise.reproduce.measure import public_face, white
+from scalewise.reproduce.scale import small_field
 from scalewise.wavelets import GAIN, low_pass, split
 
+LOW, DETAILS, PUBLIC = "low-pass image", "details 1", "astronaut"
 SIGMAS = (10.0, 50.0, 200.0)
 """Noise of the image, in 8-bit units."""
 PLACES = ((0.33, 0.38), (0.33, 0.62), (0.5, 0.5), (0.66, 0.5), (0.12, 0.12))
@@ -70,58 +81,119 @@ def likeness(filters: Tensor, places: list[tuple[int, int]], reach: int = 4) -> 
     return float(((unit @ unit.T).sum() - count) / (count * (count - 1)))
 
 
+Shape = dict[str, float]
+"""`radius` and `likeness` of filters."""
+
+Found = dict[str, dict[float, Shape]]
+"""By scale (`LOW`, `DETAILS`), then by noise level."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Filters of the low-pass image and of the details at several noise levels.
+
+    Attributes:
+        shapes: by image.
+        pictures: by image, then by scale: a row per noise level, the noisy image and its filters.
+    """
+
+    shapes: dict[str, Found]
+    pictures: dict[str, dict[str, list[list[Tensor]]]]
+
+
 def run(context: Context) -> Result:
     """Filters of the low-pass image and of the details at several noise levels."""
+    return show(measure(context))
+
+
+def measure(context: Context) -> Measured:
+    """Take filters of the multi-scale prior, on the astronaut and on a validation face."""
     prior = context.networks.multi_scale(small_field(context.scale.fields))
     side = context.faces.training.images[0].shape[-1]
-    found, figures = {}, []
-    for name, image in {
-        "astronaut": public_face(side),
-        "face": context.faces.held_out(1),
-    }.items():
-        measured, shown = _measure(prior, image, context.seed)
-        found[name] = measured
-        for what, drawn in shown.items():
-            caption = (
-                f"Filters of the {what}, {name}: the noisy image, then one filter per place "
-                "(gray is zero), by noise level."
-            )
-            labels = [f"σ = {s:g}" for s in SIGMAS]
-            word = f"{name}-{what.replace(' ', '-')}"
-            private = name == "face"
-            figures.append(pictures(word, caption, drawn, labels, height=72, private=private))
-    low = found["astronaut"]["low-pass image"]
-    details = found["astronaut"]["details 1"]
-    middle = SIGMAS[1]
+    images = {PUBLIC: public_face(side), "face": context.faces.held_out(1)}
+    shapes: dict[str, Found] = {}
+    shown: dict[str, dict[str, list[list[Tensor]]]] = {}
+    for name, image in images.items():
+        for what, (denoise, clean, gain) in scales_of(prior, image).items():
+            for sigma in SIGMAS:
+                level = gain * sigma / 255
+                noisy = clean + level * white(clean, context.seed)
+                places = places_in(noisy)
+                filters = rows_of(partial(denoise, sigma=level), noisy, places)
+                shape = {"radius": radius(filters, places), "likeness": likeness(filters, places)}
+                shapes.setdefault(name, {}).setdefault(what, {})[sigma] = shape
+                row = _row(what, noisy, filters, places)
+                shown.setdefault(name, {}).setdefault(what, []).append(row)
+    return Measured(shapes, shown)
+
+
+def scales_of(
+    prior: MultiScalePrior, image: Tensor
+) -> dict[str, tuple[Callable[..., Tensor], Tensor, float]]:
+    """Denoisers `(noisy, sigma)` of the low-pass image and of the details of level 1.
+
+    Returns:
+        Each with what it denoises, clean, and the deviation there of unit noise in the image. The
+        details are given the clean low-pass image, as in sampling.
+    """
+    given, details = split(image, prior.wavelet)
+
+    def denoise_details(noisy: Tensor, sigma: float) -> Tensor:
+        return prior.conditionals[0](noisy, given, sigma).details
+
+    low = low_pass(image, prior.levels, prior.wavelet)
+    return {LOW: (prior.low, low, GAIN**prior.levels), DETAILS: (denoise_details, details, GAIN)}
+
+
+def places_in(image: Tensor) -> list[tuple[int, int]]:
+    """`PLACES` in pixels of an image (1, C, h, w)."""
+    height, width = image.shape[-2:]
+    return [(int(y * height), int(x * width)) for y, x in PLACES]
+
+
+def decide(found: Found) -> tuple[Verdict, dict[str, bool]]:
+    """The verdict by the rule, and its parts, from the filters on the astronaut."""
+    least, middle, largest = SIGMAS
+    low, details = found[LOW], found[DETAILS]
+    most = max(low[middle]["likeness"], details[middle]["likeness"])
     parts = {
-        "filters of the low-pass image widen with the noise": low[SIGMAS[-1]]["radius"]
-        > low[SIGMAS[0]]["radius"],
-        f"filters of different places differ (cosine below {ALIKE:g} at σ = {middle:g})": max(
-            low[middle]["likeness"], details[middle]["likeness"]
-        )
-        < ALIKE,
+        "filters of the low-pass image widen with the noise": (
+            low[largest]["radius"] > low[least]["radius"]
+        ),
+        f"filters of different places differ (cosine below {ALIKE:g} at σ = {middle:g})": (
+            most < ALIKE
+        ),
     }
+    return judge(parts), parts
+
+
+def show(measured: Measured) -> Result:
+    """Verdict, table and pictures."""
+    found = measured.shapes
+    verdict, parts = decide(found[PUBLIC])
+    low, details = found[PUBLIC][LOW], found[PUBLIC][DETAILS]
+    least, middle, largest = SIGMAS
     rows: list[list[Cell]] = [
-        [name, what, s, by[s]["radius"], by[s]["likeness"]]
-        for name, measured in found.items()
-        for what, by in measured.items()
-        for s in SIGMAS
+        [name, what, sigma, shape["radius"], shape["likeness"]]
+        for name, scales in found.items()
+        for what, by in scales.items()
+        for sigma, shape in by.items()
     ]
+    title = (
+        "Filters: mean radius of their energy in pixels of their scale, mean cosine between places"
+    )
     return Result(
-        judge(parts),
-        f"Astronaut: mean radius of low-pass filters {low[SIGMAS[0]]['radius']:.2f} pixels at "
-        f"σ = {SIGMAS[0]:g} and {low[SIGMAS[-1]]['radius']:.2f} at {SIGMAS[-1]:g}; cosine between "
-        f"places at σ = {middle:g}: {low[middle]['likeness']:.2f} for the low-pass image, "
+        verdict,
+        f"Astronaut: mean radius of low-pass filters {low[least]['radius']:.2f} pixels at "
+        f"σ = {least:g} and {low[largest]['radius']:.2f} at {largest:g}; cosine between places at "
+        f"σ = {middle:g}: {low[middle]['likeness']:.2f} for the low-pass image, "
         f"{details[middle]['likeness']:.2f} for details ({told(parts)}).",
+        [Table(title, ["image", "of", "σ (8-bit, of the image)", "radius", "cosine"], rows)],
         [
-            Table(
-                "Filters: mean radius of their energy in pixels of their scale, mean cosine "
-                "between places",
-                ["image", "of", "σ (8-bit, of the image)", "radius", "cosine"],
-                rows,
-            )
+            _figure(name, what, drawn)
+            for name, scales in measured.pictures.items()
+            for what, drawn in scales.items()
         ],
-        figures,
         {
             name: {w: {str(s): v for s, v in by.items()} for w, by in m.items()}
             for name, m in found.items()
@@ -133,54 +205,24 @@ def run(context: Context) -> Result:
     )
 
 
-def _measure(
-    prior: MultiScalePrior, image: Tensor, seed: int
-) -> tuple[dict[str, dict[float, dict[str, float]]], dict[str, list[list[Tensor]]]]:
-    """Radius and likeness by scale and noise level, and rows of pictures."""
-    low = low_pass(image, prior.levels, prior.wavelet)
-    given, details = split(image, prior.wavelet)
-    cases: dict[str, tuple[Tensor, float, Callable[..., Tensor], int | None]] = {
-        "low-pass image": (low, GAIN**prior.levels, _low(prior), None),
-        "details 1": (
-            details,
-            GAIN,
-            _details(prior, given),
-            CUT // 2,
-        ),
-    }
-    found: dict[str, dict[float, dict[str, float]]] = {}
-    shown: dict[str, list[list[Tensor]]] = {}
-    for what, (clean, gain, denoise, reach) in cases.items():
-        height, width = clean.shape[-2:]
-        places = [(int(y * height), int(x * width)) for y, x in PLACES]
-        for sigma in SIGMAS:
-            level = gain * sigma / 255
-            noisy = clean + level * white(clean, seed)
-            filters = rows_of(partial(denoise, sigma=level), noisy, places)
-            measured = {"radius": radius(filters, places), "likeness": likeness(filters, places)}
-            found.setdefault(what, {})[sigma] = measured
-            seen = noisy[0, :1] if what == "low-pass image" else 0.5 + 4 * noisy[0, :1]
-            cut = [
-                f if reach is None else _around(f, p, reach)
-                for f, p in zip(filters, places, strict=True)
-            ]
-            drawn = [(0.5 + 0.5 * f / f.abs().max().clamp(min=1e-30))[None] for f in cut]
-            shown.setdefault(what, []).append([seen, *drawn])
-    return found, shown
+def _row(what: str, noisy: Tensor, filters: Tensor, places: list[tuple[int, int]]) -> list[Tensor]:
+    """The noisy image, then one filter per place, gray where it is zero."""
+    if what == DETAILS:
+        seen, near = 0.5 + 4 * noisy[0, :1], CUT // 2
+        filters = torch.stack([_around(f, p, near) for f, p in zip(filters, places, strict=True)])
+    else:
+        seen = noisy[0, :1]
+    return [seen, *((0.5 + 0.5 * f / f.abs().max().clamp(min=1e-30))[None] for f in filters)]
 
 
-def _low(prior: MultiScalePrior) -> Callable[..., Tensor]:
-    def denoise(noisy: Tensor, sigma: float) -> Tensor:
-        return prior.low(noisy, sigma)
-
-    return denoise
-
-
-def _details(prior: MultiScalePrior, low: Tensor) -> Callable[..., Tensor]:
-    def denoise(noisy: Tensor, sigma: float) -> Tensor:
-        return prior.conditionals[0](noisy, low, sigma).details
-
-    return denoise
+def _figure(name: str, what: str, drawn: list[list[Tensor]]) -> Figure:
+    caption = (
+        f"Filters of the {what}, {name}: the noisy image, then one filter per place "
+        "(gray is zero), by noise level."
+    )
+    labels = [f"σ = {s:g}" for s in SIGMAS]
+    word = f"{name}-{what.replace(' ', '-')}"
+    return pictures(word, caption, drawn, labels, height=72, private=name != PUBLIC)
 
 
 def _around(image: Tensor, place: tuple[int, int], reach: int) -> Tensor:

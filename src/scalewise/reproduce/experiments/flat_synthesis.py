@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from scalewise.reproduce.context import Context
+from scalewise.reproduce.context import Context, published_families
 from scalewise.reproduce.experiment import (
+    AHEAD,
     Cell,
     Experiment,
     Figure,
     Result,
     Table,
+    Verdict,
     judge_against,
     told,
 )
-from scalewise.reproduce.experiments.denoising import AHEAD, imported, small_field
 from scalewise.reproduce.figures import curves, pictures
 from scalewise.reproduce.measure import denoising_psnr, mean
+from scalewise.reproduce.scale import small_field
 from scalewise.reproduce.synthesis import distances, floor
 
+TRAINING, COARSE = "training images", ("low", "coarse spectrum")
+LOCAL = 13
+"""Largest receptive field of a flat denoiser that counts as local."""
 FARTHER = 1.5
 """How many times farther flat samples must be from the data than multi-scale ones."""
 SHOWN = 8
@@ -26,88 +34,150 @@ PUBLISHED = 160
 """Side of the faces that the published networks learnt."""
 
 
+Distances = dict[str, float]
+"""Of a set of images from validation faces, by measure (`reproduce.synthesis.distances`)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Samples, how far they are from validation faces, and how well their priors denoise.
+
+    Attributes:
+        fields: receptive fields of the flat denoisers.
+        samples: by prior, shape (N, C, H, W), from the same noise.
+        distances: by prior, and of as many training images (`TRAINING`).
+        psnr: in dB of flat denoisers of the small and the largest field, mean over noise levels.
+        reference: how many validation faces.
+        published: samples of the authors' networks; empty where they are not given.
+    """
+
+    fields: tuple[int, ...]
+    samples: dict[str, Tensor]
+    distances: dict[str, Distances]
+    psnr: dict[int, float]
+    reference: int
+    published: dict[str, Tensor]
+
+    @property
+    def multi(self) -> str:
+        """The multi-scale prior that flat ones are compared with."""
+        return multi_scale(small_field(self.fields))
+
+
+def flat(field: int) -> str:
+    """Name of a flat denoiser."""
+    return f"flat {field}x{field}"
+
+
+def multi_scale(field: int) -> str:
+    """Name of a multi-scale prior."""
+    return f"multi-scale {field}x{field}"
+
+
 def run(context: Context) -> Result:
     """Samples of flat denoisers by receptive field, and of the multi-scale prior."""
-    scale, networks, faces = context.scale, context.networks, context.faces
+    return show(measure(context))
+
+
+def measure(context: Context) -> Measured:
+    """Draw from every prior with the same noise; compare the samples with validation faces."""
+    scale, networks, faces, seed = context.scale, context.networks, context.faces, context.seed
     side = faces.training.images[0].shape[-1]
-    local = small_field(scale.fields)
+    local, large = small_field(scale.fields), max(scale.fields)
     reference = faces.held_out(len(faces.validation))
     training = faces.training.whole(range(len(faces.training)))
+    priors = {flat(field): networks.flat(field) for field in scale.fields}
+    priors[multi_scale(local)] = networks.multi_scale(local)
     samples: dict[str, Tensor] = {}
-    for field in scale.fields:
-        context.say(f"drawing {scale.samples} samples, flat {field}x{field}")
-        samples[f"flat {field}x{field}"] = networks.flat(field).sample(
-            scale.samples, seed=context.seed, size=(side, side), batch=16
-        )
-    multi = f"multi-scale {local}x{local}"
-    samples[multi] = networks.multi_scale(local).sample(
-        scale.samples, seed=context.seed, size=(side, side), batch=16
-    )
+    for name, prior in priors.items():
+        context.say(f"drawing {scale.samples} samples, {name}")
+        drawn = prior.sample(scale.samples, seed=seed, size=(side, side), batch=16)
+        samples[name] = drawn.cpu()
     found = {name: distances(images, reference) for name, images in samples.items()}
-    found["training images"] = floor(training, reference, scale.samples, context.seed)
-    measures = list(found[multi])
-    small = [f"flat {field}x{field}" for field in scale.fields if field <= 13]
-    largest = f"flat {max(scale.fields)}x{max(scale.fields)}"
-    coarse = ("low", "coarse spectrum")
-    parts = {
-        f"every flat denoiser up to 13x13 at least {FARTHER:g} times as far in {measure}": min(
-            found[name][measure] for name in small
-        )
-        >= FARTHER * found[multi][measure]
-        for measure in coarse
-    } | {f"{largest} farther in both": all(found[largest][m] > found[multi][m] for m in coarse)}
-    nearest = min(found[name]["low"] for name in small)
-    rows: list[list[Cell]] = [[name, *by.values()] for name, by in found.items()]
-    large = max(scale.fields)
+    found[TRAINING] = floor(training, reference, scale.samples, seed)
     images = faces.held_out(scale.images)
     psnr = {
-        field: mean(denoising_psnr(networks.flat(field), images, scale.sigmas, context.seed))
+        field: mean(denoising_psnr(priors[flat(field)], images, scale.sigmas, seed))
         for field in {local, large}
     }
-    verdict, doubt = judge_against(parts, psnr[local] - psnr[large], AHEAD)
+    return Measured(scale.fields, samples, found, psnr, len(reference), _published(context))
+
+
+def _published(context: Context) -> dict[str, Tensor]:
+    """Samples of the authors' networks, flat and multi-scale; nothing where they are not given."""
+    size = (PUBLISHED, PUBLISHED)
+    return {
+        f"{family} {field}x{field}": prior.sample(SHOWN // 2, seed=context.seed, size=size)
+        for family, priors in published_families(context).items()
+        for field, prior in priors.items()
+        if family == "flat" or field == 9
+    }
+
+
+def decide(
+    found: Mapping[str, Distances], fields: tuple[int, ...], ahead: float
+) -> tuple[Verdict, str, dict[str, bool]]:
+    """The verdict by the rule, what to put before the sentence, and the parts of the rule.
+
+    Args:
+        found: distances of flat denoisers of all `fields` and of the multi-scale prior.
+        fields: receptive fields of the flat denoisers.
+        ahead: dB that the small flat denoiser is better than the largest.
+    """
+    multi, largest = found[multi_scale(small_field(fields))], found[flat(max(fields))]
+    parts = {
+        f"every flat denoiser up to {LOCAL}x{LOCAL} at least {FARTHER:g} times as far in {what}": (
+            nearest(found, fields, what) >= FARTHER * multi[what]
+        )
+        for what in COARSE
+    }
+    parts[f"{flat(max(fields))} farther in both"] = all(largest[w] > multi[w] for w in COARSE)
+    return *judge_against(parts, ahead, AHEAD), parts
+
+
+def nearest(found: Mapping[str, Distances], fields: tuple[int, ...], measure: str) -> float:
+    """Least distance of the flat denoisers up to `LOCAL`."""
+    return min(found[flat(field)][measure] for field in fields if field <= LOCAL)
+
+
+def show(measured: Measured) -> Result:
+    """Verdict, table, pictures and curves."""
+    found, fields, multi = measured.distances, measured.fields, measured.multi
+    local, large = small_field(fields), max(fields)
+    verdict, doubt, parts = decide(found, fields, measured.psnr[local] - measured.psnr[large])
+    rows: list[list[Cell]] = [[name, *by.values()] for name, by in found.items()]
+    count = len(measured.samples[multi])
+    title = (
+        f"Distances of {count} samples from {measured.reference} validation faces: sliced "
+        "Wasserstein by level and of the low-pass image of about 6x6 pixels, in deviations; log10 "
+        "of power spectra, root mean square"
+    )
     return Result(
         verdict,
-        f"{doubt}Distance of the low-pass image of samples to validation faces: {nearest:.2f} for "
-        f"the best flat denoiser up to 13x13, {found[largest]['low']:.2f} for {largest}, "
-        f"{found[multi]['low']:.2f} for {multi}, {found['training images']['low']:.2f} for as many "
-        f"training images ({told(parts)}).",
+        f"{doubt}Distance of the low-pass image of samples to validation faces: "
+        f"{nearest(found, fields, 'low'):.2f} for the best flat denoiser up to {LOCAL}x{LOCAL}, "
+        f"{found[flat(large)]['low']:.2f} for {flat(large)}, {found[multi]['low']:.2f} for "
+        f"{multi}, {found[TRAINING]['low']:.2f} for as many training images ({told(parts)}).",
+        [Table(title, ["samples", *found[multi]], rows)],
         [
-            Table(
-                f"Distances of {scale.samples} samples from {len(reference)} validation faces: "
-                "sliced Wasserstein by level and of the low-pass image of about 6x6 pixels, in "
-                "deviations; log10 of power spectra, root mean square",
-                ["samples", *measures],
-                rows,
-            )
-        ],
-        [
-            pictures(
+            _sheet(
                 "samples",
                 "Samples by receptive field, from the same noise: flat, and multi-scale.",
-                [list(images[:SHOWN].clamp(0, 1)) for images in samples.values()],
-                list(samples),
+                measured.samples,
             ),
-            curves(
-                "distance",
-                "Distance of samples from validation faces at large scales.",
-                {
-                    measure: {
-                        "flat": (
-                            scale.fields,
-                            [found[f"flat {f}x{f}"][measure] for f in scale.fields],
-                        ),
-                        multi: (scale.fields, [found[multi][measure]] * len(scale.fields)),
-                        "·training images": (
-                            scale.fields,
-                            [found["training images"][measure]] * len(scale.fields),
-                        ),
-                    }
-                    for measure in coarse
-                },
-                "receptive field",
-                "distance",
+            _curves(found, fields, multi),
+            *(
+                [
+                    _sheet(
+                        "samples-published",
+                        f"Samples of the published networks, "
+                        f"{PUBLISHED}x{PUBLISHED} pixels, blind.",
+                        measured.published,
+                    )
+                ]
+                if measured.published
+                else []
             ),
-            *_published(context),
         ],
         {"distances": found},
         [
@@ -117,26 +187,22 @@ def run(context: Context) -> Result:
     )
 
 
-def _published(context: Context) -> list[Figure]:
-    """Samples of the authors' networks, flat and multi-scale; nothing where they were not given."""
-    samples = {
-        f"{family} {field}x{field}": prior.sample(
-            SHOWN // 2, seed=context.seed, size=(PUBLISHED, PUBLISHED)
-        )
-        for family, priors in imported(context).items()
-        for field, prior in priors.items()
-        if family == "flat" or field == 9
+def _sheet(name: str, caption: str, samples: Mapping[str, Tensor]) -> Figure:
+    rows = [list(images[:SHOWN].clamp(0, 1)) for images in samples.values()]
+    return pictures(name, caption, rows, list(samples))
+
+
+def _curves(found: Mapping[str, Distances], fields: tuple[int, ...], multi: str) -> Figure:
+    panels = {
+        measure: {
+            "flat": (fields, [found[flat(field)][measure] for field in fields]),
+            multi: (fields, [found[multi][measure]] * len(fields)),
+            f"·{TRAINING}": (fields, [found[TRAINING][measure]] * len(fields)),
+        }
+        for measure in COARSE
     }
-    if not samples:
-        return []
-    return [
-        pictures(
-            "samples-published",
-            f"Samples of the published networks, {PUBLISHED}x{PUBLISHED} pixels, blind.",
-            [list(images.clamp(0, 1)) for images in samples.values()],
-            list(samples),
-        )
-    ]
+    caption = "Distance of samples from validation faces at large scales."
+    return curves("distance", caption, panels, "receptive field", "distance")
 
 
 EXPERIMENT = Experiment(

@@ -19,9 +19,9 @@ from scalewise.reproduce.experiment import (
     judge,
     told,
 )
-from scalewise.reproduce.experiments.denoising import small_field
 from scalewise.reproduce.figures import curves, pictures
 from scalewise.reproduce.measure import white
+from scalewise.reproduce.scale import small_field
 from scalewise.wavelets import low_pass, split
 
 SHARE = 0.5

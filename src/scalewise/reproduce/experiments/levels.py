@@ -14,6 +14,7 @@ from scalewise.metrics import pooled_psnr
 from scalewise.prior import MultiScalePrior
 from scalewise.reproduce.context import LEVELS, Context
 from scalewise.reproduce.experiment import (
+    AHEAD,
     Cell,
     Experiment,
     Result,
@@ -22,9 +23,9 @@ from scalewise.reproduce.experiment import (
     judge_against,
     told,
 )
-from scalewise.reproduce.experiments.denoising import AHEAD, small_field
 from scalewise.reproduce.figures import curves
 from scalewise.reproduce.measure import BATCH, mean, white
+from scalewise.reproduce.scale import small_field
 from scalewise.wavelets import low_pass, split
 
 LOSS = 0.2

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scalewise.prior import MultiScalePrior
-from scalewise.reproduce.context import LEVELS, Context
+from scalewise.reproduce.context import LEVELS, Context, published_families
 from scalewise.reproduce.experiment import (
+    AHEAD,
     Cell,
     Experiment,
     Figure,
@@ -16,9 +17,9 @@ from scalewise.reproduce.experiment import (
     Verdict,
     judge_against,
 )
-from scalewise.reproduce.experiments.denoising import AHEAD, imported, small_field
 from scalewise.reproduce.figures import curves
 from scalewise.reproduce.measure import denoising_psnr, mean, operations_per_pixel
+from scalewise.reproduce.scale import small_field
 
 PRICE = 0.05
 """dB that the multi-scale denoiser may be under the flat one, at any noise level."""
@@ -89,7 +90,7 @@ def measure(context: Context) -> Measured:
         whole: networks.flat(large, times=NETWORKS),
         f"flat {large}x{large}, budget of one network": networks.flat(large),
     }
-    published = imported(context)
+    published = published_families(context)
     if published:
         priors[AUTHORS[0]] = published["multi-scale"][9]
         priors[AUTHORS[1]] = published["flat"][43]

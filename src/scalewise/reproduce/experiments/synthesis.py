@@ -20,8 +20,8 @@ from scalewise.reproduce.experiment import (
     judge,
     told,
 )
-from scalewise.reproduce.experiments.denoising import small_field
 from scalewise.reproduce.figures import pictures
+from scalewise.reproduce.scale import small_field
 from scalewise.reproduce.synthesis import scales_of
 
 CLOSE, NEW = 2.0, 0.9

@@ -23,9 +23,9 @@ from scalewise.reproduce.experiment import (
     judge,
     told,
 )
-from scalewise.reproduce.experiments.denoising import small_field
 from scalewise.reproduce.figures import pictures
 from scalewise.reproduce.measure import public_face
+from scalewise.reproduce.scale import small_field
 from scalewise.wavelets import low_pass
 
 CONSISTENT, LEAST, MOST = 1e-5, 2.0, 4.0
