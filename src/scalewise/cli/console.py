@@ -14,13 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from scalewise.cli.program import explain, report
-from scalewise.errors import ScalewiseError
-
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from scalewise.cli.paths import Job
 
 Record = dict[str, Any]
 
@@ -146,49 +142,6 @@ class Bar:
             )
             self._progress.add_task(self.title, total=self.total, completed=self.done)
             self._progress.start()
-
-
-def work_through(
-    jobs: Sequence[Job],
-    work: Callable[[Job, Bar], Record],
-    title: str,
-    steps: int = 1,
-    as_json: bool = False,
-) -> None:
-    """Work on images one by one; a bad one is reported and the rest go on.
-
-    Args:
-        jobs: the images.
-        work: works on one, and tells what was done.
-        title: what is done, for the progress bar.
-        steps: steps of the bar per image; `work` may take them as it goes.
-        as_json: print records as JSON.
-
-    Raises:
-        ScalewiseError: some of several images failed; of a single one, whatever went wrong.
-    """
-    failed = 0
-    with Bar(title, steps * len(jobs)) as bar:
-        for place, job in enumerate(jobs, start=1):
-            start = time.perf_counter()
-            try:
-                record = work(job, bar) | {"seconds": round(time.perf_counter() - start, 3)}
-            except Exception as error:
-                failed += 1
-                record = {"input": str(job.source), "output": None, "error": explain(error)}
-                with bar.aside():
-                    if as_json:
-                        show(record, as_json)
-                    if len(jobs) == 1:
-                        raise
-                    report(error)
-            else:
-                with bar.aside():
-                    show(record, as_json)
-            bar.move_to(place * steps)
-    if failed:
-        rest = "the others are written" if failed < len(jobs) else "none is written"
-        raise ScalewiseError(f"{failed} of {len(jobs)} images failed; {rest}")
 
 
 def tell(notes: Iterable[str]) -> None:

@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scalewise.cli.jobs import Job
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.files import check_name, check_writable
 
 if TYPE_CHECKING:
     from scalewise.images import Picture
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image to work on.
-
-    Args:
-        source: the file to read.
-        targets: the files to write, one per sample.
-        deviation: the file of the standard deviation of the samples, if wanted.
-    """
-
-    source: Path
-    targets: tuple[Path, ...]
-    deviation: Path | None = None
-
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        """All that will be written."""
-        return self.targets if self.deviation is None else (*self.targets, self.deviation)
 
 
 def plan(

@@ -13,7 +13,7 @@ from scalewise.errors import UsageError
 
 if TYPE_CHECKING:
     from scalewise.cli.console import Bar, Record
-    from scalewise.cli.paths import Job
+    from scalewise.cli.jobs import Job
 
 
 class Mode(StrEnum):
@@ -66,7 +66,7 @@ def denoise(
       scalewise denoise noisy.tif clean.tif --sigma 25
       scalewise denoise scans/ cleaned/ --skip-existing
     """
-    from scalewise.cli.console import work_through
+    from scalewise.cli.jobs import work_through
     from scalewise.cli.paths import plan
 
     jobs = plan(input, output, force=force, skip_existing=skip_existing, quality=quality)
@@ -146,7 +146,7 @@ def upscale(
       scalewise upscale small.png big.png --factor 4 --mode mean
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
     """
-    from scalewise.cli.console import work_through
+    from scalewise.cli.jobs import work_through
     from scalewise.cli.paths import plan
 
     _check_upscale(factor, mode, samples, uncertainty)
