@@ -31,6 +31,7 @@ class ExactContext:
         return self.images
 
     def multi_scale(self, field: int) -> MultiScalePrior:
+        assert torch.is_grad_enabled()  # where it is trained
         return gaussian_prior({5: 9.0, 9: 2.0, 13: 1.0}[field] * SPECTRUM, 2)
 
     def say(self, text: str) -> None:

@@ -49,7 +49,6 @@ def run(context: Context) -> Result:
     return show(measure(context))
 
 
-@torch.no_grad()
 def measure(context: Context) -> Measured:
     """Bits per dimension of validation faces, every prior's with the same noise."""
     scale = context.scale
@@ -59,7 +58,8 @@ def measure(context: Context) -> Measured:
     for field in scale.fields:
         context.say(f"bits per dimension of {field}x{field}")
         prior = context.networks.multi_scale(field)
-        bits[field] = prior.nll(images, seed=context.seed, steps=steps).bits
+        with torch.no_grad():
+            bits[field] = prior.nll(images, seed=context.seed, steps=steps).bits
     return Measured(bits, small_field(scale.fields))
 
 
