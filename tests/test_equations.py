@@ -13,8 +13,8 @@ from zoo import randomised
 
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import LocalConditional, LocalDenoiser, UNet
-from scalewise.networks.base import Network, noise_features, overall, relative
-from scalewise.networks.unet import ResidualBlock, SelfAttention
+from scalewise.networks.base import LEAST_SPREAD, Network, noise_features, overall, relative
+from scalewise.networks.unet import ResidualBlock, SelfAttention, _norm
 from scalewise.wavelets import filters
 
 SIGMA_DATA = 0.3
@@ -211,6 +211,21 @@ def test_noise_features_end_at_a_thousandth_and_a_thousand() -> None:
     assert torch.allclose(within[0], torch.cat([angles.sin(), angles.cos()]))
 
 
+def test_data_that_hardly_vary_or_vary_absurdly_are_refused() -> None:
+    for sigma_data in (LEAST_SPREAD, 1 / LEAST_SPREAD):
+        Network(channels=1, sigma_data=sigma_data)
+    for sigma_data in (0.9 * LEAST_SPREAD, 1.1 / LEAST_SPREAD):
+        with pytest.raises(UsageError, match="sigma_data must be from"):
+            Network(channels=1, sigma_data=sigma_data)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(1, 1), (2, 1), (4, 2), (8, 4), (6, 2), (16, 8), (24, 8), (7, 1)]
+)
+def test_groups_hold_two_channels_at_least(channels: int, groups: int) -> None:
+    assert _norm(channels).num_groups == groups
+
+
 def test_a_network_that_says_nothing_samples_from_1_to_a_hundredth() -> None:
     assert Network(channels=1).sigma_range == (1.0, 0.01)
 
@@ -224,10 +239,10 @@ def test_fields_beyond_the_blocks_are_refused() -> None:
 
 
 def test_maps_are_logarithms_within_bounds() -> None:
-    like = torch.zeros(5, 1, 1, 1)
-    sigma = torch.tensor([math.e**2, math.e**5, math.e**-5, 0.0, math.inf]).view(-1, 1, 1, 1)
-    level = torch.tensor([1.0, 1.0, 1.0, 0.0, math.inf]).view(-1, 1, 1, 1)
-    assert relative(sigma, level, like).flatten().tolist() == pytest.approx([2, 3, -3, 0, 0])
+    like = torch.zeros(6, 1, 1, 1)
+    sigma = torch.tensor([math.e**2, math.e**5, math.e**-5, 0.0, math.inf, 0.0]).view(-1, 1, 1, 1)
+    level = torch.tensor([1.0, 1.0, 1.0, 0.0, math.inf, 1.0]).view(-1, 1, 1, 1)
+    assert relative(sigma, level, like).flatten().tolist() == pytest.approx([2, 3, -3, 0, 0, -3])
     pair = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
     assert overall(pair).item() == pytest.approx(math.sqrt(12.5))
     assert overall(torch.full((2, 1, 1, 1), 0.25)).flatten().tolist() == [0.25, 0.25]

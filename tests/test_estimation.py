@@ -244,6 +244,9 @@ class TestAreasWithoutNoise:
         assert float(estimate_sigma(texture + noise)) == pytest.approx(0.02, rel=0.1)
 
     def test_too_small_for_blocks(self) -> None:
+        assert quiet_sigma(torch.rand(1, 1, 50, 50)).isfinite().all()  # just 16 blocks
+        assert quiet_sigma(torch.rand(1, 1, 49, 200)).isfinite().all()
+        assert quiet_sigma(torch.rand(1, 1, 49, 65)).isinf().all()  # 15
         assert quiet_sigma(torch.rand(2, 1, 13, 200)).isinf().all()
         assert quiet_sigma(torch.rand(1, 1, 40, 40)).isinf().all()
 

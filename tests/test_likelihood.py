@@ -20,7 +20,7 @@ from scalewise.exact import (
     log_densities,
     power_law_spectrum,
 )
-from scalewise.likelihood import SIGMA_MIN, Likelihood, information, log_quadrature
+from scalewise.likelihood import SIGMA_MIN, Likelihood, _believed, information, log_quadrature
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser, Denoiser
 from scalewise.prior import MultiScalePrior
 from scalewise.score import Sigma, per_image
@@ -227,6 +227,21 @@ def test_a_denoiser_that_cannot_be_right_is_replaced_by_the_linear_one() -> None
     found = information(lambda noisy, sigma: 9 * noisy, clean, noise, sigma_range=(1.0, 1e-3))
     power = clean.square().mean(dim=(1, 2, 3))
     torch.testing.assert_close(found.nats, 128 * (1 + power / 1e-6).log())
+
+
+@pytest.mark.parametrize(("excess", "believed"), [(1.0, True), (1.2, True), (1.25, False)])
+def test_residuals_are_believed_up_to_what_noise_may_be(excess: float, believed: bool) -> None:
+    """Of 1,024 values: `SLACK` deviations of their mean square, 0.22 times the noise's."""
+    sigma, noisy = 0.2, torch.zeros(1, 1, 32, 32)
+    denoised, linear = torch.full_like(noisy, math.sqrt(excess) * sigma), torch.ones_like(noisy)
+    found = _believed(denoised, noisy, linear, sigma)
+    assert found.equal(denoised if believed else linear)
+
+
+def test_one_step_and_two_draws_are_enough() -> None:
+    prior = gaussian_prior(smooth_spectrum(), 1)
+    found = prior.nll(torch.rand(1, 1, 8, 8), steps=1, draws=2)
+    assert torch.isfinite(found.bits).all()
 
 
 def test_every_factor_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,12 +163,14 @@ def test_bands_are_named_after_what_they_show() -> None:
     assert details[0, :, 0, 0].tolist() == [0, 0.5, 0]
 
 
-def test_channels_are_independent_and_bands_come_in_blocks() -> None:
-    image = torch.rand(1, 3, 8, 8)
-    _, details = split(image)
-    for channel in range(3):
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_are_independent_and_bands_come_in_blocks(channels: int) -> None:
+    image = torch.rand(1, channels, 8, 8)
+    low, details = split(image)
+    torch.testing.assert_close(merge(low, details), image)
+    for channel in range(channels):
         _, alone = split(image[:, channel : channel + 1])
-        assert torch.equal(details[:, channel::3], alone)
+        assert torch.equal(details[:, channel::channels], alone)
 
 
 def test_half_rounds_up_at_every_level() -> None:

@@ -202,9 +202,10 @@ def overall(sigma: Tensor) -> Tensor:
 def relative(sigma: Tensor, level: Tensor, like: Tensor) -> Tensor:
     """What a network sees of a noise map: its logarithm over the overall level, of shape `like`.
 
-    Zero wherever noise is white, and where both levels are zero or infinite.
+    Zero wherever noise is white, and where both levels are zero or infinite; from -3, for where
+    there is none, to 3.
     """
-    ratio = (sigma / level).log().nan_to_num(0.0, 0.0, 0.0).clamp(-3, 3)
+    ratio = (sigma / level).log().nan_to_num(0.0).clamp(-3, 3)
     return ratio.expand(len(like), *like.shape[1:])
 
 
