@@ -55,6 +55,7 @@ def test_demo_writes_a_sheet_and_single_results(
     assert "exist; give --force to overwrite" in again.sentence
 
 
+@pytest.mark.slow
 def test_demo_repeats_and_prints_records(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

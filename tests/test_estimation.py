@@ -29,7 +29,7 @@ class TestEstimateSigma:
     @pytest.mark.parametrize("level", [15, 40, 100])
     @pytest.mark.parametrize("name", SMOOTH + TEXTURED)
     def test_is_within_a_tenth_on_pictures(self, name: str, level: int) -> None:
-        clean = picture(name)
+        clean = picture(name)[..., -320:, -320:]
         noisy = clean + level / 255 * torch.randn(clean.shape)
         assert float(estimate_sigma(noisy)) * 255 == pytest.approx(level, rel=0.1)
 

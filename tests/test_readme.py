@@ -56,6 +56,7 @@ def call(words: list[str]) -> Any:
     return result
 
 
+@pytest.mark.slow
 def test_command_line(root: Path, workplace: Path) -> None:
     lines = commands(root, "On the command line")
     assert {words[0] for words in lines} >= {"denoise", "upscale", "synthesize", "evaluate"}

@@ -352,12 +352,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("report")
 
 
-SLOW = ("flat-synthesis", "generalisation", "wavelets", "bits", "price")
+QUICK = ("levels", "upscaling")
+"""Whose networks are few; what each experiment measures and decides is tested apart."""
 
 
 @pytest.mark.parametrize(
     "experiment",
-    [pytest.param(e, id=e.name, marks=[pytest.mark.slow] * (e.name in SLOW)) for e in EXPERIMENTS],
+    [
+        pytest.param(e, id=e.name, marks=[pytest.mark.slow] * (e.name not in QUICK))
+        for e in EXPERIMENTS
+    ],
 )
 def test_experiments(
     experiment: Experiment,
