@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor
 from benchmarks.common import RESULTS, ROOT, facts, load_prior, pyplot, write_figure, write_json
 from scalewise.evaluation import radial_power_spectrum, sliced_wasserstein
 from scalewise.evaluation.distances import level_distances
+from scalewise.files import write_whole
 from scalewise.networks import Network
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import (
@@ -82,8 +84,7 @@ def published(prior: MultiScalePrior, count: int, batch: int, cache: Path) -> li
     for first in range(0, count, batch):
         part = cache / f"published-{first}-{batch}.pt"
         if not part.exists():
-            torch.save(_all_scales(prior, batch, first), part.with_suffix(".part"))
-            part.with_suffix(".part").rename(part)
+            write_whole(part, partial(torch.save, _all_scales(prior, batch, first)))
             print(f"the paper's procedure: {first + batch} of {count} images", flush=True)
         scales.append(torch.load(part, weights_only=True))
     return [torch.cat(scale)[:count] for scale in zip(*scales, strict=True)]

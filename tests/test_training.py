@@ -261,7 +261,7 @@ def test_time_budget_is_kept_and_spent_on_all_levels(tmp_path: Path) -> None:
     trained.run()
     assert time.monotonic() - began < 30
     levels = listener.summary["levels"]
-    assert set(levels) == {"1", "2"}
+    assert set(levels) == {"1", "low"}
     assert all(facts["steps"] > TIMING_STEPS for facts in levels.values())
     assert sum(trained.plan.seconds) == pytest.approx(1.8, rel=0.7)
     assert trained.plan.segments[-1].falling

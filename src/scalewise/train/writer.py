@@ -14,7 +14,7 @@ from scalewise.evaluation import sheets
 from scalewise.images import Picture, write_image
 from scalewise.prior import MultiScalePrior
 from scalewise.training.objectives import VALIDATION_SIGMA
-from scalewise.training.recipe import scale_name
+from scalewise.training.recipe import scale_key, scale_name
 from scalewise.wavelets import low_pass
 
 SHOWN = 4
@@ -93,13 +93,13 @@ class Writer:
             return
         self.progress.on_step(level, step, last, loss, images)
         if step % 50 == 0:
-            self._log({"level": level, "step": step, "loss": loss})
+            self._log(level, {"step": step, "loss": loss})
 
     def on_validation(self, level: int, record: dict[str, float]) -> None:
         """Tell and log validation loss and PSNR."""
         if not self.quiet:
             self.progress.on_validation(level, record)
-        self._log({"level": level, "step": record["step"], "validation": record})
+        self._log(level, {"step": record["step"], "validation": record})
 
     def on_prior(self, prior: MultiScalePrior, summary: dict[str, Any]) -> None:
         """Write the model folder and the sheet of pictures."""
@@ -152,11 +152,11 @@ class Writer:
         titles = ["clean", "noisy", "denoised", "small", "least squares", "sample"]
         return sheets.sheet(rows, titles[: len(rows[0])])
 
-    def _log(self, record: dict[str, Any]) -> None:
+    def _log(self, level: int, record: dict[str, Any]) -> None:
         if self.quiet:
             return
         with (self.out / store.TRAINING / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(record) + "\n")
+            log.write(json.dumps({"level": scale_key(level, self.levels), **record}) + "\n")
         scalars = record.get("validation", {"loss": record.get("loss", 0.0)})
         name = "validation" if "validation" in record else "training"
         if self.writer is None:
@@ -164,7 +164,7 @@ class Writer:
         if self.writer:
             for key, value in scalars.items():
                 if key != "step":
-                    tag = f"{scale_name(record['level'], self.levels)}/{name} {key}"
+                    tag = f"{scale_name(level, self.levels)}/{name} {key}"
                     self.writer.add_scalar(tag, value, record["step"])
 
 

@@ -263,6 +263,11 @@ class Recipe(BaseModel):
         return BiasFreeDenoiser(channels, spread_kernels(field, depth), width=width, size=size)
 
 
+def scale_key(level: int, levels: int) -> int | Literal["low"]:
+    """What a scale is called in recipes, logs and records: its level, or "low"."""
+    return level if level <= levels else "low"
+
+
 def scale_name(level: int, levels: int) -> str:
     """What a scale is called: a level of details, or the low-pass image, `levels + 1`."""
     return f"level {level}" if level <= levels else "low-pass image"

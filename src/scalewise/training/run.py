@@ -21,7 +21,7 @@ from scalewise.training.files import held, load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, crop_side
 from scalewise.training.plan import Plan, Segment
-from scalewise.training.recipe import OF_NETWORKS, Recipe
+from scalewise.training.recipe import OF_NETWORKS, Recipe, scale_key
 from scalewise.wavelets import low_pass, split
 
 PUBLISH_SECONDS = 60.0
@@ -201,7 +201,7 @@ class TrainingRun:
             "recipe": self.recipe.model_dump(mode="json", exclude_none=True, exclude=set(formed)),
             "data": {"name": self.images.name, "images": len(self.images)},
             "levels": {
-                str(level): {
+                str(scale_key(level, self.recipe.levels)): {
                     "steps": trainer.state.step,
                     "seconds": round(self.plan.spent(level), 1),
                     "validation": trainer.state.history[-1] if trainer.state.history else {},
