@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import scalewise
 from scalewise.cli.commands import app
+from scalewise.networks import NoiseEstimator
 from scalewise.store import read_config
 from scalewise.training import Recipe
 
@@ -187,6 +188,9 @@ def test_a_finished_run_of_minutes_has_nothing_left_to_do(
 def test_a_run_starts_from_a_model(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     assert call(photos, "--out", first, *tiny).exit_code == 0
+    with_estimator = scalewise.load(first)
+    with_estimator.estimator = NoiseEstimator(width=3)
+    scalewise.save(with_estimator, first, force=True)
     given = ["--start", first, "--steps", "1", "--seed", "5"]
     result = call(photos, "--out", second, *given)
     assert result.exit_code == 0, result.output
@@ -198,6 +202,7 @@ def test_a_run_starts_from_a_model(tmp_path: Path, photos: Path, tiny: list[str]
     assert Recipe(**recipe).steps == 1
     assert "recipe/width" not in (tmp_path / "second" / "README.md").read_text()
     assert after.levels == before.levels
+    assert after.estimator is not None
     weights = after.state_dict()
     for name, old in before.state_dict().items():  # one step of warm-up moved it a little
         assert torch.allclose(old, weights[name], atol=1e-3), name

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalewise.networks.estimator import NoiseEstimator
+
 CROWDED = 0.005
 """Share of pixels at a channel's least or largest value above which they are saturated."""
 
@@ -20,6 +22,9 @@ LEAST = 0.05
 TWO_VALUES = 0.02
 """Share of other pixels below which an image is one of black and white alone, without noise."""
 
+LEARNT_SIDE = 32
+"""Least side of a gray image whose noise level is left to a learned estimator."""
+
 BLOCK_SIDE, FEWEST_BLOCKS = 12, 16
 """Side of the blocks of which the quietest are found, and how many there must be."""
 
@@ -30,7 +35,9 @@ PATCHES = 12_500
 """About how many patches a noise level is estimated from, at most four times as many."""
 
 
-def estimate_sigma(noisy: Tensor, *, valid: Tensor | None = None) -> Tensor:
+def estimate_sigma(
+    noisy: Tensor, *, valid: Tensor | None = None, estimator: NoiseEstimator | None = None
+) -> Tensor:
     """Estimate the standard deviation of white noise from each noisy image alone.
 
     Eigenvalues of the covariance of small patches: image structure fills few directions, noise
@@ -38,8 +45,8 @@ def estimate_sigma(noisy: Tensor, *, valid: Tensor | None = None) -> Tensor:
     noise only (Chen, Zhu and Heng, "An efficient statistical method for image noise level
     estimation", ICCV 2015).
 
-    Gray images have fewer directions to tell texture from noise by: theirs is at most that of the
-    quietest blocks (`quiet_sigma`).
+    Gray images have fewer directions to tell texture from noise by: theirs is what the learned
+    `estimator` says; without one it is at most that of the quietest blocks (`quiet_sigma`).
 
     Areas that hold no noise, or only a part of it, do not count: saturated ones, at a least or
     largest value that many pixels share, and constant ones, such as borders and masks; unless
@@ -48,6 +55,7 @@ def estimate_sigma(noisy: Tensor, *, valid: Tensor | None = None) -> Tensor:
     Args:
         noisy: shape (N, C, H, W), any H and W from 1.
         valid: bool of shape (N, 1, H, W), true where pixels count; all by default.
+        estimator: that of a prior, for gray images of at least `LEARNT_SIDE` pixels a side.
 
     Returns:
         Estimated sigma per image, shape (N,), in the units of `noisy`; 0 where an image has too
@@ -55,14 +63,20 @@ def estimate_sigma(noisy: Tensor, *, valid: Tensor | None = None) -> Tensor:
     """
     masks = [None] * len(noisy) if valid is None else list(valid[:, 0].cpu())
     pairs = zip(noisy.detach(), masks, strict=True)
-    return torch.stack([_sigma_of_one(image, mask) for image, mask in pairs])
+    return torch.stack([_sigma_of_one(image, mask, estimator) for image, mask in pairs])
 
 
-def _sigma_of_one(image: Tensor, valid: Tensor | None = None) -> Tensor:
+def _sigma_of_one(
+    image: Tensor, valid: Tensor | None = None, estimator: NoiseEstimator | None = None
+) -> Tensor:
     """Chen's estimate for one image (C, H, W), in patches of up to about 80 values."""
     channels, height, width = image.shape
     if channels == 3 and bool((image == image[:1]).all()):
         image, channels = image[:1], 1
+    if channels == 1 and estimator is not None and min(height, width) >= LEARNT_SIDE:
+        found = _learnt_sigma(image, valid, estimator)
+        if math.isfinite(found):
+            return image.new_tensor(found)
     patch = round(math.sqrt(80 / channels))
     while (height - patch + 1) * (width - patch + 1) < 16 * channels * patch**2:
         patch -= 1  # enough patches to know their covariance
@@ -82,6 +96,18 @@ def _sigma_of_one(image: Tensor, valid: Tensor | None = None) -> Tensor:
     return (
         torch.minimum(found, _sigma_of_quiet(plain, usable).to(found)) if channels == 1 else found
     )
+
+
+def _learnt_sigma(image: Tensor, valid: Tensor | None, estimator: NoiseEstimator) -> float:
+    """What the estimator says of one gray image (1, H, W); NaN if it has no place to look at."""
+    plain = image.detach().cpu()
+    usable = _usable(plain, valid)
+    if usable is not None and float(usable.double().mean()) < TWO_VALUES:
+        return 0.0
+    weight = next(estimator.parameters())
+    mask = None if usable is None else usable[None, None].to(weight.device)
+    with torch.no_grad():
+        return float(estimator(plain[None].to(weight), mask))
 
 
 def quiet_sigma(gray: Tensor, *, valid: Tensor | None = None) -> Tensor:

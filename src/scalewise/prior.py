@@ -26,7 +26,7 @@ from scalewise.likelihood import (
     check_settings,
     information,
 )
-from scalewise.networks import ConditionalDenoiser, Denoiser, unit_of
+from scalewise.networks import ConditionalDenoiser, Denoiser, NoiseEstimator, unit_of
 from scalewise.networks.graphs import replayed
 from scalewise.noise import GaussianField, NoiseLevels, in_bands
 from scalewise.samplers import Sampler, draw, few_steps
@@ -47,13 +47,19 @@ class MultiScalePrior(nn.Module):
         low: denoiser of the low-pass image `x_J`; with no levels, of the image itself.
         details: denoisers of the details given the low-pass image, level 1 (finest) first.
         wavelet: the orthogonal wavelet between the scales.
+        estimator: of the noise level of gray images; a statistic without.
     """
 
     def __init__(
-        self, low: Denoiser, details: Sequence[ConditionalDenoiser] = (), wavelet: str = "haar"
+        self,
+        low: Denoiser,
+        details: Sequence[ConditionalDenoiser] = (),
+        wavelet: str = "haar",
+        estimator: NoiseEstimator | None = None,
     ) -> None:
         super().__init__()
         self.low, self.details, self.wavelet = low, nn.ModuleList(details), wavelet
+        self.estimator = estimator
 
     @property
     def levels(self) -> int:
@@ -128,7 +134,7 @@ class MultiScalePrior(nn.Module):
     def _estimate(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None) -> Tensor:
         """`E[x | noisy]` of checked images of any size; a level that is needed is estimated."""
         if sigma is None and self.noise_conditional:
-            sigma = estimate_sigma(noisy)
+            sigma = estimate_sigma(noisy, estimator=self.estimator)
         height, width = noisy.shape[-2:]
         multiple = 1 << self.levels
         if sigma is not None and not isinstance(sigma, NoiseLevels):

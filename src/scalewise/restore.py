@@ -24,6 +24,7 @@ from scalewise.estimation import estimate_sigma, quiet_sigma
 from scalewise.images import Picture, fill_hidden, to_channels
 from scalewise.images.kinds import is_float, type_ends
 from scalewise.images.picture import LUMA
+from scalewise.networks.estimator import NoiseEstimator
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Sampler, few_steps
 from scalewise.score import residual_sigma
@@ -135,7 +136,7 @@ def denoise_plane(
         not clipped; and the noise level, that of the noisiest channel.
     """
     if sigma is None and prior.noise_conditional:
-        levels = noise_levels(noisy, valid=valid)
+        levels = noise_levels(noisy, valid=valid, estimator=prior.estimator)
         if len(levels) > 1:
             pairs = zip(noisy, levels, strict=True)
             planes = [denoise_plane(c[None], prior, sigma=level)[0] for c, level in pairs]
@@ -149,7 +150,9 @@ def denoise_plane(
     return (to_channels(clean, 1)[0] if len(noisy) == 1 else clean), sigma
 
 
-def noise_levels(noisy: Tensor, *, valid: Tensor | None = None) -> list[float]:
+def noise_levels(
+    noisy: Tensor, *, valid: Tensor | None = None, estimator: NoiseEstimator | None = None
+) -> list[float]:
     """Estimate the noise of an image: one level, or one per channel where they differ much.
 
     The statistic of all channels together is exact for white noise that is alike in them, and finds
@@ -159,16 +162,17 @@ def noise_levels(noisy: Tensor, *, valid: Tensor | None = None) -> list[float]:
     Args:
         noisy: shape (C, H, W), C = 1 or 3, in [0, 1] intensities.
         valid: bool of shape (1, H, W), true where pixels count.
+        estimator: that of a prior, for gray images and single channels.
 
     Returns:
         Standard deviations in the units of `noisy`.
     """
     mask = None if valid is None else valid[None]
-    joint = estimate_sigma(noisy[None], valid=mask).item()
+    joint = estimate_sigma(noisy[None], valid=mask, estimator=estimator).item()
     if len(noisy) == 1 or bool((noisy == noisy[:1]).all()):
         return [joint]
     masks = None if mask is None else mask.expand(len(noisy), -1, -1, -1)
-    each = estimate_sigma(noisy[:, None], valid=masks).tolist()
+    each = estimate_sigma(noisy[:, None], valid=masks, estimator=estimator).tolist()
     if max(each) > VISIBLE and max(each) > UNEVEN * min(each):
         return each
     luma, _ = to_channels(noisy[None], 1)

@@ -11,6 +11,7 @@ from scalewise.networks.base import (
 )
 from scalewise.networks.bias_free import BiasFreeConditional, BiasFreeDenoiser
 from scalewise.networks.convolution import spread_kernels
+from scalewise.networks.estimator import NoiseEstimator
 from scalewise.networks.local import LocalConditional, LocalDenoiser
 from scalewise.networks.probe import probe_receptive_field
 from scalewise.networks.unet import UNet
@@ -25,6 +26,7 @@ __all__ = [
     "LocalConditional",
     "LocalDenoiser",
     "Network",
+    "NoiseEstimator",
     "UNet",
     "parameters_of",
     "probe_receptive_field",

@@ -6,12 +6,13 @@ import inspect
 import json
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import torch
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     JsonValue,
     PositiveInt,
     ValidationError,
@@ -29,6 +30,7 @@ from scalewise.networks import (
     LocalConditional,
     LocalDenoiser,
     Network,
+    NoiseEstimator,
     UNet,
 )
 from scalewise.prior import MultiScalePrior
@@ -89,6 +91,15 @@ class NetworkConfig(BaseModel):
         return settings
 
 
+class EstimatorConfig(BaseModel):
+    """The estimator of noise levels: arguments of its constructor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: Annotated[int, Field(ge=1, le=1024)] = 32
+    depth: Annotated[int, Field(ge=2, le=64)] = 5
+
+
 class ModelConfig(BaseModel):
     """What `config.json` says of a model.
 
@@ -102,6 +113,7 @@ class ModelConfig(BaseModel):
         color_space: what the channels are.
         low: the network of the low-pass image.
         details: the networks of the details, level 1 (finest) first.
+        estimator: of the noise level of gray images; older models have none.
         description: one or two sentences for the model card.
         training: how it was made, free JSON; the card shows `data` (name, counts, license) and
             `recipe` in places of their own.
@@ -120,6 +132,7 @@ class ModelConfig(BaseModel):
     color_space: Literal["gray", "sRGB", "other"]
     low: NetworkConfig
     details: list[NetworkConfig]
+    estimator: EstimatorConfig | None = None
     description: str = ""
     training: dict[str, JsonValue] = {}
     scores: dict[str, JsonValue] = {}
@@ -160,6 +173,7 @@ def describe(prior: MultiScalePrior, **facts: Any) -> ModelConfig:
         "color_space": spaces.get(prior.channels, "other"),
         "low": low,
         "details": details,
+        "estimator": None if prior.estimator is None else prior.estimator.settings,
     }
     return _explained(lambda: ModelConfig.model_validate(fields | facts), "model description")
 
@@ -214,7 +228,9 @@ def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
             _network(part, ConditionalDenoiser, f"{source}: details of level {level}")
             for level, part in enumerate(config.details, start=1)
         ]
-        prior = MultiScalePrior(low, details, config.wavelet)
+        told = config.estimator
+        estimator = None if told is None else NoiseEstimator(told.width, told.depth)
+        prior = MultiScalePrior(low, details, config.wavelet, estimator)
     for place, network in zip(places(config), (low, *details), strict=True):
         found = network.channels
         if found != config.channels:

@@ -188,7 +188,8 @@ class TrainingRun:
         """The prior with the best weights so far, in evaluation mode."""
         low = self._best(self.recipe.levels + 1)
         details = [self._best(level) for level in range(1, self.recipe.levels + 1)]
-        return MultiScalePrior(low, details, self.recipe.wavelet).eval()
+        estimator = None if self.start is None else self.start.estimator
+        return MultiScalePrior(low, details, self.recipe.wavelet, estimator).eval()
 
     def summary(self) -> dict[str, Any]:
         """What to store beside the weights: recipe, data, steps, seconds and scores.

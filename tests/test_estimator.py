@@ -1,0 +1,264 @@
+"""The learned estimator of noise levels: by hand, on masks and large images, stored, trained."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from cli_tools import tiny_prior
+from torch import Tensor
+from zoo import randomised
+
+from scalewise import restore, store
+from scalewise.data import ImageSet
+from scalewise.errors import ScalewiseError
+from scalewise.estimation import LEARNT_SIDE, estimate_sigma
+from scalewise.networks import NoiseEstimator
+from scalewise.networks import estimator as module
+from scalewise.networks.estimator import AROUND, QUIET, SEEN
+from scalewise.training import estimator as training
+from scalewise.training.estimator import LEAST, MOST, draw_planes, train_estimator
+from scalewise.wavelets import split
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def network() -> NoiseEstimator:
+    return randomised(NoiseEstimator(width=6, depth=3)).double().requires_grad_(False)
+
+
+def planes(count: int = 2, side: int = 24) -> Tensor:
+    return torch.rand(count, 1, side, side + 6, generator=seeded()).double()
+
+
+class TestNetwork:
+    def test_by_hand(self, network: NoiseEstimator) -> None:
+        """A level at every place, weighted by what features over the local energy say of it."""
+        noisy = planes(1)
+        details = split(noisy)[1]
+        unit = details.square().mean().sqrt()
+        features = details / unit
+        for layer in (network.body[0], network.body[2]):
+            features = F.conv2d(features, layer.weight, padding=1).clamp(min=0)  # type: ignore[arg-type]
+        around = F.pad((details / unit).square().mean(1, keepdim=True), [4] * 4, "replicate")
+        local = F.avg_pool2d(around, AROUND, 1).sqrt() + 1e-5
+        quiet = local.flatten().quantile(QUIET)
+        first, last = network.inner[0], network.inner[2]
+        hidden = torch.cat([features / local, (local / quiet).log()], 1)
+        hidden = F.conv2d(hidden, first.weight, first.bias).clamp(min=0)  # type: ignore[arg-type]
+        weight = F.conv2d(hidden, last.weight, last.bias).exp()  # type: ignore[arg-type]
+        level = F.conv2d(features, network.level.weight).abs()
+        expected = 2 * unit * (weight * level).sum() / weight.sum()
+        torch.testing.assert_close(network(noisy), expected[None])
+
+    def test_an_image_times_a_has_a_times_the_noise(self, network: NoiseEstimator) -> None:
+        noisy = planes()
+        for factor in (1e-4, 255.0):
+            torch.testing.assert_close(network(factor * noisy + 3), factor * network(noisy))
+
+    def test_every_plane_is_on_its_own(self, network: NoiseEstimator) -> None:
+        noisy = planes() * torch.tensor([1.0, 9.0]).view(2, 1, 1, 1)
+        both = network(noisy)
+        assert both.tolist() == [float(network(noisy[:1])), float(network(noisy[1:]))]
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 2), (9, 5)])
+    def test_any_size(self, network: NoiseEstimator, size: tuple[int, int]) -> None:
+        assert network(torch.rand(1, 1, *size).double()).isfinite().all()
+
+    def test_what_does_not_vary_has_no_noise(self, network: NoiseEstimator) -> None:
+        assert network(torch.full((1, 1, 40, 40), 0.3).double()).tolist() == [0]
+
+    def test_what_is_not_valid_has_no_say(self) -> None:
+        network = randomised(NoiseEstimator()).double().requires_grad_(False)
+        noisy = planes(1, 80)
+        valid = torch.ones_like(noisy, dtype=torch.bool)
+        valid[..., :30, :] = False
+        other = noisy.clone()
+        other[..., : 30 - SEEN, :] = 0  # the unit and the quantile change, the estimate hardly
+        inside = network(noisy[..., 30:, :])
+        found, changed = network(noisy, valid), network(other, valid)
+        torch.testing.assert_close(found, changed, rtol=0.1, atol=0)
+        torch.testing.assert_close(found, inside, rtol=0.1, atol=0)
+        assert network(noisy, torch.zeros_like(valid)).isnan().all()
+
+    def test_places_see_no_farther_than_they_say(self) -> None:
+        network = randomised(NoiseEstimator()).double()
+        details = torch.rand(1, 3, 41, 41).double().requires_grad_()
+        level, weight = network.looked_at(details)
+        features = torch.autograd.grad(level[0, 0, 20, 20], details, retain_graph=True)[0]
+        away = features.abs().sum(dim=(0, 1)).nonzero() - 20
+        assert 2 * int(away.abs().max()) <= SEEN
+        assert SEEN >= 2 * (AROUND // 2)
+        assert weight.shape == level.shape == (1, 1, 41, 41)
+
+    def test_large_images_are_looked_at_in_crops(
+        self, monkeypatch: pytest.MonkeyPatch, network: NoiseEstimator
+    ) -> None:
+        monkeypatch.setattr(module, "SIDE", 8)
+        monkeypatch.setattr(module, "MOST", 4)
+        large = torch.arange(40 * 24.0).view(1, 40, 24)
+        crops = module._crops(large)
+        assert crops.shape == (4, 1, 8, 8)
+        assert [float(crop[0, 0, 0]) for crop in crops] == [0, 8 * 24, 16 * 24 + 8, 24 * 24 + 16]
+        assert module._crops(large[:, :16, :16]).shape == (1, 1, 16, 16)
+        noisy = planes(1, 40)
+        assert network(noisy, torch.ones_like(noisy, dtype=torch.bool)).isfinite().all()
+
+
+class Says(NoiseEstimator):
+    """An estimator that says one thing, and remembers what it was shown."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__(width=1, depth=2)
+        self.answer, self.shown = level, list[tuple[Tensor, Tensor | None]]()
+
+    def forward(self, planes: Tensor, valid: Tensor | None = None) -> Tensor:
+        self.shown.append((planes, valid))
+        return torch.full((len(planes),), self.answer)
+
+
+class TestUse:
+    """Where a learned estimator is asked, and where not."""
+
+    def test_gray_images_are_left_to_it(self) -> None:
+        estimator = Says(0.03)
+        noisy = torch.rand(2, 1, 40, 40)
+        assert estimate_sigma(noisy, estimator=estimator).tolist() == pytest.approx([0.03, 0.03])
+        assert estimator.shown[0][0].equal(noisy[:1])
+        repeated = noisy.expand(-1, 3, -1, -1)
+        assert estimate_sigma(repeated, estimator=estimator).tolist() == pytest.approx([0.03] * 2)
+
+    def test_colours_and_small_images_are_not(self) -> None:
+        estimator = Says(0.03)
+        for shape in ((1, 3, 64, 64), (1, 1, LEARNT_SIDE - 1, 200)):
+            noisy = 0.5 + 0.1 * torch.randn(shape, generator=seeded())
+            found = estimate_sigma(noisy, estimator=estimator)
+            assert found.equal(estimate_sigma(noisy))
+        assert estimator.shown == []
+
+    def test_an_answer_that_is_none_is_left_to_the_statistic(self) -> None:
+        noisy = 0.5 + 0.1 * torch.randn(1, 1, 64, 64, generator=seeded())
+        assert estimate_sigma(noisy, estimator=Says(math.nan)).equal(estimate_sigma(noisy))
+
+    def test_borders_are_masked_and_two_values_have_no_noise(self) -> None:
+        estimator = Says(0.03)
+        noisy = torch.rand(1, 1, 64, 64, generator=seeded())
+        noisy[..., :20, :] = 0
+        estimate_sigma(noisy, estimator=estimator)
+        mask = estimator.shown[0][1]
+        assert mask is not None
+        assert not mask[..., :20, :].any()
+        assert mask[..., 20:, :].all()
+        text = (noisy > 0.5).float().repeat_interleave(8, 2).repeat_interleave(8, 3)
+        assert estimate_sigma(text, estimator=estimator).tolist() == [0]
+
+    def test_priors_and_pictures_ask_that_of_the_model(self) -> None:
+        prior, plain = tiny_prior(1, (8, 8), 2), tiny_prior(1, (8, 8), 2)
+        prior.estimator = Says(0.04)
+        noisy = torch.rand(1, 1, 40, 40, generator=seeded())
+        expected = plain.denoise(noisy, 0.04)
+        torch.testing.assert_close(prior.denoise(noisy), expected)
+        clean, level = restore.denoise_plane(noisy[0], prior)
+        torch.testing.assert_close(clean, expected[0])
+        assert level == pytest.approx(0.04)
+
+    def test_channels_of_other_noise_ask_it_too(self) -> None:
+        noisy = 0.5 + 0.1 * torch.randn(3, 64, 64, generator=seeded())
+        estimator = Says(0.05)
+        restore.noise_levels(noisy, estimator=estimator)
+        assert [len(planes) for planes, _ in estimator.shown] == [1, 1, 1]
+
+
+class TestStore:
+    """A model folder with an estimator, and without."""
+
+    def test_it_comes_back(self, tmp_path: Path) -> None:
+        prior = tiny_prior(1, (8, 8), 1)
+        prior.estimator = randomised(NoiseEstimator(width=5, depth=4))
+        store.save(prior, tmp_path / "model")
+        found = store.load(tmp_path / "model", device="cpu")
+        assert found.estimator is not None
+        assert found.estimator.settings == {"width": 5, "depth": 4}
+        noisy = torch.rand(1, 1, 33, 40)
+        torch.testing.assert_close(found.estimator(noisy), prior.estimator(noisy))
+
+    def test_older_folders_have_none(self, tmp_path: Path) -> None:
+        store.save(tiny_prior(1, (8, 8), 1), tmp_path / "model")
+        file = tmp_path / "model" / "config.json"
+        config = json.loads(file.read_text())
+        assert config.pop("estimator") is None
+        file.write_text(json.dumps(config))
+        assert store.load(tmp_path / "model", device="cpu").estimator is None
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"width": 0}, "estimator.width.*greater than or equal to 1"),
+            ({"depth": 10**6}, "estimator.depth.*less than or equal to 64"),
+            ({"size": 3}, "unknown field 'estimator.size'"),
+            ({"width": 7, "depth": 5}, "estimator"),
+        ],
+    )
+    def test_wrong_settings_are_named(
+        self, settings: dict[str, Any], words: str, tmp_path: Path
+    ) -> None:
+        prior = tiny_prior(1, (8, 8), 1)
+        prior.estimator = NoiseEstimator(width=5, depth=4)
+        store.save(prior, tmp_path / "model")
+        file = tmp_path / "model" / "config.json"
+        config = json.loads(file.read_text()) | {"estimator": settings}
+        file.write_text(json.dumps(config))
+        with pytest.raises(ScalewiseError, match=words):
+            store.load(tmp_path / "model", device="cpu")
+
+
+def photos(count: int = 4) -> ImageSet:
+    rough = torch.rand(count, 3, 20, 20, generator=seeded())
+    smooth = F.interpolate(rough, size=(170, 180), mode="bicubic").clamp(0, 1)
+    return ImageSet([*smooth], "smooth")
+
+
+class TestTraining:
+    def test_planes_have_the_noise_that_is_told(self) -> None:
+        generator = seeded()
+        drawn = [draw_planes(photos(), generator) for _ in range(12)]
+        levels = torch.cat([sigma for _, sigma in drawn])
+        assert 0 < float((levels == 0).double().mean()) < 0.3
+        noisy_levels = levels[levels > 0]
+        assert LEAST <= float(noisy_levels.min()) < 0.01 < 0.2 < float(noisy_levels.max()) <= MOST
+        laplacian = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None] / 6
+        for noisy, sigma in drawn:
+            assert noisy.shape[1] == 1
+            rough = F.conv2d(noisy, laplacian).square().mean(dim=(1, 2, 3)).sqrt()
+            loud = sigma > 0.03
+            torch.testing.assert_close(rough[loud], sigma[loud], rtol=0.06, atol=0.001)
+        again = draw_planes(photos(), seeded())
+        assert again[0].equal(drawn[0][0])
+
+    def test_it_learns(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(training, "PIXELS", 40_000)
+        monkeypatch.setattr(training, "WARMUP", 5)
+        losses = list[float]()
+        images = photos()
+        found = train_estimator(
+            images, minutes=60, steps=60, callback=lambda _, loss: losses.append(loss)
+        )
+        assert len(losses) == 60
+        assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+        assert not found.training
+        assert not any(parameter.requires_grad for parameter in found.parameters())
+        again = train_estimator(images, minutes=60, steps=1, estimator=found)
+        assert again is found
+
+    def test_time_ends_it(self) -> None:
+        steps = list[int]()
+        train_estimator(photos(), minutes=1e-9, callback=lambda step, _: steps.append(step))
+        assert len(steps) <= 1
