@@ -36,6 +36,9 @@ GRAY_GAIN = math.hypot(*LUMA)
 UNEVEN = 1.6
 """Ratio of the noise levels of an image's channels from which each is restored on its own."""
 
+FAINT = 4 / 255
+"""Noise that texture is mistaken for, even in colours."""
+
 VISIBLE = 8 / 255
 """Noise that is plain to see, so that it is not mistaken for texture."""
 
@@ -157,7 +160,8 @@ def noise_levels(
 
     The statistic of all channels together is exact for white noise that is alike in them, and finds
     hardly any where chroma was subsampled, as in most JPEG files. Then noise that is plain to see
-    in the quietest blocks of the luma counts.
+    in the luma counts: in its quietest blocks, or by the estimator. Where the statistic finds next
+    to none, texture may be all of it: it is at most what the estimator finds in the channels.
 
     Args:
         noisy: shape (C, H, W), C = 1 or 3, in [0, 1] intensities.
@@ -175,10 +179,16 @@ def noise_levels(
     each = estimate_sigma(noisy[:, None], valid=masks, estimator=estimator).tolist()
     if max(each) > VISIBLE and max(each) > UNEVEN * min(each):
         return each
+    if estimator is not None and joint < FAINT:
+        joint = min(joint, math.sqrt(sum(level**2 for level in each) / len(each)))
     luma, _ = to_channels(noisy[None], 1)
-    quiet = quiet_sigma(luma, valid=mask).item() / GRAY_GAIN
-    hidden = VISIBLE < quiet < math.inf and joint < quiet / 2
-    return [quiet if hidden else joint]
+    if estimator is None:
+        plain = quiet_sigma(luma, valid=mask)
+    else:
+        plain = estimate_sigma(luma, valid=mask, estimator=estimator)
+    level = plain.item() / GRAY_GAIN
+    hidden = VISIBLE < level < math.inf and joint < level / 2
+    return [level if hidden else joint]
 
 
 @torch.no_grad()

@@ -66,23 +66,29 @@ class NoiseEstimator(nn.Module):
 
     def _of_one(self, plane: Tensor, valid: Tensor | None) -> Tensor:
         """The level of one plane (1, H, W), whose crops count as one image."""
-        crops = _crops(plane)
-        details = split(crops)[1]
-        unit = details.square().mean().sqrt()
+        details = split(_crops(plane))[1]
+        places = torch.ones_like(details[:, :1], dtype=torch.bool)
+        if valid is not None:
+            places = ~_lost(_crops(valid.to(plane)), details.shape[-2:])
+            if not bool(places.any()):
+                return plane.new_tensor(torch.nan)
+        unit = details.square().mean(1, keepdim=True)[places].mean().sqrt()
         if float(unit) == 0:
             return unit
-        levels, weights = self.looked_at(details / unit)
-        if valid is not None:
-            lost = _lost(_crops(valid.to(plane)), weights.shape[-2:])
-            weights = weights.masked_fill(lost, -torch.inf)
-        return (weights.flatten().softmax(0) * levels.flatten()).sum() * unit / GAIN
+        levels, weights = self.looked_at(details / unit, places)
+        return (weights[places].softmax(0) * levels[places]).sum() * unit / GAIN
 
-    def looked_at(self, details: Tensor) -> tuple[Tensor, Tensor]:
-        """Level and logarithm of the weight of every place of details (N, 3, h, w)."""
+    def looked_at(self, details: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Level, and logarithm of the weight, of every place of details.
+
+        Args:
+            details: shape (N, 3, h, w).
+            places: bool of shape (N, 1, h, w): those that count.
+        """
         features = self.body(details)
         energy = F.pad(details.square().mean(1, keepdim=True), [AROUND // 2] * 4, "replicate")
         local = F.avg_pool2d(energy, AROUND, 1).sqrt() + 1e-5
-        quiet = local.flatten().quantile(QUIET)
+        quiet = local[places].quantile(QUIET)
         seen = torch.cat([features / local, (local / quiet).log()], dim=1)
         return self.level(features).abs(), self.inner(seen)
 

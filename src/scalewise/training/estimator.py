@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from scalewise.data import ImageSet
@@ -22,6 +25,9 @@ PIXELS = 131_072
 
 LEAST, MOST, CLEAN = 0.3 / 255, 110 / 255, 0.1
 """Noise levels, log-uniform, and the share of crops without noise."""
+
+JPEG, QUALITIES = 0.25, (60, 98)
+"""Share of the crops that are compressed after noise was added, and how well."""
 
 SOFT = 0.4 / 255
 """Level below which errors count as they are, and above which relative to the level."""
@@ -40,7 +46,8 @@ def train_estimator(
 ) -> NoiseEstimator:
     """Train an estimator of noise levels by the relative error of its estimate.
 
-    Planes are the luma of an image, or one of its channels; some are darkened or rounded to 8 bits.
+    Planes are the luma of an image, or one of its channels; some are darkened, rounded to 8 bits,
+    or compressed, which hides a part of the noise: what is told is the noise before.
 
     Args:
         images: gray or RGB, of at least 160 pixels a side.
@@ -102,7 +109,18 @@ def draw_planes(images: ImageSet, generator: torch.Generator) -> tuple[Tensor, T
     noisy = planes + sigma.view(-1, 1, 1, 1) * torch.randn(planes.shape, generator=generator)
     if bool(chance(0.3, 1)):
         noisy = (noisy * 255).round() / 255
+    qualities = torch.randint(QUALITIES[0], QUALITIES[1] + 1, (count,), generator=generator)
+    for index in chance(JPEG, count).nonzero().flatten().tolist():
+        noisy[index, 0] = compressed(noisy[index, 0], int(qualities[index]))
     return noisy, sigma
+
+
+def compressed(plane: Tensor, quality: int) -> Tensor:
+    """A plane (H, W) as JPEG of 8 bits gives it back."""
+    file = io.BytesIO()
+    levels = (plane * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    Image.fromarray(levels).save(file, "JPEG", quality=quality)
+    return torch.from_numpy(np.asarray(Image.open(file)).copy()) / 255
 
 
 def _loss(estimator: NoiseEstimator, noisy: Tensor, sigma: Tensor) -> Tensor:
