@@ -138,6 +138,20 @@ class TestEstimateSigma:
         if min(size) >= 5:
             assert float(found.mean()) == pytest.approx(0.1, rel=0.25)
 
+    def test_small_images_by_hand(self) -> None:
+        """The median absolute diagonal difference over that of unit noise, from 2x2 pixels."""
+        image = torch.tensor([[1.0, 2, 5], [4, 9, 7], [0, 3, 3]])
+        differences = [
+            abs(1 - 2 - 4 + 9),
+            abs(2 - 5 - 9 + 7),
+            abs(4 - 9 - 0 + 3),
+            abs(9 - 7 - 3 + 3),
+        ]
+        expected = sorted(differences)[1] / 2 / 0.6745
+        assert float(estimate_sigma(image[None, None])) == pytest.approx(expected)
+        assert float(estimate_sigma(image[None, None, :2, :2])) == pytest.approx(4 / 2 / 0.6745)
+        assert float(estimate_sigma(image[None, None, :1])) == 0
+
     def test_keeps_type_and_asks_for_no_gradient(self) -> None:
         noisy = torch.rand(1, 1, 32, 32, dtype=torch.float64, requires_grad=True)
         found = estimate_sigma(noisy)
@@ -228,6 +242,15 @@ class TestAreasWithoutNoise:
     def test_an_image_of_two_values_has_no_noise(self) -> None:
         text = (torch.rand(1, 1, 24, 24) > 0.5).float().repeat_interleave(8, 2)
         assert float(estimate_sigma(text.repeat_interleave(8, 3))) < 1e-3
+
+    @pytest.mark.parametrize(("columns", "noisy"), [(3, False), (4, True), (5, True)])
+    def test_some_pixels_besides_black_and_white_are_noise(self, columns: int, noisy: bool) -> None:
+        """From one in fifty on."""
+        image = (
+            torch.rand(1, 1, 200, 200, generator=torch.Generator().manual_seed(0)) > 0.5
+        ).float()
+        image[..., :columns] = 0.3 + 0.4 * torch.rand(1, 1, 200, columns)
+        assert (float(estimate_sigma(image)) > 0) == noisy
 
     @pytest.mark.parametrize("size", [64, 256])
     def test_quiet_blocks_of_white_noise(self, size: int) -> None:
