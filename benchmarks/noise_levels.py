@@ -12,6 +12,7 @@ the networks of a model in a new folder.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from scalewise.restore import denoise_plane, noise_levels
 from scalewise.training.estimator import train_estimator
 
 SIGMAS = (0, 1, 2, 5, 10, 15, 25, 50, 100)
-SETS = ("photos", "freephotos")
+KINDS, SETS = ("colour", "gray"), ("photos", "freephotos")
 
 
 def validation(source: Path, side: int, count: int) -> list[Tensor]:
@@ -49,7 +50,7 @@ def validation(source: Path, side: int, count: int) -> list[Tensor]:
 def measure(prior: MultiScalePrior, images: list[Tensor]) -> list[dict[str, Any]]:
     """One record per kind, noise level and image."""
     records = []
-    for kind in ("colour", "gray"):
+    for kind in KINDS:
         for sigma in SIGMAS:
             for index, image in enumerate(images):
                 clean = image if kind == "colour" else to_channels(image, 1)[0]
@@ -64,11 +65,16 @@ def measure(prior: MultiScalePrior, images: list[Tensor]) -> list[dict[str, Any]
     return records
 
 
-def summary(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """By kind and noise level: error of the estimate, gain, and how many images lost."""
+def summary(
+    records: list[dict[str, Any]], kinds: Sequence[str], sigmas: Sequence[float]
+) -> list[dict[str, Any]]:
+    """By kind and noise level: error of the estimate, gain, and how many images lost.
+
+    Lost is what has less PSNR than it had, and clean images that come back below 50 dB.
+    """
     rows = []
-    for kind in ("colour", "gray"):
-        for sigma in SIGMAS:
+    for kind in kinds:
+        for sigma in sigmas:
             part = [r for r in records if (r["kind"], r["sigma"]) == (kind, sigma)]
             errors = np.abs([r["estimate"] - sigma for r in part])
             after = np.array([r["after"] for r in part])
@@ -125,7 +131,9 @@ def main(arguments: list[str] | None = None) -> None:
         train(options)
         return
     prior = load_prior(options.model, "cpu")
-    rows = summary(measure(prior, validation(options.data, options.side, options.images)))
+    rows = summary(
+        measure(prior, validation(options.data, options.side, options.images)), KINDS, SIGMAS
+    )
     write_json(options.json, {"benchmark": "noise levels", **facts("cpu"), "rows": rows})
     for row in rows:
         print({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}, flush=True)

@@ -297,6 +297,45 @@ class TestBenchmarks:
             write_image(folder / f"{i}.png", Picture(smooth(3, 24, 28, seed=i)))
         return folder
 
+    def test_noise_levels_are_measured_and_learnt(
+        self, tmp_path: Path, prior: MultiScalePrior, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = importlib.import_module("benchmarks.noise_levels")
+        monkeypatch.setattr(module, "SIGMAS", (0, 20))
+        monkeypatch.setattr(module, "load_prior", lambda model, device: prior)
+        for name in module.SETS:
+            for part in ("training", "validation"):
+                (tmp_path / name / part).mkdir(parents=True)
+                image = Picture(smooth(3, 200, 240, seed=len(part)))
+                write_image(tmp_path / name / part / "a.png", image)
+        file = tmp_path / "levels.json"
+        module.main(["--data", str(tmp_path), "--json", str(file), "--side", "64"])
+        rows = json.loads(file.read_text())["rows"]
+        found = [(row["kind"], row["sigma"], row["images"]) for row in rows]
+        assert found == [(kind, s, 2) for kind in ("colour", "gray") for s in (0, 20)]
+        assert rows[1]["median estimate"] == pytest.approx(20, rel=0.1)
+        assert rows[1]["median error"] == pytest.approx(abs(rows[1]["median estimate"] - 20), abs=1)
+        monkeypatch.setattr(module.store, "resolve", lambda name: tmp_path / "model")
+        module.store.save(prior, tmp_path / "model", description="Before.")
+        module.main(["--data", str(tmp_path), "--train", "0.0001", "--into", str(tmp_path / "new")])
+        assert module.store.load(tmp_path / "new", device="cpu").estimator is not None
+        assert module.store.read_config(tmp_path / "new").description == "Before."
+
+    def test_what_is_worse_is_counted(self) -> None:
+        module = importlib.import_module("benchmarks.noise_levels")
+        record = {"kind": "gray", "sigma": 5, "image": 0, "estimate": 6.0}
+        records = [
+            record | {"before": 30.0, "after": 31.0},
+            record | {"before": 30.0, "after": 29.0, "estimate": 4.5},
+            record | {"sigma": 0, "before": 99.0, "after": 49.0, "estimate": 1.0},
+        ]
+        rows = {row["sigma"]: row for row in module.summary(records, ("gray",), (0, 5))}
+        assert rows[5]["worse"] == 1
+        assert rows[5]["median error"] == pytest.approx(0.75)
+        assert rows[5]["worst error"] == 1
+        assert rows[5]["gain"] == 0
+        assert (rows[0]["worse"], rows[0]["least after"]) == (1, 49)
+
     def test_denoising_goes_on_where_it_was(
         self,
         photos: Path,
