@@ -222,7 +222,8 @@ def test_names_are_words_and_pages_are_whole() -> None:
 
 def make_networks(folder: Path, faces: Images, scale: Scale = TINY) -> Networks:
     device = torch.device("cpu")
-    return Networks(folder, faces.training, faces.validation, scale, 0, device, lambda _: None)
+    options: dict[str, Any] = {"seed": 0, "device": device, "say": lambda _: None}
+    return Networks(folder, faces.training, faces.validation, scale, **options)
 
 
 def saved_record(path: Path) -> dict[str, Any]:
@@ -380,7 +381,8 @@ def test_experiments(
     pixels = np.random.default_rng(0).integers(0, 255, (160, 96), dtype=np.uint8)
     Image.fromarray(pixels).save(textures / "noise.png")
     cpu = torch.device("cpu")
-    context = Context(TINY, 0, report, cpu, lambda _: None, faces, None, textures)
+    given: dict[str, Any] = {"images": faces, "textures": textures}
+    context = Context(TINY, 0, report, device=cpu, say=lambda _: None, **given)
     result = experiment.run(context)
     undecided = result.verdict == "not tested"
     assert undecided == ("learnt too little" in result.sentence)

@@ -20,6 +20,7 @@ def plan(
     target: Path,
     samples: int = 1,
     deviation: Path | None = None,
+    *,
     force: bool = False,
     skip_existing: bool = False,
     quality: int | None = None,

@@ -84,16 +84,16 @@ def reproduce(
     entries = run(
         out,
         _scale(quick, minutes_per_network, steps_per_network),
-        seed,
-        None if faces is None else load_faces(faces),
-        reference,
-        textures,
-        only or (),
-        public,
-        force,
-        pick_device(device),
-        _command(),
-        say,
+        seed=seed,
+        images=None if faces is None else load_faces(faces),
+        reference=reference,
+        textures=textures,
+        only=only or (),
+        public=public,
+        force=force,
+        device=pick_device(device),
+        command=_command(),
+        say=say,
     )
     for about, result in entries:
         typer.echo(f"{about['name']}: {result.verdict}. {result.sentence}")

@@ -150,7 +150,15 @@ def upscale(
     from scalewise.cli.paths import plan
 
     _check_upscale(factor, mode, samples, uncertainty)
-    jobs = plan(input, output, samples, uncertainty, force, skip_existing, quality)
+    jobs = plan(
+        input,
+        output,
+        samples,
+        uncertainty,
+        force=force,
+        skip_existing=skip_existing,
+        quality=quality,
+    )
     if not jobs:
         return
     from scalewise import store

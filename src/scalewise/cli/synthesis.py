@@ -121,7 +121,7 @@ def synthesize(
 
         write = partial(save, force=force, skip_existing=skip_existing)
         if single:
-            _single_images(draw, batches, files, there, run, write, tell)
+            _single_images(draw, batches, files, there, run, write=write, tell=tell)
         else:
             _sheet(draw, batches, output, write, tell)
 
@@ -132,6 +132,7 @@ def _single_images(
     files: list[Path],
     there: set[int],
     run: Run,
+    *,
     write: Callable[[Picture, Path], list[str]],
     tell: Callable[[Record], None],
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -118,6 +118,7 @@ class Context:
     scale: Scale
     seed: int
     folder: Path
+    _: KW_ONLY
     device: torch.device
     say: Callable[[str], None]
     images: Images | None = None
@@ -164,12 +165,12 @@ class Context:
             training,
             validation,
             self.scale,
-            self.seed + chance,
-            self.device,
-            self.say,
-            tag,
-            share,
-            wavelet,
+            seed=self.seed + chance,
+            device=self.device,
+            say=self.say,
+            tag=tag,
+            share=share,
+            wavelet=wavelet,
         )
 
     def published(self, name: str) -> MultiScalePrior | None:

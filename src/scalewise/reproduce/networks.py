@@ -68,6 +68,7 @@ class Networks:
         training: ImageSet,
         validation: ImageSet,
         scale: Scale,
+        *,
         seed: int,
         device: torch.device,
         say: Callable[[str], None],

@@ -36,6 +36,7 @@ PUBLIC_BYTES = 5_000_000
 def reproduce(
     out: Path,
     scale: Scale,
+    *,
     seed: int = 0,
     images: Images | None = None,
     reference: Path | None = None,
@@ -82,7 +83,14 @@ def reproduce(
     }
     folder = ReportFolder(out, identity, force)
     context = Context(
-        scale, seed, out, device or torch.device("cpu"), say, images, reference, textures
+        scale,
+        seed,
+        out,
+        device=device or torch.device("cpu"),
+        say=say,
+        images=images,
+        reference=reference,
+        textures=textures,
     )
     names = [experiment.name for experiment in experiments]
     for number, experiment in enumerate(chosen, start=1):

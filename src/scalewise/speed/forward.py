@@ -113,15 +113,15 @@ def measure_forward(
     rate = baseline.flops_per_position(network) * side * side / times["ours"].seconds
     limit = dense_flops / times["dense"].seconds
     return Forward(
-        receptive_field,
-        side,
-        times["published"].seconds / times["ours"].seconds,
-        rate / limit,
-        times["ours"].seconds,
-        times["published"].seconds,
-        times["ours"].spread,
-        rate / 1e9,
-        limit / 1e9,
-        error,
-        times["replayed"].seconds if "replayed" in times else None,
+        receptive_field=receptive_field,
+        side=side,
+        ratio_to_published=times["published"].seconds / times["ours"].seconds,
+        share_of_convolution_rate=rate / limit,
+        seconds=times["ours"].seconds,
+        seconds_published=times["published"].seconds,
+        spread=times["ours"].spread,
+        gflops=rate / 1e9,
+        convolution_gflops=limit / 1e9,
+        error=error,
+        seconds_replayed=times["replayed"].seconds if "replayed" in times else None,
     )

@@ -139,7 +139,16 @@ def measure_sampling(
     each = times["ours"].seconds / batch
     spread = times["ours"].spread
     return Sampling(
-        size, channels, batch, total / each, each, total, spread, dict(calls), called, seconds
+        size=size,
+        channels=channels,
+        batch=batch,
+        ratio_to_published=total / each,
+        seconds=each,
+        seconds_published=total,
+        spread=spread,
+        calls=dict(calls),
+        calls_published=called,
+        seconds_per_call_published=seconds,
     )
 
 

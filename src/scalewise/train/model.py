@@ -107,7 +107,7 @@ def train_model(
         progress=heard,
     )
     run = TrainingRun(
-        chosen, training, held_out, state, where, writer, first, options=options, began=began
+        chosen, training, held_out, state, where, writer, start=first, options=options, began=began
     )
     if resume:
         run.resume()

@@ -98,8 +98,8 @@ class TrainingRun:
         folder: Path,
         device: torch.device,
         listener: Listener,
-        start: MultiScalePrior | None = None,
         *,
+        start: MultiScalePrior | None = None,
         options: dict[str, Any] | None = None,
         began: float | None = None,
     ) -> None:

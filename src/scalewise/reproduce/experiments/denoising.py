@@ -76,7 +76,15 @@ def measure(context: Context) -> Measured:
         name: by_family(theirs, shown[name], scale.sigmas, seed) for name in shown if theirs
     }
     local = small_field(scale.fields)
-    return Measured(scale.sigmas, own, low, published, local, len(images), images.shape[-1])
+    return Measured(
+        sigmas=scale.sigmas,
+        own=own,
+        low=low,
+        published=published,
+        local=local,
+        images=len(images),
+        side=images.shape[-1],
+    )
 
 
 def by_family(

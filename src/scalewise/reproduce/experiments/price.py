@@ -101,7 +101,15 @@ def measure(context: Context) -> Measured:
     small = denoising_psnr(networks.flat(local), images, scale.sigmas, context.seed)
     side = images.shape[-1]
     work = {name: operations_per_pixel(prior, side) for name, prior in priors.items()}
-    return Measured(scale.sigmas, psnr, work, small, local, large, len(images))
+    return Measured(
+        sigmas=scale.sigmas,
+        psnr=psnr,
+        operations=work,
+        small=small,
+        local=local,
+        large=large,
+        images=len(images),
+    )
 
 
 def prices(psnr: Mapping[str, list[float]], ours: str, flat: str) -> list[float]:
