@@ -324,6 +324,12 @@ class TestSample:
         close(prior.sample(5, seed=3, sampler=sampler, batch=2), five)
         close(prior.sample(3, seed=3, sampler=sampler, first=2, batch=2), five[2:])
 
+    def test_the_seed_is_0_unless_another_is_given(self) -> None:
+        prior, small = learned(), torch.rand(1, 2, 4, 4)
+        assert prior.sample(1, size=(8, 8)).equal(prior.sample(1, size=(8, 8), seed=0))
+        assert prior.upscale(small).equal(prior.upscale(small, seed=0))
+        assert not prior.upscale(small).equal(prior.upscale(small, seed=1))
+
     def test_learned_networks_are_no_different(self) -> None:
         prior = learned()
         five = prior.sample(5, seed=3)

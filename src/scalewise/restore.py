@@ -36,7 +36,7 @@ GRAY_GAIN = math.hypot(*LUMA)
 UNEVEN = 1.6
 """Ratio of the noise levels of an image's channels from which each is restored on its own."""
 
-FAINT = 4 / 255
+FAINT = 2 / 255
 """Noise that texture is mistaken for, even in colours."""
 
 VISIBLE = 8 / 255
@@ -179,16 +179,16 @@ def noise_levels(
     each = estimate_sigma(noisy[:, None], valid=masks, estimator=estimator).tolist()
     if max(each) > VISIBLE and max(each) > UNEVEN * min(each):
         return each
-    if estimator is not None and joint < FAINT:
-        joint = min(joint, math.sqrt(sum(level**2 for level in each) / len(each)))
     luma, _ = to_channels(noisy[None], 1)
     if estimator is None:
-        plain = quiet_sigma(luma, valid=mask)
+        plain = quiet_sigma(luma, valid=mask).item() / GRAY_GAIN
     else:
-        plain = estimate_sigma(luma, valid=mask, estimator=estimator)
-    level = plain.item() / GRAY_GAIN
-    hidden = VISIBLE < level < math.inf and joint < level / 2
-    return [level if hidden else joint]
+        alone = math.sqrt(sum(level**2 for level in each) / len(each))
+        plain = estimate_sigma(luma, valid=mask, estimator=estimator).item() / GRAY_GAIN
+        plain = max(plain, alone)
+        joint = min(joint, alone) if joint < FAINT else joint
+    hidden = VISIBLE < plain < math.inf and joint < plain / 2
+    return [plain if hidden else joint]
 
 
 @torch.no_grad()
