@@ -21,7 +21,7 @@ from scalewise.errors import ScalewiseError
 from scalewise.estimation import LEARNT_SIDE, estimate_sigma
 from scalewise.networks import NoiseEstimator
 from scalewise.networks import estimator as module
-from scalewise.networks.estimator import AROUND, QUIET, SEEN
+from scalewise.networks.estimator import AROUND, QUIET
 from scalewise.training import estimator as training
 from scalewise.training.estimator import LEAST, MOST, draw_planes, train_estimator
 from scalewise.wavelets import split
@@ -94,8 +94,8 @@ class TestNetwork:
         level, weight = network.looked_at(details, torch.ones(1, 1, 41, 41, dtype=torch.bool))
         features = torch.autograd.grad(level[0, 0, 20, 20], details, retain_graph=True)[0]
         away = features.abs().sum(dim=(0, 1)).nonzero() - 20
-        assert 2 * int(away.abs().max()) <= SEEN
-        assert SEEN >= 2 * (AROUND // 2)
+        assert 2 * int(away.abs().max()) + 2 <= network.seen
+        assert network.seen >= 2 * (AROUND // 2) + 2
         assert weight.shape == level.shape == (1, 1, 41, 41)
 
     def test_large_images_are_looked_at_in_crops(
@@ -108,6 +108,8 @@ class TestNetwork:
         assert crops.shape == (4, 1, 8, 8)
         assert [float(crop[0, 0, 0]) for crop in crops] == [0, 8 * 24, 16 * 24 + 8, 24 * 24 + 16]
         assert module._crops(large[:, :16, :16]).shape == (1, 1, 16, 16)
+        assert module._crops(torch.rand(1, 5, 80)).shape == (4, 1, 5, 8)
+        assert module._crops(torch.rand(1, 80, 5)).shape == (4, 1, 8, 5)
         noisy = planes(1, 40)
         assert network(noisy, torch.ones_like(noisy, dtype=torch.bool)).isfinite().all()
 

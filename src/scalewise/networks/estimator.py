@@ -11,9 +11,6 @@ from scalewise.wavelets import GAIN, split
 AROUND = 9
 """Side of the squares, in coefficients, by whose energy features are made free of units."""
 
-SEEN = 12
-"""Pixels to each side that a place sees."""
-
 QUIET = 0.1
 """Quantile of that energy that every place is compared with."""
 
@@ -37,6 +34,7 @@ class NoiseEstimator(nn.Module):
     def __init__(self, width: int = 32, depth: int = 5) -> None:
         super().__init__()
         self.settings = {"width": width, "depth": depth}
+        self.seen = 2 * max(depth - 1, AROUND // 2) + 4  # pixels to each side of a place
         layers: list[nn.Module] = []
         for inputs in (3, *[width] * (depth - 2)):
             layers += [nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.ReLU()]
@@ -69,7 +67,7 @@ class NoiseEstimator(nn.Module):
         details = split(_crops(plane))[1]
         places = torch.ones_like(details[:, :1], dtype=torch.bool)
         if valid is not None:
-            places = ~_lost(_crops(valid.to(plane)), details.shape[-2:])
+            places = ~_lost(_crops(valid.to(plane)), self.seen, details.shape[-2:])
             if not bool(places.any()):
                 return plane.new_tensor(torch.nan)
         unit = details.square().mean(1, keepdim=True)[places].mean().sqrt()
@@ -98,14 +96,14 @@ def _crops(plane: Tensor) -> Tensor:
     _, height, width = plane.shape
     if height * width <= MOST * SIDE**2:
         return plane[None]
-    down, right = height // SIDE, width // SIDE
+    down, right = max(1, height // SIDE), max(1, width // SIDE)
     places = [(y, x) for y in range(down) for x in range(right)]
     step = len(places) / min(MOST, len(places))
     chosen = [places[int(step * number)] for number in range(min(MOST, len(places)))]
     return torch.stack([plane[:, SIDE * y :, SIDE * x :][:, :SIDE, :SIDE] for y, x in chosen])
 
 
-def _lost(valid: Tensor, size: torch.Size) -> Tensor:
-    """Coefficients (N, 1, h, w) whose level would see pixels that are not valid."""
-    near = F.max_pool2d(1 - valid, 2 * SEEN + 1, stride=1, padding=SEEN)
+def _lost(valid: Tensor, seen: int, size: torch.Size) -> Tensor:
+    """Coefficients (N, 1, h, w) that would see pixels (N, 1, H, W) that are not valid."""
+    near = F.max_pool2d(1 - valid, 2 * seen + 1, stride=1, padding=seen)
     return F.adaptive_max_pool2d(near, tuple(size)) > 0
