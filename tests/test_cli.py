@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -670,6 +671,18 @@ def test_help_to_a_full_device_is_a_sentence(words: list[str]) -> None:
     assert b"Traceback" not in done.stderr
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Signals that end, where the tests run in the background or under nohup, which ignore them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [(signal.SIGINT, "Stopped."), (signal.SIGTERM, "Ended by SIGTERM."), (1, "Ended by SIGHUP.")],
@@ -702,6 +715,7 @@ def test_being_ended_is_told(number: int, sentence: str) -> None:
             assert found == (128 + number, told, f"{sentence}\n"), where
 
 
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.4, 0.8])
 def test_stopped_at_any_moment(photos: Path, tmp_path: Path, delay: float) -> None:
     """While Python, Typer and PyTorch are imported, and while it works."""
