@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cli_tools import stored, tiny_prior
+from cli_tools import blind_prior, scalewise, stored, tiny_prior
 from PIL import Image
 from torch import Tensor
 from zoo import randomised
@@ -190,6 +190,20 @@ class TestStore:
         assert found.estimator.settings == {"width": 5, "depth": 4}
         noisy = torch.rand(1, 1, 33, 40)
         torch.testing.assert_close(found.estimator(noisy), prior.estimator(noisy))
+
+    def test_cards_and_info_tell_of_it(self, tmp_path: Path) -> None:
+        prior = tiny_prior(1, (8, 8), 1)
+        for name, estimator, told in (
+            ("with", NoiseEstimator(width=5, depth=4), "a learned estimator, 631 parameters"),
+            ("without", None, "a statistic of patches"),
+        ):
+            prior.estimator = estimator
+            store.save(prior, tmp_path / name)
+            text = (tmp_path / name / "README.md").read_text()
+            assert f"Noise levels of gray images: {told}." in text
+            assert told in scalewise("info", tmp_path / name).stdout
+        store.save(blind_prior(), tmp_path / "blind")
+        assert "not needed" in scalewise("info", tmp_path / "blind").stdout
 
     def test_older_folders_have_none(self, tmp_path: Path) -> None:
         store.save(tiny_prior(1, (8, 8), 1), tmp_path / "model")

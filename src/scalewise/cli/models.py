@@ -88,6 +88,7 @@ def _described(facts: dict[str, Any]) -> str:
         "images": f"{facts['channels']} channels ({facts['color_space']}), draws {size}",
         "levels": f"{facts['levels']} ({facts['wavelet']})",
         "parameters": f"{facts['parameters']:,}",
+        "noise level": facts["noise_level"],
         "licence": facts["license"],
     }
     rows = [

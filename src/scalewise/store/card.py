@@ -45,7 +45,8 @@ def summary(prior: MultiScalePrior, config: ModelConfig) -> dict[str, Any]:
         config: its config.
 
     Returns:
-        The facts of `config`, `parameters` in all, `size` of the images that it draws, and
+        The facts of `config`, `parameters` in all, `size` of the images that it draws, how it finds
+        a `noise_level`, and
         `networks`: for each scale its `kind`, `parameters`, and `receptive_field` as declared and
         as `probed`, in pixels of that scale (None: global).
     """
@@ -55,7 +56,12 @@ def summary(prior: MultiScalePrior, config: ModelConfig) -> dict[str, Any]:
     ]
     facts = config.model_dump(mode="json", exclude={"low", "details"})
     size = None if prior.size is None else list(prior.size)
-    return facts | {"size": size, "parameters": parameters_of(prior), "networks": networks}
+    return facts | {
+        "size": size,
+        "parameters": parameters_of(prior),
+        "noise_level": noise_level(prior),
+        "networks": networks,
+    }
 
 
 _INTENDED = (
@@ -109,7 +115,17 @@ def _networks(config: ModelConfig) -> str:
         f"{wavelet}, {config.channels} channels ({config.color_space}), "
         f"{parameters_of(prior):,} parameters. Receptive fields in pixels of their own scale:\n\n"
         + _table(("scale", "network", "receptive field", "parameters"), rows)
+        + f"\n\nNoise levels of gray images: {noise_level(prior)}."
     )
+
+
+def noise_level(prior: MultiScalePrior) -> str:
+    """How a prior finds a noise level that is not given, in gray images."""
+    if not prior.noise_conditional:
+        return "not needed"
+    if prior.estimator is None:
+        return "a statistic of patches"
+    return f"a learned estimator, {parameters_of(prior.estimator):,} parameters"
 
 
 def _limits(config: ModelConfig) -> str:
