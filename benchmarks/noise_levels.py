@@ -26,7 +26,7 @@ from scalewise.data import ImageSet, load_image_set
 from scalewise.evaluation import add_noise, psnr
 from scalewise.images import to_channels
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise_plane, noise_levels
+from scalewise.restore import denoise_plane
 from scalewise.training.estimator import train_estimator
 
 SIGMAS = (0, 1, 2, 5, 10, 15, 25, 50, 100)
@@ -55,11 +55,10 @@ def measure(prior: MultiScalePrior, images: list[Tensor]) -> list[dict[str, Any]
             for index, image in enumerate(images):
                 clean = image if kind == "colour" else to_channels(image, 1)[0]
                 noisy = add_noise(clean, sigma / 255, 0, index)
-                level = noise_levels(noisy, estimator=prior.estimator)
-                result, _ = denoise_plane(noisy, prior)
+                result, found = denoise_plane(noisy, prior)
                 before, after = psnr(clean[None], noisy[None]), psnr(clean[None], result[None])
                 record: dict[str, Any] = {"kind": kind, "sigma": sigma, "image": index}
-                record |= {"estimate": 255 * float(np.sqrt(np.mean(np.square(level))))}
+                record |= {"estimate": 255 * float(np.sqrt(np.mean(np.square(found.scales[0]))))}
                 record |= {"before": min(99.0, before.item()), "after": min(99.0, after.item())}
                 records.append(record)
     return records

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.common import RESULTS, ROOT, read_json
 from scalewise.store import load, read_config, save
 from scalewise.training import Recipe
+from scalewise.training.recipe import OF_NETWORKS
 
 WEIGHTS = ROOT / "src" / "scalewise" / "weights"
 
@@ -68,7 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
     training: dict[str, Any] = dict(now.training)
     kept: dict[str, Any] = dict(before.training)
     training["data"] = {**training["data"], "license": options.data or kept["data"]["license"]}
-    training["recipe"] = Recipe(**training["recipe"]).model_dump(mode="json", exclude_none=True)
+    recipe = Recipe(**training["recipe"])
+    formed = set() if recipe.start is None else set(OF_NETWORKS)  # the start says what they are
+    training["recipe"] = recipe.model_dump(mode="json", exclude_none=True, exclude=formed)
     training["data"]["name"] = kept["data"]["name"]
     save(
         load(str(source), device="cpu"),

@@ -105,6 +105,18 @@ def nearest(content: dict[str, Any]) -> str:
     return markdown(["distance to the nearest", "least", "5 %", "median", "95 %"], rows)
 
 
+def restoration(content: dict[str, Any]) -> str:
+    """PSNR of each method on noise as cameras and microscopes make it."""
+    methods = ("non-local means", "total variation", "BM3D", "blind")
+    rows = []
+    for row in content["rows"]:
+        values = _best([row.get(method) for method in methods])
+        lost = f"{row['worse']} of {row['images']}"
+        rows.append([row["set"], _number(row["noisy"]), *values, _number(row["told"]), lost])
+    head = ["PSNR in dB", "noisy", *methods[:3], "Scalewise, blind", "told the spectrum", "worse"]
+    return markdown(head, rows)
+
+
 def speed(content: dict[str, Any]) -> str:
     """What every run of the speed benchmark measures, and training at other receptive fields."""
     kept = ("precision", "limits", *QUICK.parts, "training_wider")
@@ -120,6 +132,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "faces": ("faces.json", faces),
     "looks": ("faces.json", looks),
     "nearest": ("faces.json", nearest),
+    "restoration": ("restoration.json", restoration),
     "speed": ("speed.json", speed),
 }
 

@@ -27,12 +27,25 @@ from cli_tools import (
 )
 from PIL import JpegImagePlugin
 
-from scalewise import __version__, store
+from scalewise import __version__, restore, store
 from scalewise.cli import console
+from scalewise.errors import UsageError
 from scalewise.images import Picture, read_image, to_channels, write_image
+from scalewise.wavelets import merge, split
 
-COMMANDS = ("demo", "denoise", "upscale", "synthesize", "train", "info", "models", "reproduce")
+COMMANDS = (
+    "demo",
+    "denoise",
+    "upscale",
+    "noise",
+    "synthesize",
+    "train",
+    "info",
+    "models",
+    "reproduce",
+)
 MORE = (
+    "reproduce",
     "benchmark",
     "import-reference",
     *(f"evaluate {what}" for what in ("denoise", "upscale", "synthesize", "likelihood")),
@@ -90,7 +103,7 @@ def test_program_denoises_a_file(photos: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.stderr
     assert done.stderr == ""
     (record,) = done.records
-    assert record.keys() == {"input", "output", "sigma", "seconds", "notes"}
+    assert record.keys() == {"input", "output", "sigma", "noise", "seconds", "notes"}
     assert (record["input"], record["output"]) == ("noisy.png", "clean.png")
     assert stored(tmp_path / "clean.png").shape == stored(noisy).shape
 
@@ -153,16 +166,38 @@ def test_denoise_keeps_depth_alpha_profile_and_exif(photos: Path, tmp_path: Path
         assert not torch.equal(back.pixels, there.pixels)
 
 
-def test_strength_blends(photos: Path, tmp_path: Path) -> None:
-    write_image(tmp_path / "noisy.tif", Picture(smooth(20, 28), depth="float32"))
-    results = {}
-    for strength in (0, 0.5, 1):
-        out = tmp_path / f"{strength}.tif"
-        arguments = ("--sigma", 25, "--strength", strength, "--model", photos)
-        assert scalewise("denoise", tmp_path / "noisy.tif", out, *arguments).code == 0
-        results[strength] = read_image(out).pixels[0]
-    assert torch.equal(results[0], smooth(20, 28))
-    torch.testing.assert_close(results[0.5], (results[0] + results[1]) / 2)
+def test_strength_means_noise(photos: Path, models: Path, tmp_path: Path) -> None:
+    noisy = smooth(20, 28)
+    write_image(tmp_path / "noisy.tif", Picture(noisy, depth="float32"))
+
+    def result(*arguments: object) -> torch.Tensor:
+        out = tmp_path / "out.tif"
+        shared = ("denoise", tmp_path / "noisy.tif", out, "--force", "--sigma", 20)
+        assert scalewise(*shared, *arguments).code == 0
+        return read_image(out).pixels[0]
+
+    prior, own = store.load(photos), ("--model", photos)
+    with torch.no_grad():
+        half, whole = (prior.denoise(noisy[None], s / 255)[0] for s in (10, 20))
+    assert torch.equal(result("--strength", 0, *own), noisy)
+    torch.testing.assert_close(result("--strength", 0.5, *own), half)
+    mixed = result("--strength", "luma=0.5, chroma=1", *own)
+    torch.testing.assert_close(to_channels(mixed, 1)[0], to_channels(half, 1)[0])
+    for channel in (0, 2):
+        torch.testing.assert_close(mixed[channel] - mixed[1], whole[channel] - whole[1])
+    grain = result("--keep-grain", 0.4, *own) - whole
+    low, details = split(to_channels(noisy - whole, 1)[0][None])
+    torch.testing.assert_close(grain, merge(0 * low, 0.4 * details)[0].expand_as(grain))
+
+
+def test_strength_blends_what_a_blind_model_finds(models: Path, tmp_path: Path) -> None:
+    noisy = smooth(20, 28, channels=1)
+    picture, prior = Picture(noisy), store.load(models / "blind")
+    whole = restore.denoise(picture, prior).picture.pixels
+    half = restore.denoise(picture, prior, strength=0.5).picture.pixels
+    torch.testing.assert_close(half, (noisy[None] + whole) / 2)
+    with pytest.raises(UsageError, match=r"a share of the denoised image, from 0 to 1, found 1\.5"):
+        restore.denoise(picture, prior, strength=1.5)
 
 
 def test_gray_comes_back_gray_from_a_colour_model(photos: Path, tmp_path: Path) -> None:
@@ -261,7 +296,8 @@ def test_folder_with_existing_outputs(photos: Path, folder: Path) -> None:
     assert len(forced.records) == 3
     assert stored(out / "a.png").shape == (20, 28, 3)
     again = scalewise("denoise", folder, out, *options, "--skip-existing")
-    assert (again.code, again.stdout, again.stderr) == (0, "", "")
+    assert (again.code, again.stdout) == (0, "")
+    assert again.stderr == "note: nothing to do: the outputs of all 3 images exist\n"
 
 
 def test_output_folder_within_the_input_is_no_input(photos: Path, folder: Path) -> None:
@@ -598,7 +634,7 @@ def test_a_line_a_minute_where_stderr_is_no_terminal(
         time.sleep(0.3)
     lines = capsys.readouterr().err.splitlines()
     assert 2 <= len(lines) <= 6
-    assert set(lines) == {"denoising: 1 of 3 steps after 0 min"}
+    assert set(lines) == {"denoising: 1 of 3 steps after 0 min, about 0 min left"}
     time.sleep(0.1)
     assert capsys.readouterr().err == ""
 

@@ -10,7 +10,7 @@ from skimage import data
 from torch import Tensor
 
 from scalewise import estimation
-from scalewise.estimation import _patch_covariance, _usable, estimate_sigma, quiet_sigma
+from scalewise.estimation import _patch_covariance, estimate_sigma, quiet_sigma, usable_pixels
 
 
 def picture(name: str) -> Tensor:
@@ -220,7 +220,7 @@ class TestAreasWithoutNoise:
     ) -> None:
         image = 0.5 + 0.4 * torch.rand(2, size, size, generator=torch.Generator().manual_seed(0))
         image[1].view(-1)[:pixels] = 0
-        usable = _usable(image, None)
+        usable = usable_pixels(image, None)
         assert (0 if usable is None else int((~usable).sum())) == lost
 
     @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from scalewise.errors import UsageError
 from scalewise.networks import LocalConditional, UNet
 from scalewise.noise import NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
-from scalewise.training import Recipe
+from scalewise.training import Recipe, structured
 from scalewise.training.objectives import DetailsObjective, LowObjective, white_noise
 from scalewise.training.structured import structured_noise
 from scalewise.wavelets import GAIN, decompose, merge, split
@@ -145,14 +146,22 @@ class TestNetworksAndPrior:
             prior.denoise(noisy, torch.full((2, 2, 8, 8), 0.1))
 
 
+def ones(count: int) -> Tensor:
+    return torch.ones(count, 1, 1, 1)
+
+
 class TestStructuredNoise:
-    def test_what_is_told_is_what_is_there(self) -> None:
+    def test_what_is_told_is_what_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(structured, "TAKEN", 0.0)
         generator = seeded(1)
         images = torch.rand(48, 3, 1, 1, generator=generator).expand(-1, -1, 32, 32).contiguous()
         white = white_noise(images, generator)
         chosen = (torch.arange(48) < 40).view(-1, 1, 1, 1)
         told: Any
-        noise, told = structured_noise(images, white, chosen, 2, "haar", generator)
+        noise, unseen, told = structured_noise(
+            images, white, ones(48), chosen, 2, "haar", generator
+        )
+        assert not unseen.any()
         assert torch.equal(noise[40:], white[40:])
         assert torch.equal(told.whole[40:], torch.ones_like(images[40:]))
         low, details = decompose(noise, 2)
@@ -162,14 +171,17 @@ class TestStructuredNoise:
         found = low.square().mean(dim=(2, 3)).sqrt()
         assert torch.allclose(found[:40], told.low[:40, :, 0, 0], rtol=1e-4)
 
-    def test_images_differ_in_spectrum_channels_and_growth_with_brightness(self) -> None:
+    def test_images_differ_in_spectrum_channels_and_growth_with_brightness(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(structured, "TAKEN", 0.0)
         generator = seeded(2)
         ramp = torch.linspace(0, 1, 32).view(1, 1, 1, 32).expand(64, 3, 32, 32).contiguous()
         ramp[:, 0] = ramp[:, 0] * 0.999  # not gray
         white = white_noise(ramp, generator)
         every = torch.ones(64, 1, 1, 1, dtype=torch.bool)
         told: Any
-        _, told = structured_noise(ramp, white, every, 2, "haar", generator)
+        _, _, told = structured_noise(ramp, white, ones(64), every, 2, "haar", generator)
         fine, low = told.details[0][..., 8, 8], told.low[..., 4, 4]
         assert (low / fine).std() > 0.1  # white: 0.5 for all
         assert (fine[:, 0] / fine[:, 1]).log().std() > 0.2
@@ -182,9 +194,27 @@ class TestStructuredNoise:
         white = white_noise(gray, seeded(3))
         every = torch.ones(6, 1, 1, 1, dtype=torch.bool)
         told: Any
-        noise, told = structured_noise(gray, white, every, 1, "haar", seeded(4))
+        noise, unseen, told = structured_noise(gray, white, ones(6), every, 1, "haar", seeded(4))
+        assert torch.allclose(unseen[:, :1].expand_as(unseen), unseen, atol=1e-6)
         assert torch.allclose(noise[:, :1].expand_as(noise), noise, atol=1e-6)
         assert torch.allclose(told.low[:, :1].expand_as(told.low), told.low, atol=1e-6)
+
+    def test_cameras_are_told_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(structured, "TAKEN", 1.0)
+        generator = seeded(6)
+        images = (0.2 + 0.6 * torch.rand(12, 3, 1, 1, generator=generator)).expand(-1, -1, 64, 64)
+        sigma = torch.linspace(0.01, 0.1, 12).view(-1, 1, 1, 1)
+        every = torch.ones(12, 1, 1, 1, dtype=torch.bool)
+        white = white_noise(images.contiguous(), generator)
+        made = structured_noise(images, white, sigma, every, 2, "haar", generator)
+        size = made.noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        assert ((size / sigma).log().abs() < 1.1).all()
+        told: Any = made.told
+        _, details = decompose(made.noise, 2)
+        for bands, there in zip(details, told.details, strict=True):
+            found = bands.unflatten(1, (3, 3)).square().mean(dim=(1, 3, 4)).sqrt()
+            assert torch.allclose(found, there.square().mean(dim=(2, 3)).sqrt(), rtol=0.02)
+        assert (made.unseen.abs().mean(dim=(1, 2, 3)) < 0.02).all()  # even areas keep their colour
 
     def test_objectives_remove_it_with_networks_that_see_maps(self) -> None:
         recipe = Recipe(levels=1, structured_fraction=0.5, low_width=8, low_multiples=(1,), width=8)

@@ -78,6 +78,16 @@ def test_python(root: Path, workplace: Path) -> None:
     assert (workplace / "clean.tif").is_file()
 
 
+def test_python_of_noise(root: Path, workplace: Path) -> None:
+    counts = np.random.default_rng(0).poisson(400, (72, 88)) * 2 + 100
+    Image.fromarray(counts.astype(np.uint16)).save(workplace / "cells.tif")
+    text = (root / "docs" / "noise.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {"noisy": torch.rand(1, 3, 24, 24)}
+    exec("".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)
+    assert names["cleaned"].noise == (names["told"],)
+    assert names["clean"].shape == (1, 3, 24, 24)
+
+
 @pytest.mark.slow
 def test_training(root: Path, workplace: Path) -> None:
     lines = commands(root, "Training your own")

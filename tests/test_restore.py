@@ -17,8 +17,16 @@ from scalewise.errors import UsageError
 from scalewise.evaluation import psnr
 from scalewise.exact import gaussian_prior, power_law_spectrum
 from scalewise.images import Intensities, Picture, read_image
+from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise, denoise_plane, fit_to_type, noise_levels, upscale
+from scalewise.restore import (
+    denoise,
+    denoise_plane,
+    find_noise,
+    fit_to_type,
+    noise_levels,
+    upscale,
+)
 
 LEVEL = 25 / 255
 
@@ -107,10 +115,10 @@ class TestNoiseLevels:
     ) -> None:
         clean = smooth_picture(3, 128)
         noisy = with_noise(clean, tuple(level / 255 for level in levels)).clamp(0, 1)
-        found = noise_levels(noisy, estimator=photos.estimator)
+        found = find_noise(noisy, 3, estimator=photos.estimator).scales[0]
         assert [255 * level for level in found] == pytest.approx(list(levels), rel=0.3)
         restored, level = denoise_plane(noisy, photos)
-        assert level == max(found)
+        assert level.scales[0] == found
         for channel in range(3):
             part = slice(channel, channel + 1)
             assert gain(clean[part], noisy[part], restored[part]) > 3
@@ -123,26 +131,25 @@ class TestNoiseLevels:
         pixels = (255 * noisy.movedim(0, -1).numpy()).round().astype(np.uint8)
         Image.fromarray(pixels).save(file, "JPEG", quality=quality)
         stored = torch.from_numpy(np.array(Image.open(file))).movedim(-1, 0) / 255
-        for estimator in (None, photos.estimator):
-            (level,) = noise_levels(stored, estimator=estimator)
-            assert 14 / 255 < level < 29 / 255
+        found = find_noise(stored, 3, estimator=photos.estimator)
+        assert 14 / 255 < found.sigma < 29 / 255
         (level,) = noise_levels(stored)
         assert 15 / 255 < level < 27 / 255
         assert gain(clean, stored, denoise_plane(stored, photos)[0]) > 5
 
     def test_clean_pictures_are_left_alone(self, photos: MultiScalePrior) -> None:
         clean = smooth_picture(3, 128)
-        restored, level = denoise_plane(clean, photos)
-        assert level < 1 / 255
+        restored, noise = denoise_plane(clean, photos)
+        assert noise.sigma < 1 / 255
         assert psnr(clean[None], restored[None]).item() > 45
 
     def test_given_levels_are_used(self, photos: MultiScalePrior) -> None:
         noisy = with_noise(smooth_picture(3, 64), LEVEL)
-        restored, level = denoise_plane(noisy, photos, sigma=0.05)
-        assert level == 0.05
+        restored, noise = denoise_plane(noisy, photos, noise=0.05)
+        assert noise == NoiseModel.white(0.05)
         assert torch.allclose(restored, photos.denoise(noisy[None], 0.05)[0])
 
-    @pytest.mark.parametrize(("sigma", "strength"), [(-0.1, 1.0), (float("nan"), 1.0), (0.1, 1.5)])
+    @pytest.mark.parametrize(("sigma", "strength"), [(-0.1, 1.0), (float("nan"), 1.0), (0.1, 4.5)])
     def test_bad_settings(self, sigma: float, strength: float, photos: MultiScalePrior) -> None:
         with pytest.raises(UsageError, match=r"sigma must be 0 or more|strength must be from 0"):
             denoise(Picture(torch.rand(3, 16, 16)), photos, sigma=sigma, strength=strength)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from scalewise import restore, train
     from scalewise.errors import ScalewiseError, UsageError
     from scalewise.images import Picture, read_image, write_image
+    from scalewise.noise_model import NoiseModel
     from scalewise.prior import MultiScalePrior
     from scalewise.store import load, packaged, save
 
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MultiScalePrior",
+    "NoiseModel",
     "Picture",
     "ScalewiseError",
     "UsageError",
@@ -35,6 +37,7 @@ _SUBMODULES = ("restore", "train")
 
 _MODULES = {
     "MultiScalePrior": "prior",
+    "NoiseModel": "noise_model",
     "Picture": "images",
     "ScalewiseError": "errors",
     "UsageError": "errors",

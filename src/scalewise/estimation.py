@@ -1,4 +1,4 @@
-"""The noise level of an image, estimated from the image alone."""
+"""The level of white noise of an image, estimated from the image alone."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _sigma_of_one(
     if patch < 2 or values < 8:
         return _sigma_of_small(image)
     plain = image.cpu()
-    usable = _usable(plain, valid)
+    usable = usable_pixels(plain, valid)
     if usable is not None and float(usable.double().mean()) < TWO_VALUES:
         return image.new_zeros(())
     covariance = _patch_covariance(plain, patch, usable)
@@ -101,7 +101,7 @@ def _sigma_of_one(
 def _learnt_sigma(image: Tensor, valid: Tensor | None, estimator: NoiseEstimator) -> float:
     """What the estimator says of one gray image (1, H, W); NaN if it has no place to look at."""
     plain = image.detach().cpu()
-    usable = _usable(plain, valid)
+    usable = usable_pixels(plain, valid)
     if usable is not None and float(usable.double().mean()) < TWO_VALUES:
         return 0.0
     weight = next(estimator.parameters())
@@ -127,7 +127,9 @@ def quiet_sigma(gray: Tensor, *, valid: Tensor | None = None) -> Tensor:
     """
     masks = [None] * len(gray) if valid is None else list(valid[:, 0].cpu())
     images = zip(gray.detach().cpu(), masks, strict=True)
-    return torch.stack([_sigma_of_quiet(image, _usable(image, mask)) for image, mask in images])
+    return torch.stack(
+        [_sigma_of_quiet(image, usable_pixels(image, mask)) for image, mask in images]
+    )
 
 
 def _sigma_of_quiet(image: Tensor, usable: Tensor | None) -> Tensor:
@@ -145,7 +147,7 @@ def _sigma_of_quiet(image: Tensor, usable: Tensor | None) -> Tensor:
     return energy.quantile(QUIET).sqrt() / QUIET_OF_WHITE
 
 
-def _usable(image: Tensor, valid: Tensor | None) -> Tensor | None:
+def usable_pixels(image: Tensor, valid: Tensor | None) -> Tensor | None:
     """Pixels (H, W) that hold all of the noise; None where that is all of them."""
     ends = torch.stack([image.flatten(1).amin(1), image.flatten(1).amax(1)])[:, :, None, None]
     at_end = image == ends

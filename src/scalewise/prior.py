@@ -29,12 +29,16 @@ from scalewise.likelihood import (
 from scalewise.networks import ConditionalDenoiser, Denoiser, NoiseEstimator, unit_of
 from scalewise.networks.graphs import replayed
 from scalewise.noise import GaussianField, NoiseLevels, in_bands
+from scalewise.noise_model import NoiseModel
 from scalewise.samplers import Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, score_from_denoised
 from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split
 
 TINY = 1e-12
 """Least noise level of a score, which is infinite without noise."""
+
+Noise = Sigma | NoiseLevels | NoiseModel
+"""What `denoise` may be told: one level, that of each band, or a description of it."""
 
 Callback = Callable[[int, Tensor], None]
 """Called with (level, x_level) as each scale is finished, coarsest first."""
@@ -47,7 +51,7 @@ class MultiScalePrior(nn.Module):
         low: denoiser of the low-pass image `x_J`; with no levels, of the image itself.
         details: denoisers of the details given the low-pass image, level 1 (finest) first.
         wavelet: the orthogonal wavelet between the scales.
-        estimator: of the noise level of gray images; a statistic without.
+        estimator: of noise that is not told; a statistic of white noise without.
     """
 
     def __init__(
@@ -83,6 +87,12 @@ class MultiScalePrior(nn.Module):
         return any(network.noise_conditional for network in (self.low, *self.conditionals))
 
     @property
+    def noise_maps(self) -> bool:
+        """Whether all networks see how noise differs between channels and places."""
+        networks = (self.low, *self.conditionals)
+        return all(network.settings.get("noise_maps", False) for network in networks)
+
+    @property
     def homogeneous(self) -> bool:
         """Whether all networks are homogeneous, so that images may be in any unit."""
         return all(network.homogeneous for network in (self.low, *self.conditionals))
@@ -112,7 +122,7 @@ class MultiScalePrior(nn.Module):
             )
         return known.index(factor) + 1
 
-    def denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None = None) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: Noise | None = None) -> Tensor:
         """Return the least-squares estimate of the images, `E[x | noisy]`.
 
         Args:
@@ -131,19 +141,22 @@ class MultiScalePrior(nn.Module):
             self._checked(noisy, "noisy", math.inf if self.homogeneous else noise), sigma
         )
 
-    def _estimate(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None) -> Tensor:
+    def _estimate(self, noisy: Tensor, sigma: Noise | None) -> Tensor:
         """`E[x | noisy]` of checked images of any size; a level that is needed is estimated."""
         if sigma is None and self.noise_conditional:
             sigma = estimate_sigma(noisy, estimator=self.estimator)
         height, width = noisy.shape[-2:]
         multiple = 1 << self.levels
-        if sigma is not None and not isinstance(sigma, NoiseLevels):
+        whole = mirror_to_multiple(noisy, multiple)
+        if isinstance(sigma, NoiseModel):
+            sigma = sigma.levels(whole, self.levels, self.wavelet)
+        elif sigma is not None and not isinstance(sigma, NoiseLevels):
             sigma = per_image(sigma, noisy)
             alike = sigma[0].numel() == 1
             sigma = (
                 sigma.flatten() if alike else mirror_to_multiple(sigma.expand_as(noisy), multiple)
             )
-        clean = self._denoise(mirror_to_multiple(noisy, multiple), sigma)
+        clean = self._denoise(whole, sigma)
         return clean[..., :height, :width]
 
     def _denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None) -> Tensor:
@@ -372,8 +385,10 @@ class MultiScalePrior(nn.Module):
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
 
-    def _check_noise(self, sigma: Sigma | NoiseLevels, noisy: Tensor) -> float:
+    def _check_noise(self, sigma: Noise, noisy: Tensor) -> float:
         """Check a noise level, or those of all levels; the largest that the image has."""
+        if isinstance(sigma, NoiseModel):
+            return check_sigma(sigma.sigma, noisy)
         if not isinstance(sigma, NoiseLevels):
             return check_sigma(sigma, noisy)
         if len(sigma.details) != self.levels:

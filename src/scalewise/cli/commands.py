@@ -7,14 +7,16 @@ from typing import Annotated
 import typer
 
 from scalewise.cli.demo import demo
+from scalewise.cli.denoise import denoise
 from scalewise.cli.evaluate import evaluate
 from scalewise.cli.models import import_reference, info, models
+from scalewise.cli.noise import noise
 from scalewise.cli.program import Program, add
 from scalewise.cli.reproduce import reproduce
-from scalewise.cli.restore import denoise, upscale
 from scalewise.cli.speed import benchmark
 from scalewise.cli.synthesis import synthesize
 from scalewise.cli.train import train
+from scalewise.cli.upscale import upscale
 
 app = typer.Typer(
     name="scalewise",
@@ -28,6 +30,7 @@ app = typer.Typer(
 add(app, demo)
 add(app, denoise)
 add(app, upscale)
+add(app, noise)
 add(app, synthesize)
 add(app, train)
 app.add_typer(evaluate)

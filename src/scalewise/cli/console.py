@@ -123,11 +123,20 @@ class Bar:
 
     def _line(self) -> str:
         minutes = (time.monotonic() - self._began) / 60
-        return f"{self.title}: {self.done} of {self.total} steps after {minutes:.0f} min"
+        line = f"{self.title}: {self.done} of {self.total} steps after {minutes:.0f} min"
+        if not 0 < self.done < self.total:
+            return line
+        return f"{line}, about {minutes / self.done * (self.total - self.done):.0f} min left"
 
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         with self._lock:
             self._progress = Progress(
@@ -135,6 +144,7 @@ class Bar:
                 BarColumn(),
                 TextColumn("{task.completed}/{task.total}"),
                 TimeElapsedColumn(),
+                TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
                 redirect_stdout=False,
@@ -160,6 +170,9 @@ def show(record: Record, as_json: bool) -> None:
     source = "" if record.get("input") is None else f"{record['input']} -> "
     sigma = _levels(record.get("sigma"))
     typer.echo(f"{source}{shown}  ({sigma}{record['seconds']:.1f} s)")
+    for words in [record["noise"]] if isinstance(record.get("noise"), str) else []:
+        if words and not words.startswith("white"):
+            typer.echo(f"  noise: {words}")
     for note in record["notes"]:
         typer.echo(f"  note: {note}")
 

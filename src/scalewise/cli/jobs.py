@@ -7,9 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from scalewise.cli.console import Bar, Record, show
 from scalewise.cli.program import explain, report
 from scalewise.errors import ScalewiseError
+
+NAMED = 20
+"""Images that failed whose names are in a summary, at most."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +25,13 @@ class Job:
         source: the file to read.
         targets: the files to write, one per sample.
         deviation: the file of the standard deviation of the samples, if wanted.
+        present: whether all outputs exist and are to be left as they are.
     """
 
     source: Path
     targets: tuple[Path, ...]
     deviation: Path | None = None
+    present: bool = False
 
     @property
     def outputs(self) -> tuple[Path, ...]:
@@ -41,8 +48,10 @@ def work_through(
 ) -> None:
     """Work on images one by one; a bad one is reported and the rest go on.
 
+    Of several images, a last line says how many were done, left as they were, or failed.
+
     Args:
-        jobs: the images.
+        jobs: the images; those that are present are left out.
         work: works on one, and tells what was done.
         title: what is done, for the progress bar.
         steps: steps of the bar per image; `work` may take them as it goes.
@@ -51,14 +60,15 @@ def work_through(
     Raises:
         ScalewiseError: some of several images failed; of a single one, whatever went wrong.
     """
-    failed = 0
-    with Bar(title, steps * len(jobs)) as bar:
-        for place, job in enumerate(jobs, start=1):
+    failed: list[str] = []
+    wanted = [job for job in jobs if not job.present]
+    with Bar(title, steps * len(wanted)) as bar:
+        for place, job in enumerate(wanted, start=1):
             start = time.perf_counter()
             try:
                 record = work(job, bar) | {"seconds": round(time.perf_counter() - start, 3)}
             except Exception as error:
-                failed += 1
+                failed.append(job.source.name)
                 record = {"input": str(job.source), "output": None, "error": explain(error)}
                 with bar.aside():
                     if as_json:
@@ -70,6 +80,19 @@ def work_through(
                 with bar.aside():
                     show(record, as_json)
             bar.move_to(place * steps)
+    if len(jobs) > 1 and not as_json:
+        typer.echo(summary(len(wanted) - len(failed), len(jobs) - len(wanted), failed))
     if failed:
-        rest = "the others are written" if failed < len(jobs) else "none is written"
-        raise ScalewiseError(f"{failed} of {len(jobs)} images failed; {rest}")
+        rest = "the others are written" if len(failed) < len(wanted) else "none is written"
+        raise ScalewiseError(f"{len(failed)} of {len(wanted)} images failed; {rest}")
+
+
+def summary(done: int, present: int, failed: Sequence[str]) -> str:
+    """How many images were done, left as they were, and failed, and the names of those."""
+    parts = [f"{done} done"]
+    if present:
+        parts.append(f"{present} left as they were")
+    if failed:
+        more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        parts.append(f"{len(failed)} failed: {', '.join(failed[:NAMED])}{more}")
+    return ", ".join(parts)

@@ -115,6 +115,14 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exi
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave out images whose outputs exist.")
 ]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write an image with the middle of every image before and after.",
+        show_default=False,
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of text: one record per line.")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def plan(
         samples: number of outputs per image; from 2 their names end in -1, -2, ...
         deviation: float TIFF or, for a folder, folder of such.
         force: outputs may exist.
-        skip_existing: leave out images whose outputs all exist.
+        skip_existing: images whose outputs all exist are marked as present.
         quality: asked for; some output must be of a format that has one.
 
     Raises:
@@ -57,7 +58,7 @@ def plan(
     _check_names(jobs)
     _check_quality(jobs, quality)
     if skip_existing:
-        jobs = [job for job in jobs if not all(path.exists() for path in job.outputs)]
+        jobs = [replace(job, present=all(path.exists() for path in job.outputs)) for job in jobs]
     if source.is_dir():
         kept = () if force or skip_existing else (path for job in jobs for path in job.outputs)
         check_absent(kept, "give --force to overwrite, or --skip-existing to leave them out")

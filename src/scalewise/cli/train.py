@@ -25,7 +25,10 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="A packaged recipe (photos, faces) or a JSON file; options override it."),
+        typer.Option(
+            help="A packaged recipe (photos, photos-noise, faces) or a JSON file; options "
+            "override it."
+        ),
     ] = None,
     start: Annotated[
         str | None,

@@ -70,14 +70,14 @@ def evaluate_denoise(
             noisy = add_noise(clean, sigma / 255, seed, index)
             start = time.perf_counter()
             given = None if blind else sigma / 255
-            denoised, level = denoise_plane(noisy, prior, sigma=given)
+            denoised, noise = denoise_plane(noisy, prior, noise=given)
             seconds = time.perf_counter() - start
             record = {
                 "image": name,
                 "sigma": sigma,
                 "psnr_noisy": psnr(clean[None], noisy[None]).item(),
                 **compare(clean, denoised),
-                "sigma_estimated": 255 * level if blind else None,
+                "sigma_estimated": 255 * noise.sigma if blind else None,
                 "seconds": seconds,
             }
             records.append(record)

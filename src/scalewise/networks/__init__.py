@@ -8,6 +8,7 @@ from scalewise.networks.base import (
     Network,
     parameters_of,
     unit_of,
+    with_noise_maps,
 )
 from scalewise.networks.bias_free import BiasFreeConditional, BiasFreeDenoiser
 from scalewise.networks.convolution import spread_kernels
@@ -32,4 +33,5 @@ __all__ = [
     "probe_receptive_field",
     "spread_kernels",
     "unit_of",
+    "with_noise_maps",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,9 @@ class Denoiser(Network):
 
     def set_mean(self, mean: Tensor) -> None:
         """Learn the mean of the training images, shape (C, H, W), where the network wants it."""
+
+
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 class Bands(NamedTuple):
@@ -207,6 +210,22 @@ def relative(sigma: Tensor, level: Tensor, like: Tensor) -> Tensor:
     """
     ratio = (sigma / level).log().nan_to_num(0.0).clamp(-3, 3)
     return ratio.expand(len(like), *like.shape[1:])
+
+
+def with_noise_maps(network: AnyNetwork) -> AnyNetwork:
+    """The same network, ready to learn from noise maps, which count for nothing yet.
+
+    Args:
+        network: with an entering convolution `enter`, whose last inputs are the maps.
+    """
+    if network.settings.get("noise_maps", True):
+        return network
+    grown = type(network)(**network.settings | {"noise_maps": True})
+    state, known = grown.state_dict(), network.state_dict()
+    entering = torch.zeros_like(state["enter.weight"])
+    entering[:, : known["enter.weight"].shape[1]] = known["enter.weight"]
+    grown.load_state_dict(known | {"enter.weight": entering})
+    return grown
 
 
 def parameters_of(module: nn.Module) -> int:

@@ -1,6 +1,8 @@
-"""The noise level of an image, learnt: what each place says of it, and how much that counts."""
+"""The noise of a plane, learnt: what each place says of it, and how much that counts."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,9 @@ from scalewise.wavelets import GAIN, split
 AROUND = 9
 """Side of the squares, in coefficients, by whose energy features are made free of units."""
 
+BRIGHT = 5
+"""Side of the squares, in coefficients, whose mean is the brightness of a place."""
+
 QUIET = 0.1
 """Quantile of that energy that every place is compared with."""
 
@@ -18,8 +23,27 @@ SIDE, MOST = 256, 16
 """Side of the crops that a large image is looked at in, and how many there are at the most."""
 
 
+class Places(NamedTuple):
+    """What every place of a plane says of its noise, shape (M,) each.
+
+    Attributes:
+        levels: deviation of the white noise that would be as strong in these details.
+        weights: logarithm of how much the place counts.
+        brightness: mean of the low-pass image around it, in which the noise is small.
+    """
+
+    levels: Tensor
+    weights: Tensor
+    brightness: Tensor
+
+    @property
+    def level(self) -> Tensor:
+        """The weighted mean of all places."""
+        return (self.weights.softmax(0) * self.levels).sum()
+
+
 class NoiseEstimator(nn.Module):
-    """The standard deviation of white noise in planes, from their finest details.
+    """The standard deviation of noise in planes, from their finest details.
 
     Convolutions without bias give a level at every place, so that an image times `a` has `a` times
     the noise (Mohan, Kadkhodaie, Simoncelli and Fernandez-Granda, ICLR 2020). Two more layers, of
@@ -52,29 +76,39 @@ class NoiseEstimator(nn.Module):
             valid: bool of that shape, true where pixels hold all of the noise; all by default.
 
         Returns:
-            Standard deviations, shape (N,), in the units of `planes`; 0 where nothing varies, and
-            NaN where no place is valid.
+            Standard deviations, shape (N,), in the units of `planes`, of the white noise that would
+            be as strong in the finest details; 0 where nothing varies, and NaN where no place is
+            valid.
         """
-        return torch.stack(
-            [
-                self._of_one(plane, None if valid is None else valid[index])
-                for index, plane in enumerate(planes)
-            ]
-        )
+        found = []
+        for index, plane in enumerate(planes):
+            places = self.places(plane, None if valid is None else valid[index])
+            found.append(plane.new_tensor(torch.nan) if places is None else places.level)
+        return torch.stack(found)
 
-    def _of_one(self, plane: Tensor, valid: Tensor | None) -> Tensor:
-        """The level of one plane (1, H, W), whose crops count as one image."""
-        details = split(_crops(plane))[1]
-        places = torch.ones_like(details[:, :1], dtype=torch.bool)
+    def places(self, plane: Tensor, valid: Tensor | None = None) -> Places | None:
+        """What the places of one plane (1, H, W) say, those of its crops where it is large.
+
+        Args:
+            plane: shape (1, H, W), any H and W from 1.
+            valid: bool of that shape, true where pixels hold all of the noise; all by default.
+
+        Returns:
+            The valid places, row by row; None if there is none.
+        """
+        low, details = split(_crops(plane))
+        valid_places = torch.ones_like(low, dtype=torch.bool)
         if valid is not None:
-            places = ~_lost(_crops(valid.to(plane)), self.seen, details.shape[-2:])
-            if not bool(places.any()):
-                return plane.new_tensor(torch.nan)
-        unit = details.square().mean(1, keepdim=True)[places].mean().sqrt()
+            valid_places = ~_lost(_crops(valid.to(plane)), self.seen, low.shape[-2:])
+            if not bool(valid_places.any()):
+                return None
+        near = F.pad(low, [BRIGHT // 2] * 4, "replicate")
+        bright = F.avg_pool2d(near, BRIGHT, 1)[valid_places]
+        unit = details.square().mean(1, keepdim=True)[valid_places].mean().sqrt()
         if float(unit) == 0:
-            return unit
-        levels, weights = self.looked_at(details / unit, places)
-        return (weights[places].softmax(0) * levels[places]).sum() * unit / GAIN
+            return Places(torch.zeros_like(bright), torch.zeros_like(bright), bright)
+        levels, weights = self.looked_at(details / unit, valid_places)
+        return Places(levels[valid_places] * unit / GAIN, weights[valid_places], bright)
 
     def looked_at(self, details: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Level, and logarithm of the weight, of every place of details.

@@ -115,12 +115,12 @@ def _networks(config: ModelConfig) -> str:
         f"{wavelet}, {config.channels} channels ({config.color_space}), "
         f"{parameters_of(prior):,} parameters. Receptive fields in pixels of their own scale:\n\n"
         + _table(("scale", "network", "receptive field", "parameters"), rows)
-        + f"\n\nNoise levels of gray images: {noise_level(prior)}."
+        + f"\n\nNoise that is not told: {noise_level(prior)}."
     )
 
 
 def noise_level(prior: MultiScalePrior) -> str:
-    """How a prior finds a noise level that is not given, in gray images."""
+    """How a prior finds noise that is not told."""
     if not prior.noise_conditional:
         return "not needed"
     if prior.estimator is None:
@@ -137,9 +137,18 @@ def _limits(config: ModelConfig) -> str:
         f"- Knows {color} with intensities in [0, 1]; images unlike its training data are restored "
         "less well, and samples show the biases of that data.\n"
         f"- Super-resolution: {reach}.\n"
-        "- Trained for white Gaussian noise; other noise, blur and compression are not modelled.\n"
+        f"- Trained for {_noise(config)}.\n"
         "- The licence of the training data binds whoever uses the weights."
     )
+
+
+def _noise(config: ModelConfig) -> str:
+    if build(config).noise_maps:
+        return (
+            "white Gaussian noise, and for that of cameras: of photons, interpolated, blurred, "
+            "compressed"
+        )
+    return "white Gaussian noise; other noise, blur and compression are not modelled"
 
 
 def _networks_of(prior: MultiScalePrior) -> list[Network]:

@@ -92,7 +92,7 @@ class NetworkConfig(BaseModel):
 
 
 class EstimatorConfig(BaseModel):
-    """The estimator of noise levels: arguments of its constructor."""
+    """The estimator of noise: arguments of its constructor."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -113,7 +113,7 @@ class ModelConfig(BaseModel):
         color_space: what the channels are.
         low: the network of the low-pass image.
         details: the networks of the details, level 1 (finest) first.
-        estimator: of the noise level of gray images; older models have none.
+        estimator: of noise that is not told; older models have none.
         description: one or two sentences for the model card.
         training: how it was made, free JSON; the card shows `data` (name, counts, license) and
             `recipe` in places of their own.

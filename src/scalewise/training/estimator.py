@@ -1,4 +1,4 @@
-"""Training of the estimator of noise levels: planes of images plus white noise of a known level."""
+"""Training of the estimator of noise: planes of images plus noise that is known."""
 
 from __future__ import annotations
 
@@ -16,18 +16,38 @@ from torch import Tensor
 from scalewise.data import ImageSet
 from scalewise.images import to_channels
 from scalewise.networks import NoiseEstimator
+from scalewise.training.structured import structured_noise
+from scalewise.wavelets import GAIN, low_pass, split
 
-SIDES = (96, 128, 160)
+SIDES = (128, 160, 224)
 """Sides of the crops, in pixels."""
 
-PIXELS = 131_072
+PIXELS = 196_608
 """Of a batch, about."""
 
-LEAST, MOST, CLEAN = 0.3 / 255, 110 / 255, 0.1
+LEAST, MOST, CLEAN = 0.3 / 255, 110 / 255, 0.2
 """Noise levels, log-uniform, and the share of crops without noise."""
 
-JPEG, QUALITIES = 0.25, (60, 98)
+STRUCTURED = 0.6
+"""Share of the crops whose noise is not white."""
+
+LUMA = 0.6
+"""Share of the planes that are the luma of an image, not one of its channels."""
+
+COARSER = (0.4, 0.4, 0.2)
+"""Shares of batches whose planes are the images themselves, `x_1` and `x_2`."""
+
+SMALLEST = 48
+"""Least side in pixels of what the estimator learns from."""
+
+JPEG, QUALITIES = 0.15, (60, 98)
 """Share of the crops that are compressed after noise was added, and how well."""
+
+AROUND = 17
+"""Side in coefficients of the squares in which the energy of the noise is the truth."""
+
+PARTS = 4
+"""Parts of a plane by brightness, of which each must be estimated well."""
 
 SOFT = 0.4 / 255
 """Level below which errors count as they are, and above which relative to the level."""
@@ -50,7 +70,7 @@ def train_estimator(
     or compressed, which hides a part of the noise: what is told is the noise before.
 
     Args:
-        images: gray or RGB, of at least 160 pixels a side.
+        images: gray or RGB, of at least 128 pixels a side.
         minutes: how long.
         steps: how many at the most.
         seed: of everything drawn, but for the number of steps.
@@ -69,7 +89,7 @@ def train_estimator(
     optimizer = torch.optim.AdamW(estimator.parameters(), RATE, weight_decay=1e-4)
     average = {name: value.clone() for name, value in estimator.state_dict().items()}
     began, step = time.monotonic(), 0
-    while (done := (time.monotonic() - began) / (60 * minutes)) < 1 and step != steps:
+    while (done := _done(began, minutes, step, steps)) < 1:
         for group in optimizer.param_groups:
             falling = min(1.0, max(0.02, (1 - done) / DECAY))
             group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * falling
@@ -88,31 +108,54 @@ def train_estimator(
     return estimator.eval().requires_grad_(False)
 
 
+def _done(began: float, minutes: float, step: int, steps: int | None) -> float:
+    """Share of the training that is over."""
+    spent = (time.monotonic() - began) / (60 * minutes)
+    return spent if steps is None else max(spent, step / steps)
+
+
 def draw_planes(images: ImageSet, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Noisy planes (N, 1, side, side) and their noise levels (N,)."""
+    """Noisy planes (N, 1, h, w), and the deviation of their noise in each place of their details.
+
+    That is given as the deviation of white noise that would be as strong there, shape
+    (N, 1, h / 2, w / 2).
+    """
 
     def chance(share: float, count: int) -> Tensor:
         return torch.rand(count, generator=generator) < share
 
-    side = SIDES[int(torch.randint(len(SIDES), (), generator=generator))]
-    count = max(4, PIXELS // side**2)
+    sides = [side for side in SIDES if side <= min(images.smallest)]
+    side = sides[int(torch.randint(len(sides), (), generator=generator))]
+    count = max(3, PIXELS // side**2)
     crops = images.crops(count, side, generator)
-    channel = torch.randint(images.channels, (count,), generator=generator)
-    planes = crops[torch.arange(count), channel][:, None]
-    luma = chance(0.7, count).view(-1, 1, 1, 1)
-    planes = torch.where(luma, to_channels(crops, 1)[0], planes)
-    dark = 0.2 + 0.8 * torch.rand(count, generator=generator)
-    planes = planes * torch.where(chance(0.15, count), dark, torch.ones(())).view(-1, 1, 1, 1)
+    dark = 0.2 + 0.8 * torch.rand(count, 1, 1, 1, generator=generator)
+    crops = crops * torch.where(chance(0.15, count).view(-1, 1, 1, 1), dark, torch.ones(()))
     places = torch.rand(count, generator=generator)
     sigma = (math.log(LEAST) + places * math.log(MOST / LEAST)).exp()
     sigma[chance(CLEAN, count)] = 0
-    noisy = planes + sigma.view(-1, 1, 1, 1) * torch.randn(planes.shape, generator=generator)
+    sigma, shaped = sigma.view(-1, 1, 1, 1), chance(STRUCTURED, count)
+    white = torch.randn(crops.shape, generator=generator)
+    chosen = (shaped & (sigma.flatten() > 0)).view(-1, 1, 1, 1)
+    made = structured_noise(crops, white, sigma, chosen, 0, "haar", generator)
+    channel = torch.randint(images.channels, (count,), generator=generator)
+    luma = chance(LUMA, count).view(-1, 1, 1, 1)
+
+    def plane(values: Tensor) -> Tensor:
+        return torch.where(luma, to_channels(values, 1)[0], values[range(count), channel][:, None])
+
+    noise, noisy = plane(made.noise), plane(crops + made.unseen + made.noise)
     if bool(chance(0.3, 1)):
         noisy = (noisy * 255).round() / 255
     qualities = torch.randint(QUALITIES[0], QUALITIES[1] + 1, (count,), generator=generator)
-    for index in chance(JPEG, count).nonzero().flatten().tolist():
+    packed = chance(JPEG, count) & ~shaped
+    for index in packed.nonzero().flatten().tolist():
         noisy[index, 0] = compressed(noisy[index, 0], int(qualities[index]))
-    return noisy, sigma
+    shares = torch.tensor(COARSER if side // 4 >= SMALLEST else COARSER[:2])
+    depth = int(torch.multinomial(shares, 1, generator=generator))
+    noise, noisy = low_pass(noise, depth, "haar"), low_pass(noisy, depth, "haar")
+    energy = split(noise)[1].square().mean(1, keepdim=True)
+    around = F.pad(energy, [AROUND // 2] * 4, "replicate")
+    return noisy, F.avg_pool2d(around, AROUND, 1).sqrt() / GAIN
 
 
 def compressed(plane: Tensor, quality: int) -> Tensor:
@@ -123,7 +166,21 @@ def compressed(plane: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(np.asarray(Image.open(file)).copy()) / 255
 
 
-def _loss(estimator: NoiseEstimator, noisy: Tensor, sigma: Tensor) -> Tensor:
-    """Relative error of the estimates, absolute where there is hardly any noise (Huber 1964)."""
-    error = (estimator(noisy) - sigma) / (sigma + SOFT)
+def _loss(estimator: NoiseEstimator, noisy: Tensor, deviation: Tensor) -> Tensor:
+    """Logarithmic error of the estimates, absolute where there is hardly any noise (Huber 1964).
+
+    Of whole planes, and of parts by brightness.
+    """
+    errors = []
+    for plane, there in zip(noisy, deviation, strict=True):
+        found = estimator.places(plane)
+        assert found is not None  # all places count
+        order = found.brightness.argsort()
+        for part in (order, *order.chunk(PARTS)):
+            if len(part):
+                weights = found.weights[part].softmax(0)
+                truth = (weights.detach() * there.flatten()[part]).sum()
+                level = (weights * found.levels[part]).sum()
+                errors.append(((level + SOFT) / (truth + SOFT)).log())
+    error = torch.stack(errors)
     return F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.03)

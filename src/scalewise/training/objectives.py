@@ -123,11 +123,16 @@ class Objective(nn.Module):
             return sigma * white, sigma.flatten()
         order = torch.randperm(measured, generator=generator) < structured
         chosen = torch.cat([torch.zeros(count, dtype=torch.bool), order]).to(images.device)
-        noise, told = structured_noise(
-            images, white, chosen.view(-1, 1, 1, 1), levels, self.recipe.wavelet, generator
+        made = structured_noise(
+            images,
+            white,
+            sigma,
+            chosen.view(-1, 1, 1, 1),
+            levels,
+            self.recipe.wavelet,
+            generator,
         )
-        scaled = NoiseLevels(tuple(sigma * each for each in told.details), sigma * told.low)
-        return sigma * noise, scaled
+        return made.noise + made.unseen, made.told
 
     def weighted(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Mean square error, weighted as if the network's raw output were compared.
@@ -154,7 +159,8 @@ class LowObjective(Objective):
         sigma = per_image(torch.cat(levels).to(images.device), images)
         noise, told = self.noise(images, sigma, measured, 0, generator)
         if isinstance(told, NoiseLevels):
-            told = sigma = told.whole
+            told = told.whole
+            sigma = told.maximum(_deviation(noise))
         return self.weighted(self.network(images + noise, told) - images, sigma)
 
     def psnr(self, images: Tensor, generator: torch.Generator) -> float:
@@ -222,7 +228,10 @@ class DetailsObjective(Objective):
         bands = self._denoise(images + noise, told)
         errors = torch.cat([bands.details - details, bands.low - low], dim=1)
         if isinstance(told, NoiseLevels):
-            sigma = torch.cat([*3 * [per_image(told.details[0], low)], told.coarser.whole], dim=1)
+            noise_low, noise_details = split(noise, self.recipe.wavelet)
+            fine = per_image(told.details[0], low).maximum(_deviation(noise_details))
+            coarse = told.coarser.whole.maximum(_deviation(noise_low))
+            sigma = torch.cat([*3 * [fine], coarse], dim=1)
         return self.weighted(errors, sigma)
 
     def _denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels) -> Bands:
@@ -239,3 +248,8 @@ class DetailsObjective(Objective):
         noisy = images + sigma * white_noise(images, generator)
         bands = self._denoise(noisy, sigma.flatten())
         return pooled_psnr(images, merge(bands.low, bands.details, self.recipe.wavelet))
+
+
+def _deviation(noise: Tensor) -> Tensor:
+    """Root mean square of the noise of each image, (N, 1, 1, 1)."""
+    return noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()

@@ -102,6 +102,9 @@ class Recipe(BaseModel):
         level_weights: how many times more of the time some levels get than by their speed of
             learning; "low" (or `levels + 1`) is the low-pass image.
         steps: steps of every level, in place of a time budget.
+        estimator_fraction: share of the time, or of the steps of a level, that is kept for an
+            estimator of noise, learnt from images of at least 128 pixels a side, where the networks
+            want to be told ("noise-conditional") and the run starts with none.
         precision: of convolutions in training: "float32", "bfloat16" (weights and sums stay in
             float32), or "auto", bfloat16 where the processor computes with it.
         seed: of everything drawn.
@@ -148,6 +151,7 @@ class Recipe(BaseModel):
     minutes: Annotated[float, Field(gt=0)] | None = None
     level_weights: dict[int | Literal["low"], Annotated[float, Field(gt=0)]] = {}
     steps: Annotated[int, Field(ge=1)] | None = None
+    estimator_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     start: str | None = None

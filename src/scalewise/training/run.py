@@ -8,15 +8,17 @@ import secrets
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.networks import Network
+from scalewise.networks import NoiseEstimator, with_noise_maps
+from scalewise.networks.base import AnyNetwork
 from scalewise.prior import MultiScalePrior
 from scalewise.training.budget import SAVE_SECONDS, run_paced
+from scalewise.training.estimator import SIDES, train_estimator
 from scalewise.training.files import held, load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, crop_side
@@ -29,7 +31,8 @@ PUBLISH_SECONDS = 60.0
 
 DEFAULT_MINUTES = 30.0
 
-AnyNetwork = TypeVar("AnyNetwork", bound=Network)
+ESTIMATOR = "estimator.pt"
+"""Name of the file of a finished estimator of noise."""
 
 
 class Listener(Protocol):
@@ -122,7 +125,8 @@ class TrainingRun:
                 self.trainers[level] = LevelTrainer(
                     objective, there, validation, recipe, device, self.rank
                 )
-        self.plan = Plan(recipe)
+        self.estimator = None if start is None else start.estimator
+        self.plan = Plan(recipe, reserve=self._kept)
         self.saved_at = time.monotonic()
         self.published_at, self.within = -math.inf, 0.0
 
@@ -135,15 +139,44 @@ class TrainingRun:
                 if self._agreed(time.monotonic() - self.published_at) >= PUBLISH_SECONDS:
                     self._publish()
                 self.plan.beside.append(self._agreed(time.monotonic() - finished))
+            if self._estimates and self.estimator is None:
+                self._train_estimator()
             self._publish()
         return self.prior()
+
+    @property
+    def _estimates(self) -> bool:
+        """Whether the run learns an estimator of noise."""
+        large = min(self.images.smallest) >= min(SIDES)
+        told = self.recipe.form == "noise-conditional" and self.recipe.estimator_fraction > 0
+        return told and large and (self.start is None or self.start.estimator is None)
+
+    def _train_estimator(self) -> None:
+        """Learn the estimator in the time that was kept for it, or its share of the steps."""
+        share, minutes, steps = self.recipe.estimator_fraction, math.inf, None
+        if self.recipe.minutes is not None:
+            minutes = share * self.recipe.minutes
+        elif self.recipe.steps is not None:
+            steps = round(share * self.recipe.steps)
+        if steps != 0:
+            self.estimator = train_estimator(
+                self.images, minutes=minutes, steps=steps, seed=self.recipe.seed
+            )
+            if self.rank == 0:
+                save_state(self.folder / ESTIMATOR, dict(self.estimator.state_dict()))
 
     def _publish(self) -> None:
         """Give the prior to be written; as much again is kept for the end, and for its scores."""
         began = time.monotonic()
         self.listener.on_prior(self.prior(), self.summary())
         self.published_at = time.monotonic()
-        self.plan.reserve = self._agreed(2 * (self.published_at - began))
+        self.plan.reserve = self._agreed(2 * (self.published_at - began)) + self._kept
+
+    @property
+    def _kept(self) -> float:
+        """Seconds of a time budget that are the estimator's."""
+        minutes = self.recipe.minutes if self._estimates and self.estimator is None else None
+        return 60 * self.recipe.estimator_fraction * (minutes or 0.0)
 
     def _next(self) -> Segment | None:
         """The segment to run now, planned by the time that is left on the clock."""
@@ -188,8 +221,7 @@ class TrainingRun:
         """The prior with the best weights so far, in evaluation mode."""
         low = self._best(self.recipe.levels + 1)
         details = [self._best(level) for level in range(1, self.recipe.levels + 1)]
-        estimator = None if self.start is None else self.start.estimator
-        return MultiScalePrior(low, details, self.recipe.wavelet, estimator).eval()
+        return MultiScalePrior(low, details, self.recipe.wavelet, self.estimator).eval()
 
     def summary(self) -> dict[str, Any]:
         """What to store beside the weights: recipe, data, steps, seconds and scores.
@@ -248,6 +280,10 @@ class TrainingRun:
             path = self._state_path(trainer)
             if path.exists():
                 trainer.restore(path, self.identity)
+        if (self.folder / ESTIMATOR).exists():
+            self.estimator = NoiseEstimator()
+            self.estimator.load_state_dict(load_state(self.folder / ESTIMATOR))
+            self.estimator.eval().requires_grad_(False)
 
     def forget(self) -> None:
         """Remove the training state in the folder, to start anew: that of the run last."""
@@ -269,7 +305,7 @@ class TrainingRun:
                 recipe.wavelet,
             )
             network = (
-                _trainable(self.start.conditionals[level - 1])
+                _trainable(self.start.conditionals[level - 1], recipe)
                 if self.start
                 else recipe.details_network(channels, level, round(deviation, 4))
             )
@@ -277,7 +313,7 @@ class TrainingRun:
         mean = self._mean_image(scale)
         deviation = round(float((scale - mean).square().mean().sqrt()), 4)
         if self.start:
-            return LowObjective(_trainable(self.start.low), recipe, level, deviation)
+            return LowObjective(_trainable(self.start.low, recipe), recipe, level, deviation)
         height, width = scale.shape[-2:]
         low = recipe.low_network(channels, (height, width), deviation)
         low.set_mean(mean)
@@ -362,6 +398,8 @@ def _check_start(start: MultiScalePrior, recipe: Recipe, channels: int) -> None:
         )
 
 
-def _trainable(network: AnyNetwork) -> AnyNetwork:
-    """A copy of a network, to train further."""
+def _trainable(network: AnyNetwork, recipe: Recipe) -> AnyNetwork:
+    """A copy of a network, to train further; seeing noise maps where the recipe has such noise."""
+    if recipe.structured_fraction > 0:
+        network = with_noise_maps(network)
     return copy.deepcopy(network).requires_grad_(True).train()

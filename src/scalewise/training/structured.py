@@ -1,15 +1,19 @@
 """Noise that is not white, to train with: what cameras, interpolation and compression make.
 
-White noise is mixed between channels, blurred, scaled by channel and by how bright the image is.
-The networks are told its deviation in their own bands, measured on the noise itself.
+White noise is mixed between channels, blurred, scaled by channel and by how bright the image is; or
+a camera takes the image (`scalewise.training.camera`). The networks are told the deviation of the
+noise in their own bands, measured on the noise itself.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from scalewise.noise import NoiseLevels
+from scalewise.training.camera import draw_camera
 from scalewise.wavelets import GAIN, decompose, low_pass
 
 CHANNELS_SPREAD = 0.35
@@ -18,49 +22,89 @@ CHANNELS_SPREAD = 0.35
 DARKEST = 0.02
 """Least variance of noise that grows with brightness, over that of middle gray."""
 
+TAKEN = 0.4
+"""Share of such noise that is a camera's."""
+
+STRONGEST = 0.15
+"""Deviation of a camera's noise, at most."""
+
+
+class Structured(NamedTuple):
+    """What a batch of noise is.
+
+    Attributes:
+        noise: what chance adds, shape (N, C, H, W).
+        unseen: what a camera changes without any noise, by mosaic and compression.
+        told: deviation of `noise` in the bands of each level, as full maps.
+    """
+
+    noise: Tensor
+    unseen: Tensor
+    told: NoiseLevels
+
 
 def structured_noise(
     images: Tensor,
     white: Tensor,
+    sigma: Tensor,
     chosen: Tensor,
     levels: int,
     wavelet: str,
     generator: torch.Generator,
-) -> tuple[Tensor, NoiseLevels]:
+) -> Structured:
     """Shape the white noise of some images; the others keep it.
 
     Args:
         images: clean, shape (N, C, H, W), sides multiples of `2 ** levels`.
         white: standard white noise for them; for gray images the same in all channels.
+        sigma: deviation of the noise, shape (N, 1, 1, 1).
         chosen: which images, bool (N, 1, 1, 1).
         levels: how many levels of details to tell the deviation of.
         wavelet: between the levels.
         generator: of what each image's noise is like.
-
-    Returns:
-        The noise, of deviation about 1 in each image, and what it is in each level, as full maps.
     """
+    lows = [low_pass(images, level, wavelet) for level in range(levels + 1)]
+    share = _in_half(torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device))
+    growth = [_brightness(low, share).expand_as(low).clone() for low in lows]
+    noise = sigma * _shaped(images, white, generator) * growth[0]
+    unseen = torch.zeros_like(noise)
+    taken = torch.rand(len(images), 1, 1, 1, generator=generator) < TAKEN
+    for index in (chosen & taken.to(chosen.device)).flatten().nonzero().flatten().tolist():
+        image = images[index].cpu()
+        plain = image[:1] if bool((image == image[:1]).all()) else image
+        camera = draw_camera(plain, min(STRONGEST, float(sigma[index])), generator)
+        still = camera.take(plain, None)
+        noise[index] = camera.take(plain, generator) - still
+        unseen[index] = still - plain
+        for low, there in zip(lows, growth, strict=True):
+            there[index] = camera.noise_at(low[index])
+    low, details = decompose(noise / growth[0], levels, wavelet)
+
+    def told(bands: Tensor, level: int) -> Tensor:
+        """Of one level's bands (N, C or 3C, h, w), as a map (N, C, h, w)."""
+        parts = bands.unflatten(1, (-1, images.shape[1])).square().mean(dim=(1, 3, 4)).sqrt()
+        return torch.where(chosen, parts[:, :, None, None] * growth[level], GAIN**level * sigma)
+
+    each = tuple(told(bands, level) for level, bands in enumerate(details, start=1))
+    noise = torch.where(chosen, noise, sigma * white)
+    return Structured(noise, unseen, NoiseLevels(each, told(low, levels)))
+
+
+def _shaped(images: Tensor, white: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise of deviation 1 with a spectrum, and relations between channels, of its own."""
     chance = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
     strength = torch.randn(*images.shape[:2], 1, 1, generator=generator).to(images.device)
     gray = (white == white[:, :1]).flatten(1).all(dim=1).view(-1, 1, 1, 1)
     common = white[:, -1:].flip(0)  # that of another image
     alike = _in_half(chance[0])
-    shaped = (1 - alike).sqrt() * white + alike.sqrt() * common
-    shaped = _blurred(shaped, chance[1] / 3, _in_half(chance[2]) / 3)
+    near, far = chance[1] / 3, _in_half(chance[2]) / 3
+    coarser = _in_half(chance[3])  # colours, as cameras that smooth them leave it
+    own = _blurred(
+        white, torch.lerp(near, near.new_tensor(1 / 3), coarser), far.maximum(coarser / 3)
+    )
+    shaped = (1 - alike).sqrt() * own + alike.sqrt() * _blurred(common, near, far)
     shaped = shaped * torch.where(gray, 1.0, (CHANNELS_SPREAD * strength).exp())
-    shaped = shaped / shaped.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-    bright = _in_half(chance[3])
-    low, details = decompose(shaped, levels, wavelet)
-
-    def deviation(bands: Tensor, level: int) -> Tensor:
-        """Of one level's bands (N, C or 3C, h, w), as a map (N, C, h, w)."""
-        parts = bands.unflatten(1, (-1, images.shape[1])).square().mean(dim=(1, 3, 4)).sqrt()
-        there = _brightness(low_pass(images, level, wavelet), bright)
-        return torch.where(chosen, parts[:, :, None, None] * there, GAIN**level)
-
-    told = tuple(deviation(bands, level) for level, bands in enumerate(details, start=1))
-    noise = torch.where(chosen, shaped * _brightness(images, bright), white)
-    return noise, NoiseLevels(told, deviation(low, levels))
+    return shaped / shaped.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
 
 def _in_half(chance: Tensor) -> Tensor:

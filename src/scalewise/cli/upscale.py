@@ -1,4 +1,4 @@
-"""`scalewise denoise` and `scalewise upscale`."""
+"""`scalewise upscale`."""
 
 from __future__ import annotations
 
@@ -21,78 +21,6 @@ class Mode(StrEnum):
 
     SAMPLE = "sample"
     MEAN = "mean"
-
-
-def denoise(
-    input: options.Input,
-    output: options.Output,
-    sigma: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            callback=options.finite,
-            help="Noise level in 8-bit units: 25 means 25/255. Estimated if not given.",
-            show_default=False,
-        ),
-    ] = None,
-    strength: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            callback=options.finite,
-            help="Share of the denoised image in the output: 1 removes all noise that was found, "
-            "less keeps some of it as grain.",
-        ),
-    ] = 1.0,
-    black: options.Black = None,
-    white: options.White = None,
-    quality: options.Quality = None,
-    model: options.Model = "photos",
-    device: options.Device = "auto",
-    precision: options.Precision = options.PrecisionName.FLOAT32,
-    exact: options.Exact = False,
-    force: options.Force = False,
-    skip_existing: options.SkipExisting = False,
-    as_json: options.Json = False,
-) -> None:
-    """Remove noise from an image or a folder of images.
-
-    Bit depth, alpha, colour profile and EXIF are kept. The noise level is estimated from each
-    image, and reported.
-
-    Examples:
-      scalewise denoise noisy.png clean.png
-      scalewise denoise noisy.tif clean.tif --sigma 25
-      scalewise denoise scans/ cleaned/ --skip-existing
-    """
-    from scalewise.cli.jobs import work_through
-    from scalewise.cli.paths import plan
-
-    jobs = plan(input, output, force=force, skip_existing=skip_existing, quality=quality)
-    if not jobs:
-        return
-    from scalewise import store
-    from scalewise.cli.paths import save
-    from scalewise.images import read_image
-    from scalewise.restore import denoise as restored
-
-    prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
-
-    def work(job: Job, bar: Bar) -> Record:
-        picture = read_image(job.source, black=black, white=white)
-        level = None if sigma is None else sigma / 255
-        result = restored(picture, prior, sigma=level, strength=strength)
-        kept = save(result.picture, job.targets[0], force, skip_existing, quality)
-        levels = [round(255 * found, 3) for found in result.sigma]
-        return {
-            "input": str(job.source),
-            "output": str(job.targets[0]),
-            "sigma": levels[0] if len(levels) == 1 else levels,
-            "notes": [*result.notes, *kept],
-        }
-
-    work_through(jobs, work, "denoising", as_json=as_json)
 
 
 def upscale(
@@ -132,6 +60,7 @@ def upscale(
     exact: options.Exact = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    sheet: options.Sheet = None,
     as_json: options.Json = False,
 ) -> None:
     """Super-resolve an image or a folder of images.
@@ -146,6 +75,8 @@ def upscale(
       scalewise upscale small.png big.png --factor 4 --mode mean
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
     """
+    from scalewise.cli.console import tell
+    from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import work_through
     from scalewise.cli.paths import plan
 
@@ -159,7 +90,9 @@ def upscale(
         skip_existing=skip_existing,
         quality=quality,
     )
-    if not jobs:
+    contact = contact_sheet(sheet, force)
+    if all(job.present for job in jobs):
+        tell([f"nothing to do: the outputs of all {len(jobs)} images exist"])
         return
     from scalewise import store
     from scalewise.cli.paths import save
@@ -186,6 +119,8 @@ def upscale(
         notes = list(result.notes)
         for output, path in zip(result.pictures, job.targets, strict=True):
             notes += save(output, path, force or skip_existing, quality=quality)
+        if contact is not None:
+            contact.add(picture, result.picture)
         if job.deviation and result.deviation:
             notes += save(result.deviation, job.deviation, force or skip_existing)
         outputs = [str(path) for path in job.targets]
@@ -197,7 +132,8 @@ def upscale(
         }
 
     steps = 1 if mode is Mode.MEAN else samples * (factor.bit_length() - 1)
-    work_through(jobs, work, "upscaling", steps, as_json)
+    with sheet_of(contact, force):
+        work_through(jobs, work, "upscaling", steps, as_json)
 
 
 def _check_upscale(factor: int, mode: Mode, samples: int, uncertainty: Path | None) -> None:

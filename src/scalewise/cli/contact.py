@@ -1,0 +1,91 @@
+"""Before and after, side by side: one look at what was done to a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scalewise.images import Picture
+
+SIDE = 128
+"""Side of the crops in pixels, of the output's size."""
+
+MOST = 400
+"""Images on a sheet, at most: beyond, every second one, every third, ..."""
+
+
+class ContactSheet:
+    """Collects the middle of every image before and after, and draws them in pairs.
+
+    Args:
+        path: the image file to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+        self.seen, self.every = 0, 1
+
+    def add(self, before: Picture, after: Picture) -> None:
+        """Remember the middle of a picture, its first plane."""
+        self.seen += 1
+        if (self.seen - 1) % self.every:
+            return
+        factor = max(1, after.pixels.shape[-1] // before.pixels.shape[-1])
+        self.pairs.append((_middle(before, SIDE // factor, factor), _middle(after, SIDE, 1)))
+        if len(self.pairs) > MOST:
+            self.pairs, self.every = self.pairs[::2], 2 * self.every
+
+    def write(self, *, force: bool) -> None:
+        """Write the sheet, if there is anything to show."""
+        import math
+
+        import torch
+
+        from scalewise.evaluation import grid
+        from scalewise.images import Picture, write_image
+
+        if self.pairs:
+            cells = torch.stack([torch.cat(pair, dim=2) for pair in self.pairs])
+            columns = max(1, math.ceil(math.sqrt(len(cells) / 2)))
+            write_image(self.path, Picture(grid(cells, columns)), force=force)
+
+
+def contact_sheet(path: Path | None, force: bool) -> ContactSheet | None:
+    """A sheet for a file that can be written; None where none is wanted."""
+    if path is None:
+        return None
+    from scalewise.images import check_output
+
+    check_output(path, force=force)
+    return ContactSheet(path)
+
+
+@contextmanager
+def sheet_of(contact: ContactSheet | None, force: bool) -> Iterator[None]:
+    """Write the sheet after work on many images, of which some may have failed."""
+    try:
+        yield
+    finally:
+        if contact is not None:
+            contact.write(force=force)
+
+
+def _middle(picture: Picture, side: int, factor: int) -> Tensor:
+    """The middle of a picture as (3, SIDE, SIDE), its pixels enlarged, gray around small ones."""
+    import torch
+
+    from scalewise.images import to_channels
+
+    pixels = to_channels(picture.pixels[0], 3)[0]
+    top, left = (max(0, (size - side) // 2) for size in pixels.shape[1:])
+    crop = pixels[:, top : top + side, left : left + side]
+    crop = crop.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    cell = torch.full((3, SIDE, SIDE), 0.5)
+    cell[:, : crop.shape[1], : crop.shape[2]] = crop
+    return cell

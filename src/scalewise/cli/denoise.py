@@ -1,0 +1,224 @@
+"""`scalewise denoise`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scalewise.cli import options
+from scalewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scalewise.cli.console import Bar, Record
+    from scalewise.cli.jobs import Job
+    from scalewise.restore import Strength
+
+
+def denoise(
+    input: options.Input,
+    output: options.Output,
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            callback=options.finite,
+            help="Level of white noise in 8-bit units: 25 means 25/255. Without it and the next "
+            "five, what the noise is like is estimated.",
+            show_default=False,
+        ),
+    ] = None,
+    noise: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="What the noise is like, as scalewise noise wrote it.",
+            show_default=False,
+        ),
+    ] = None,
+    noise_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FRAME",
+            help="A frame that shows nothing, of the same camera: dark, or an even area.",
+            show_default=False,
+        ),
+    ] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(
+            callback=options.finite,
+            help="Of counted photons: stored value of one photo-electron.",
+            show_default=False,
+        ),
+    ] = None,
+    offset: Annotated[
+        float,
+        typer.Option(callback=options.finite, help="With --gain: stored value without light."),
+    ] = 0.0,
+    read_noise: Annotated[
+        float,
+        typer.Option(min=0, callback=options.finite, help="With --gain: read noise in electrons."),
+    ] = 0.0,
+    strength: Annotated[
+        str,
+        typer.Option(
+            metavar="NUMBER",
+            help="How much of the noise to remove, 1 for all of it; or luma=0.6,chroma=1 for "
+            "brightness and colours.",
+        ),
+    ] = "1",
+    keep_grain: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, callback=options.finite, help="Share of the finest grain that comes back."
+        ),
+    ] = 0.0,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An image of the same size: white where to denoise; black stays untouched.",
+            show_default=False,
+        ),
+    ] = None,
+    fix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KINDS",
+            help="Remove these before: impulses (dead pixels), stripes, or both by a comma.",
+            show_default=False,
+        ),
+    ] = None,
+    black: options.Black = None,
+    white: options.White = None,
+    quality: options.Quality = None,
+    model: options.Model = "photos",
+    device: options.Device = "auto",
+    precision: options.Precision = options.PrecisionName.FLOAT32,
+    exact: options.Exact = False,
+    force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    sheet: options.Sheet = None,
+    as_json: options.Json = False,
+) -> None:
+    """Remove noise from an image or a folder of images.
+
+    Bit depth, alpha, colour profile and EXIF are kept. What the noise is like is estimated from
+    each image, and reported; `scalewise noise` shows it.
+
+    Examples:
+      scalewise denoise noisy.png clean.png
+      scalewise denoise noisy.tif clean.tif --sigma 25
+      scalewise denoise scans/ cleaned/ --skip-existing
+      scalewise denoise cells.tif clean.tif --gain 2.2 --offset 100 --read-noise 1.6
+      scalewise denoise photo.jpg clean.jpg --strength luma=0.6,chroma=1 --keep-grain 0.3
+    """
+    from scalewise.cli.console import tell
+    from scalewise.cli.contact import contact_sheet, sheet_of
+    from scalewise.cli.jobs import work_through
+    from scalewise.cli.paths import plan
+
+    _check_noise_options(sigma, noise, noise_from, gain, offset, read_noise)
+    jobs = plan(input, output, force=force, skip_existing=skip_existing, quality=quality)
+    contact = contact_sheet(sheet, force)
+    if all(job.present for job in jobs):
+        tell([f"nothing to do: the outputs of all {len(jobs)} images exist"])
+        return
+    from scalewise import restore, store
+    from scalewise.cli.paths import save
+    from scalewise.images import read_image
+    from scalewise.noise_model import NoiseModel
+
+    amount = _strength(strength, keep_grain)
+    kinds = () if fix is None else tuple(part.strip() for part in fix.split(","))
+    restore.check_defects(kinds)
+    prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
+    given: NoiseModel | None = None
+    if sigma is not None:
+        given = NoiseModel.white(sigma / 255)
+    elif noise is not None:
+        given = NoiseModel.from_json(_text_of(noise), str(noise))
+    area = None if mask is None else _mask(mask)
+
+    def work(job: Job, bar: Bar) -> Record:
+        picture = read_image(job.source, black=black, white=white)
+        model = given
+        if noise_from is not None:
+            frame = read_image(noise_from)
+            seen = picture.intensities.of(frame.intensities.stored(frame.pixels))
+            model = restore.noise_of_frame(seen[0], max(1, prior.levels))
+        elif gain is not None:
+            model = restore.photon_noise(picture, gain=gain, offset=offset, read=read_noise)
+        result = restore.denoise(picture, prior, noise=model, strength=amount, mask=area, fix=kinds)
+        kept = save(result.picture, job.targets[0], force, skip_existing, quality)
+        if contact is not None:
+            contact.add(picture, result.picture)
+        levels = [round(255 * found, 3) for found in result.sigma]
+        words = dict.fromkeys("; ".join(found.in_words()[1:]) for found in result.noise)
+        return {
+            "input": str(job.source),
+            "output": str(job.targets[0]),
+            "sigma": levels[0] if len(levels) == 1 else levels,
+            "noise": next(iter(words)) if len(words) == 1 else list(words),
+            "notes": [*result.notes, *kept],
+        }
+
+    with sheet_of(contact, force):
+        work_through(jobs, work, "denoising", as_json=as_json)
+
+
+def _check_noise_options(
+    sigma: float | None,
+    noise: Path | None,
+    noise_from: Path | None,
+    gain: float | None,
+    offset: float,
+    read_noise: float,
+) -> None:
+    """Refuse options that say twice, or only half of, what the noise is."""
+    ways = {"--sigma": sigma, "--noise": noise, "--noise-from": noise_from, "--gain": gain}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} both say what the noise is; give one of them")
+    if gain is None and (offset or read_noise):
+        raise UsageError("--offset and --read-noise belong to --gain; give that too")
+    if gain is not None and gain <= 0:
+        raise UsageError(f"--gain must be above 0, found {gain:g}; it is the value of one electron")
+
+
+def _strength(text: str, grain: float) -> Strength:
+    """What `--strength` and `--keep-grain` say."""
+    from scalewise.restore import Strength
+
+    try:
+        if "=" not in text:
+            return Strength(float(text), float(text), grain)
+        pairs = dict(part.split("=", 1) for part in text.split(","))
+        values = {name.strip(): float(value) for name, value in pairs.items()}
+        if not values.keys() <= {"luma", "chroma"}:
+            raise ValueError
+        return Strength(**values, grain=grain)
+    except ValueError:
+        raise UsageError(
+            f"--strength must be a number such as 0.7, or luma=0.6,chroma=1, found {text!r:.60}"
+        ) from None
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{path} holds no description of noise (it is no text); scalewise noise makes one"
+        ) from None
+
+
+def _mask(path: Path) -> Tensor:
+    """A mask as (H, W), from black 0 to white 1."""
+    from scalewise.images import read_image, to_channels
+
+    return to_channels(read_image(path).pixels, 1)[0][0, 0]

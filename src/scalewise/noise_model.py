@@ -1,0 +1,255 @@
+"""The noise of pictures, described: how strong it is in each scale and channel, and where."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+
+from scalewise.errors import UsageError
+from scalewise.noise import NoiseLevels
+from scalewise.wavelets import GAIN, low_pass
+
+Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+REFERENCE = 0.5
+"""Intensity at which a curve of photon noise is 1."""
+
+DARK, BRIGHT, GROWTH = 0.1, 0.9, 1.3
+"""Intensities that are compared, and the ratio of deviations from which noise grows with them."""
+
+UNEVEN = 1.6
+"""Ratio of the noise of channels from which they differ much."""
+
+ALIKE = 1.1
+"""Ratio up to which deviations are told as the same."""
+
+
+class NoiseModel(BaseModel):
+    """What the noise of a picture is like: a spectrum, per channel, and a curve.
+
+    White noise has one number; noise that was interpolated, blurred or compressed has more in the
+    coarse scales than in the fine ones, that of sensors grows with the intensity and differs
+    between channels. Networks are told of each of their bands what it is there (`levels`).
+
+    Attributes:
+        scales: deviation in each scale, level 1 (finest) first, then the next coarser ones; the
+            last is that of all coarser ones and of the low-pass image. Each as the standard
+            deviation in [0, 1] of the white noise that would be as strong in that scale, one number
+            for all channels, or one per channel.
+        curve: how its variance depends on the intensity: pairs (intensity in [0, 1], factor of the
+            variance), linear between, constant beyond; empty where it does not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scales: Annotated[tuple[tuple[Deviation, ...], ...], Field(min_length=1, max_length=16)]
+    curve: tuple[tuple[float, Deviation], ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NoiseModel:
+        counts = {len(scale) for scale in self.scales}
+        if not counts <= {1, 3} or len(counts) != 1:
+            raise ValueError("scales must hold one number each, or three: one per channel")
+        places = [place for place, _ in self.curve]
+        if any(not math.isfinite(place) for place in places) or places != sorted(set(places)):
+            raise ValueError("curve must be pairs of a rising intensity and a factor")
+        if self.curve and max(factor for _, factor in self.curve) == 0:
+            raise ValueError("curve must be above 0 somewhere")
+        return self
+
+    @classmethod
+    def white(cls, sigma: float | Sequence[float]) -> NoiseModel:
+        """White noise: one deviation in [0, 1], or one per channel."""
+        return cls(scales=(tuple(sigma) if isinstance(sigma, Sequence) else (sigma,),))
+
+    @classmethod
+    def photons(cls, gain: float, offset: float = 0.0, read: float = 0.0) -> NoiseModel:
+        """Counted photons and read noise: variance `gain * (x - offset) + (gain * read) ** 2`.
+
+        Args:
+            gain: intensity of one photo-electron, in [0, 1].
+            offset: intensity without light.
+            read: standard deviation of read noise, in electrons.
+
+        Raises:
+            UsageError: `gain` is not above 0, or `read` is negative.
+        """
+        if not 0 < gain < math.inf or not 0 <= read < math.inf or not math.isfinite(offset):
+            raise UsageError(
+                f"gain must be above 0, read noise 0 or more, found gain {gain:g}, offset "
+                f"{offset:g}, read noise {read:g}"
+            )
+        floor = (gain * read) ** 2
+        middle = gain * max(REFERENCE, offset + gain) - gain * offset + floor
+        top = max(1.0, offset + gain)
+        curve = ((offset, floor / middle), (top, (gain * (top - offset) + floor) / middle))
+        return cls(scales=((math.sqrt(middle),),), curve=curve)
+
+    @classmethod
+    def from_json(cls, text: str, name: str) -> NoiseModel:
+        """Read what `scalewise noise` wrote: `model_dump` as JSON.
+
+        Args:
+            text: of the file.
+            name: of the file, for errors.
+
+        Raises:
+            UsageError: it is no description of noise.
+        """
+        try:
+            return cls(**json.loads(text))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            reason = f"{where}: {first['msg']}"
+        except (ValueError, TypeError) as error:
+            reason = str(error)
+        raise UsageError(
+            f"{name} holds no description of noise ({reason}); scalewise noise makes one"
+        )
+
+    @property
+    def channels(self) -> int:
+        """1, or 3 where the channels differ."""
+        return len(self.scales[0])
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the channels differ much."""
+        strongest = [max(channel) for channel in zip(*self.scales, strict=True)]
+        return max(strongest) > UNEVEN * min(strongest)
+
+    def channel(self, index: int) -> NoiseModel:
+        """That of one channel, as of a gray image."""
+        scales = tuple((scale[index],) for scale in self.scales)
+        return self.model_copy(update={"scales": scales})
+
+    @property
+    def is_white(self) -> bool:
+        """Whether one number says all."""
+        return not self.curve and len({level for scale in self.scales for level in scale}) == 1
+
+    @property
+    def grows(self) -> bool:
+        """Whether it is clearly stronger in the lights, as counted photons make it."""
+        dark, bright = self.at(torch.tensor([DARK, BRIGHT])).tolist()
+        return bright > GROWTH * dark
+
+    @property
+    def sigma(self) -> float:
+        """Deviation in [0, 1] of a pixel, where the curve is 1: that of the noisiest channel."""
+        return max(math.sqrt(_variance(channel)) for channel in zip(*self.scales, strict=True))
+
+    def at(self, intensity: Tensor) -> Tensor:
+        """Factor of the deviation where a picture has some intensity, any shape."""
+        if not self.curve:
+            return torch.ones_like(intensity)
+        places, factors = (intensity.new_tensor(values) for values in zip(*self.curve, strict=True))
+        if len(places) == 1:
+            return factors.sqrt().expand_as(intensity)
+        above = torch.searchsorted(places, intensity.contiguous()).clamp(1, len(places) - 1)
+        start, end = places[above - 1], places[above]
+        share = ((intensity - start) / (end - start)).clamp(0, 1)
+        return torch.lerp(factors[above - 1], factors[above], share).sqrt()
+
+    def scale(self, level: int) -> tuple[float, ...]:
+        """Deviations of a scale, from 1; beyond the last those of the last."""
+        return self.scales[min(level, len(self.scales)) - 1]
+
+    def levels(self, noisy: Tensor, levels: int, wavelet: str = "haar") -> NoiseLevels:
+        """What the bands of noisy images have of it, for the networks of a prior.
+
+        Args:
+            noisy: shape (N, C, H, W), sides multiples of `2 ** levels`.
+            levels: number of levels of details, J.
+            wavelet: between the levels.
+        """
+        if self.channels > 1 and self.channels != noisy.shape[1]:
+            raise UsageError(
+                f"the noise is described for {self.channels} channels, the image has "
+                f"{noisy.shape[1]}"
+            )
+
+        def there(level: int, scale: int) -> Tensor:
+            deviation = noisy.new_tensor(self.scale(scale)).view(1, -1, 1, 1) * GAIN**level
+            if not self.curve:
+                return deviation
+            return deviation * self.at(_smoothed(low_pass(noisy, level, wavelet)))
+
+        details = tuple(there(level, level) for level in range(1, levels + 1))
+        return NoiseLevels(details, there(levels, levels + 1))
+
+    def times(self, strength: float) -> NoiseModel:
+        """That of noise so many times as strong."""
+        scaled = tuple(tuple(strength * level for level in scale) for scale in self.scales)
+        return self.model_copy(update={"scales": scaled})
+
+    def as_gray(self, gain: float) -> NoiseModel:
+        """That of the gray image made of an RGB one.
+
+        Args:
+            gain: noise of the gray image over that of independent channels of one deviation.
+        """
+        scales = tuple(
+            (gain * math.sqrt(sum(level**2 for level in scale) / len(scale)),)
+            for scale in self.scales
+        )
+        return self.model_copy(update={"scales": scales})
+
+    def in_words(self) -> list[str]:
+        """What a person would say of it, deviations in 8-bit units."""
+        found = [f"standard deviation {255 * self.sigma:.3g} of 255"]
+        loudest = [max(scale) for scale in self.scales]
+        if max(loudest) == 0:
+            return ["no noise was found"]
+        if max(loudest) <= ALIKE * min(loudest):
+            found.append("white: alike in all scales")
+        elif loudest[0] < max(loudest):
+            level = 1 + loudest.index(max(loudest))
+            ratio = loudest[level - 1] / loudest[0] if loudest[0] else math.inf
+            found.append(
+                f"correlated: {ratio:.2g} times as strong at structures of {1 << level} pixels as "
+                "at single pixels, which interpolation, blur or compression leaves"
+            )
+        else:
+            found.append("sharpened: strongest at single pixels")
+        if self.channels == 3:
+            found += _channels_in_words(self.scales)
+        if self.curve:
+            dark, bright = self.at(torch.tensor([DARK, BRIGHT])).tolist()
+            if max(dark, bright) > ALIKE * min(dark, bright):
+                where = "shadows" if dark > bright else "lights"
+                ratio = max(dark, bright) / max(1e-9, min(dark, bright))
+                found.append(f"{ratio:.2g} times as strong in the {where}")
+        return found
+
+
+def _variance(deviations: Sequence[float]) -> float:
+    """Of a pixel: each scale has three quarters of what is left, the low-pass image the rest."""
+    left, found = 1.0, 0.0
+    for deviation in deviations:
+        found += 0.75 * left * deviation**2
+        left /= 4
+    return found + left * deviations[-1] ** 2
+
+
+def _smoothed(images: Tensor) -> Tensor:
+    """Means over squares of 3x3 pixels."""
+    return F.avg_pool2d(F.pad(images, [1] * 4, "replicate"), 3, 1)
+
+
+def _channels_in_words(scales: Sequence[Sequence[float]]) -> list[str]:
+    strength = {
+        name: math.sqrt(sum(level**2 for level in channel) / len(channel))
+        for name, channel in zip(("red", "green", "blue"), zip(*scales, strict=True), strict=True)
+    }
+    least, most = min(strength, key=strength.__getitem__), max(strength, key=strength.__getitem__)
+    ratio = strength[most] / strength[least] if strength[least] else math.inf
+    return [f"{most} {ratio:.2g} times {least}"] if ratio > ALIKE else []

@@ -1,0 +1,33 @@
+"""Restoring pictures: what any caller does to an image file with a prior.
+
+    prior = scalewise.load("photos")
+    picture = scalewise.read_image("noisy.tif")
+    cleaned = scalewise.restore.denoise(picture, prior)
+    scalewise.write_image("clean.tif", cleaned.picture)
+
+Planes are restored one by one, in intensities from black to white, with the channels that the prior
+knows; all else that a file says goes with them.
+"""
+
+from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remove_defects
+from scalewise.restore.denoising import Strength, denoise, denoise_plane
+from scalewise.restore.finding import find_noise, noise_levels, noise_of_frame, photon_noise
+from scalewise.restore.result import Restored
+from scalewise.restore.upscaling import fit_to_type, upscale
+
+__all__ = [
+    "DEFECTS",
+    "Restored",
+    "Strength",
+    "check_defects",
+    "denoise",
+    "denoise_plane",
+    "find_defects",
+    "find_noise",
+    "fit_to_type",
+    "noise_levels",
+    "noise_of_frame",
+    "photon_noise",
+    "remove_defects",
+    "upscale",
+]

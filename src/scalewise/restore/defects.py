@@ -1,0 +1,129 @@
+"""What is no noise, and no network should be asked about: dead pixels, impulses, stripes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalewise.errors import UsageError
+
+DEFECTS = ("impulses", "stripes")
+"""What can be recognised and removed."""
+
+OUTLYING = 6.0
+"""How many deviations an impulse is from the median of its neighbours, at least."""
+
+IMPULSES = 5e-4
+"""Share of the pixels that are impulses from which an image is said to have them."""
+
+WINDOW = 9
+"""Lines among which one that is a stripe stands out."""
+
+STANDING, REPEATED, SMOOTH = 3.0, 0.6, 0.3
+"""How many standard errors stripes are above noise, how alike both halves of an image are, and how
+alike lines beside each other may be, as those of the picture's own shapes are."""
+
+
+def find_defects(image: Tensor) -> list[str]:
+    """Say what is wrong with an image besides noise, a sentence each.
+
+    Args:
+        image: shape (C, H, W) in [0, 1].
+    """
+    found = []
+    share = float(impulses(image).float().mean())
+    if share > IMPULSES:
+        found.append(
+            f"{100 * share:.2g} % of the values are impulses, such as dead pixels; "
+            "--fix impulses removes them"
+        )
+    for axis, name in ((1, "rows"), (2, "columns")):
+        if stripes(image, axis) is not None:
+            found.append(f"the {name} are shifted (stripes); --fix stripes removes that")
+    return found
+
+
+def remove_defects(image: Tensor, kinds: Collection[str]) -> Tensor:
+    """Remove defects of some kinds (`DEFECTS`) where there are any.
+
+    Args:
+        image: shape (C, H, W) in [0, 1].
+        kinds: which.
+
+    Raises:
+        UsageError: a kind is not known.
+    """
+    check_defects(kinds)
+    if "impulses" in kinds:
+        image = torch.where(impulses(image), _neighbours(image).median(0).values, image)
+    if "stripes" in kinds:
+        for axis in (1, 2):
+            shifts = stripes(image, axis)
+            image = image if shifts is None else image - shifts
+    return image
+
+
+def check_defects(kinds: Collection[str]) -> None:
+    """Refuse kinds of defects that are not known.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for kind in kinds:
+        if kind not in DEFECTS:
+            raise UsageError(f"fix must name {' or '.join(DEFECTS)}, found {kind!r}")
+
+
+def impulses(image: Tensor) -> Tensor:
+    """Values far from those around them: bool of shape (C, H, W).
+
+    A value counts that is farther from the median of its eight neighbours than `OUTLYING` times
+    both the noise of the image and the spread of the neighbours (medians of absolute deviations).
+    """
+    if min(image.shape[1:]) < 3:
+        return torch.zeros_like(image, dtype=torch.bool)
+    around = _neighbours(image)
+    middle = around.median(0).values
+    apart = (image - middle).abs()
+    noise = apart.flatten(1).median(1).values.view(-1, 1, 1)
+    spread = (around - middle).abs().median(0).values
+    return apart > OUTLYING * 1.4826 * torch.maximum(noise, spread).clamp(min=1e-3)
+
+
+def stripes(image: Tensor, axis: int) -> Tensor | None:
+    """What each line of an image lies above those beside it, where that is no chance.
+
+    Args:
+        image: shape (C, H, W).
+        axis: 1 for rows, 2 for columns.
+
+    Returns:
+        Shifts that broadcast over the image; None where there are no stripes.
+    """
+    lines = image.movedim(axis, 1)  # (C, lines, along)
+    if lines.shape[1] < 2 * WINDOW or lines.shape[2] < 32:
+        return None
+    padded = F.pad(lines.movedim(1, 2), (WINDOW // 2, WINDOW // 2), "replicate")
+    apart = lines - F.avg_pool1d(padded, WINDOW, 1).movedim(2, 1)
+    half = apart.shape[2] // 2
+    first, second = apart[..., :half].median(2).values, apart[..., half:].median(2).values
+    shifts = apart.median(2).values
+    deviation = 1.4826 * (apart - shifts[..., None]).abs().median()
+    error = 1.25 * deviation / apart.shape[2] ** 0.5
+    alike = torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]
+    beside = torch.corrcoef(torch.stack([shifts[:, 1:].flatten(), shifts[:, :-1].flatten()]))[0, 1]
+    standing = float(shifts.std()) > STANDING * float(error)
+    if not (standing and float(alike) > REPEATED and float(beside) < SMOOTH):
+        return None
+    return shifts[..., None].movedim(1, axis)
+
+
+def _neighbours(image: Tensor) -> Tensor:
+    """The eight values around each, shape (8, C, H, W); those of the borders are repeated."""
+    padded = F.pad(image[None], [1] * 4, "replicate")[0]
+    height, width = image.shape[1:]
+    shifts = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
+    return torch.stack([padded[:, y : y + height, x : x + width] for y, x in shifts])

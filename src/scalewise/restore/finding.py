@@ -1,0 +1,167 @@
+"""What the noise of a picture is like: white if it may be, else a spectrum and a curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from scalewise.errors import UsageError
+from scalewise.estimation import estimate_sigma, quiet_sigma
+from scalewise.images import Picture, to_channels
+from scalewise.images.picture import LUMA
+from scalewise.networks.estimator import NoiseEstimator
+from scalewise.noise_model import UNEVEN, NoiseModel
+from scalewise.spectrum import HIDDEN, estimate_noise
+from scalewise.wavelets import GAIN, decompose
+
+GRAY_GAIN = math.hypot(*LUMA)
+"""Noise of a gray image over that of the RGB image which it was made of."""
+
+FAINT, WEAK = 4 / 255, 6 / 255
+"""Noise that texture is mistaken for, even in colours; what is weaker is white in gray images."""
+
+DOUBTED, BELIEVED = 0.2, 0.5
+"""Confidence in an estimate from which noise that is not white is believed; and faint noise."""
+
+VISIBLE = 8 / 255
+"""Noise that is plain to see, so that it is not mistaken for texture."""
+
+WITHIN, FEW = 0.2, 0.8 / 255
+"""What estimates of white noise differ by from scale to scale: of its level, and at least."""
+
+EVEN = 12.0
+"""Ratio of the strongest to the median energy of a frame's parts from which it is not even."""
+
+
+def find_noise(
+    noisy: Tensor,
+    levels: int,
+    *,
+    valid: Tensor | None = None,
+    estimator: NoiseEstimator | None = None,
+) -> NoiseModel:
+    """Estimate what the noise of an image is like.
+
+    Where the estimates of all scales agree with that of the finest, which is the most exact, the
+    noise is white and has that one; where those of all channels agree with the statistic of white
+    noise, which is exact to a percent, they have that. Without an estimator noise is always taken
+    for white, or white in each channel.
+
+    Args:
+        noisy: shape (C, H, W), C = 1 or 3, in [0, 1] intensities.
+        levels: how many scales to look at.
+        valid: bool of shape (1, H, W), true where pixels count.
+        estimator: that of a prior.
+    """
+    if estimator is None:
+        return NoiseModel.white(noise_levels(noisy, valid=valid))
+    if len(noisy) == 3 and bool((noisy == noisy[:1]).all()):
+        noisy = noisy[:1]
+    gray = len(noisy) == 1
+    joint = math.inf if gray else estimate_sigma(noisy[None], valid=_batch(valid)).item()
+    found, confidence = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
+    finest = found.scales[0]
+    joint = finest[0] if gray else joint
+    believed = confidence > (BELIEVED if found.sigma < FAINT else DOUBTED)
+    if found.sigma < WEAK:  # what the statistic finds is white: is there much besides?
+        believed = believed and not gray and joint < HIDDEN * max(finest)
+    if believed and not all(_near(scale, finest) for scale in found.scales[:2]):
+        return found
+    found = found.model_copy(update={"scales": (finest,)})
+    if believed and (gray or found.curve or not _near(finest, len(finest) * (joint,))):
+        return found
+    return NoiseModel.white(min(joint, *finest) if joint < FAINT else joint)
+
+
+def _batch(valid: Tensor | None) -> Tensor | None:
+    """A mask of one image as one of a batch."""
+    return None if valid is None else valid[None]
+
+
+def _near(found: Sequence[float], wanted: Sequence[float]) -> bool:
+    """Whether deviations may be estimates of others."""
+    pairs = zip(found, wanted, strict=True)
+    return all(abs(level - there) <= max(WITHIN * there, FEW) for level, there in pairs)
+
+
+def noise_of_frame(frame: Tensor, levels: int) -> NoiseModel:
+    """The noise of a frame that shows nothing: a dark frame, or one of an even area.
+
+    Args:
+        frame: shape (C, H, W) in [0, 1] intensities.
+        levels: how many scales to tell.
+
+    Raises:
+        UsageError: the frame shows something, or is too small.
+    """
+    if min(frame.shape[1:]) < 8 << levels:
+        raise UsageError(
+            f"a frame of {frame.shape[1]}x{frame.shape[2]} is too small to tell its noise; at "
+            f"least {8 << levels}x{8 << levels} pixels are needed"
+        )
+    _, details = decompose(frame[None].double(), levels)
+    scales = []
+    for level, bands in enumerate(details, start=1):
+        energy = bands[0].unflatten(0, (3, -1)).square().mean(0)
+        parts = energy.mean(0).unfold(0, 4, 4).unfold(1, 4, 4).mean(dim=(2, 3)).flatten()
+        if level == 1 and float(parts.quantile(0.99)) > EVEN * float(parts.median()):
+            raise UsageError(
+                "the frame shows more than noise; give a dark frame, or one of an even area"
+            )
+        scales.append(tuple((energy.mean(dim=(1, 2)).sqrt() / GAIN**level).tolist()))
+    return NoiseModel(scales=tuple(scales))
+
+
+def photon_noise(
+    picture: Picture, *, gain: float, offset: float = 0.0, read: float = 0.0
+) -> NoiseModel:
+    """The noise of counted photons, described in the unit of a file.
+
+    Args:
+        picture: of which the noise is.
+        gain: stored value of one photo-electron, above 0.
+        offset: stored value without light.
+        read: standard deviation of read noise in electrons.
+
+    Raises:
+        UsageError: one is out of range, or hardly a pixel is above the offset.
+    """
+    black, white = picture.intensities.at(0)
+    model = NoiseModel.photons(gain / (white - black), (offset - black) / (white - black), read)
+    stored = picture.intensities.stored(picture.pixels)
+    if float(stored.median()) < offset - 3 * gain * max(read, 1.0):
+        raise UsageError(
+            f"the offset, {offset:g}, is above most of the picture, whose median is "
+            f"{float(stored.median()):g}; --offset is the stored value without light"
+        )
+    return model
+
+
+def noise_levels(noisy: Tensor, *, valid: Tensor | None = None) -> list[float]:
+    """Estimate white noise by statistics: one level, or one per channel where they differ much.
+
+    The statistic of all channels together is exact for white noise that is alike in them, and finds
+    hardly any where chroma was subsampled, as in most JPEG files. Then noise that is plain to see
+    in the quietest blocks of the luma counts.
+
+    Args:
+        noisy: shape (C, H, W), C = 1 or 3, in [0, 1] intensities.
+        valid: bool of shape (1, H, W), true where pixels count.
+
+    Returns:
+        Standard deviations in the units of `noisy`.
+    """
+    mask = _batch(valid)
+    joint = estimate_sigma(noisy[None], valid=mask).item()
+    if len(noisy) == 1 or bool((noisy == noisy[:1]).all()):
+        return [joint]
+    masks = None if mask is None else mask.expand(len(noisy), -1, -1, -1)
+    each = estimate_sigma(noisy[:, None], valid=masks).tolist()
+    if max(each) > VISIBLE and max(each) > UNEVEN * min(each):
+        return each
+    luma, _ = to_channels(noisy[None], 1)
+    plain = quiet_sigma(luma, valid=mask).item() / GRAY_GAIN
+    hidden = VISIBLE < plain < math.inf and joint < plain / 2
+    return [plain if hidden else joint]

@@ -1,0 +1,268 @@
+"""What the noise of an image is like at every scale, channel and intensity, from it alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalewise.estimation import LEARNT_SIDE, TWO_VALUES, usable_pixels
+from scalewise.networks.estimator import NoiseEstimator, Places
+from scalewise.noise_model import NoiseModel
+from scalewise.wavelets import GAIN, low_pass
+
+BINS = 8
+"""Parts of equal size that the places of a plane are cut into by brightness."""
+
+ENOUGH = 80.0
+"""Number of places that count alike from which what they say of a part is believed by half."""
+
+ROUNDS = 6
+"""Times that curve and strengths are fitted to each other."""
+
+BELOW, DOUBT = 0.9, 0.25
+"""Share of what is expected below which a part says little, and how far it counts then."""
+
+SURE = 0.15
+"""Mean belief in the parts of a scale from which it may differ from the next finer one."""
+
+RIDGE, LEAST = 0.02, 0.05
+"""Weight against a curve where all parts are of one brightness; least belief in a plane's parts."""
+
+FLOOR, NODES = 0.03, 9
+"""Least variance of a curve over its largest, and the number of its intensities."""
+
+EVEN = 1.35
+"""Ratio of deviations in bright and dark parts up to which noise counts as the same in both."""
+
+GENTLEST, STEEPEST = 0.9, 2.5
+"""How many times as strong noise is at one scale as at the next finer one."""
+
+CLOSE, CROWD = 9, 0.3
+"""Side of the squares in which pixels at the ends of the range are counted, and the share of them
+that makes an area without noise."""
+
+HIDDEN, USUAL = 0.5, 1.8
+"""Share of the noise that a statistic of white noise finds, below which it is correlated, and how
+much stronger that of cameras then usually is at the second scale."""
+
+APART = 1.25
+"""What the estimate of a scale differs by, at most, from what finer ones lead to expect."""
+
+
+class Estimate(NamedTuple):
+    """What was found.
+
+    Attributes:
+        noise: its description.
+        confidence: how far the places at the finest scale are to be believed, from 0 to 1.
+    """
+
+    noise: NoiseModel
+    confidence: float
+
+
+NOTHING = Estimate(NoiseModel.white(0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the places of one part of a plane, of about one brightness, say of its noise.
+
+    Attributes:
+        plane: number of the plane, by level, then channel.
+        brightness: their mean.
+        variance: that of the white noise that would be as strong.
+        belief: how far they are to be believed, from 0 to 1.
+    """
+
+    plane: int
+    brightness: float
+    variance: float
+    belief: float
+
+
+def estimate_noise(
+    image: Tensor,
+    levels: int,
+    estimator: NoiseEstimator,
+    *,
+    white: float = math.inf,
+    valid: Tensor | None = None,
+) -> Estimate:
+    """Estimate what the noise of one image is like, in each scale, channel and intensity.
+
+    The estimator looks at the details of every scale of every channel, dark and bright places each
+    on their own. A curve that all share, its variance linear in the intensity, and a strength of
+    each are fitted to what it says. Where a scale is too small to be looked at, the next finer ones
+    say what to expect.
+
+    Args:
+        image: shape (C, H, W), any H and W from 1.
+        levels: number of scales to look at, from 1.
+        estimator: that of a prior.
+        white: what a statistic of white noise finds in all channels together. Where that is far
+            less than the estimator finds, the noise is correlated, and more is expected of coarse
+            scales.
+        valid: bool of shape (1, H, W), true where pixels count; all by default.
+    """
+    weight = next(estimator.parameters())
+    plain = image.detach().cpu()
+    usable = usable_pixels(plain, None if valid is None else valid[0].cpu())
+    if usable is not None and float(usable.double().mean()) < TWO_VALUES:
+        return NOTHING
+    mask = None if usable is None else _areas(usable)[None, None].to(weight)
+    seen: list[list[Places]] = []
+    for level in range(1, levels + 1):
+        planes = low_pass(image[None].to(weight), level - 1)[0]
+        if seen and min(planes.shape[1:]) < LEARNT_SIDE:
+            break
+        there = None if mask is None else (_reduced(mask, level - 1) == 1)[0]
+        found = [estimator.places(plane[None], there) for plane in planes]
+        known = [places for places in found if places is not None]
+        if len(known) < len(found):
+            break
+        seen.append(known)
+    if not seen:
+        return NOTHING
+    return _fitted(seen, len(image), white, plain if usable is None else plain[:, usable])
+
+
+def _fitted(seen: list[list[Places]], channels: int, white: float, pixels: Tensor) -> Estimate:
+    """The model of what the places of every level and channel say, and the pixels that count."""
+    flat = [places for level in seen for places in level]
+    parts = [part for number, places in enumerate(flat) for part in _parts(number, places)]
+    strengths = [float(places.level) ** 2 for places in flat]
+    dark = bright = 1.0
+    if any(part.belief > 0.5 for part in parts):
+        for _ in range(ROUNDS):
+            dark, bright = _line(parts, strengths)
+            strengths = _strengths(parts, dark, bright, strengths)
+    if max(dark, bright) <= EVEN**2 * min(dark, bright):
+        dark = bright = 1.0
+        strengths = _strengths(parts, dark, bright, strengths)
+    places = np.linspace(0, 1, NODES)
+    least = FLOOR * max(dark, bright)
+    factors = np.maximum(dark + (bright - dark) * places, least)
+    typical = float(np.interp(pixels.flatten().numpy(), places, factors).mean())
+    scales: list[list[float]] = []
+    confidence = [_belief(parts, level, channels) for level in range(len(seen))]
+    for level in range(len(seen)):
+        own = strengths[level * channels : (level + 1) * channels]
+        deviations = [math.sqrt(typical * value) / GAIN**level for value in own]
+        if scales:
+            usual = USUAL if white < HIDDEN * max(scales[0]) else 1.0
+            deviations = [
+                _plausible(
+                    deviation, [scale[channel] for scale in scales], confidence[level], usual
+                )
+                for channel, deviation in enumerate(deviations)
+            ]
+        scales.append(deviations)
+    if len(scales) > 1:  # of all coarser ones, and of the low-pass image
+        scales.append([_expected(list(channel)) for channel in zip(*scales, strict=True)])
+    curve = () if dark == bright else tuple(zip(places, factors / typical, strict=True))
+    noise = NoiseModel(scales=tuple(tuple(scale) for scale in scales), curve=curve)
+    return Estimate(noise, confidence[0])
+
+
+def _belief(parts: list[Part], level: int, channels: int) -> float:
+    """Mean belief in the parts of a level."""
+    return float(np.mean([part.belief for part in parts if part.plane // channels == level]))
+
+
+def _parts(number: int, places: Places) -> list[Part]:
+    """The parts of a plane by brightness."""
+    parts = []
+    for inside in places.brightness.argsort().chunk(BINS):
+        share = places.weights[inside].softmax(0)
+        alike = 1 / float(share.square().sum())
+        parts.append(
+            Part(
+                number,
+                float(places.brightness[inside].mean()),
+                float((share * places.levels[inside]).sum()) ** 2,
+                alike**2 / (alike**2 + ENOUGH**2),
+            )
+        )
+    return parts
+
+
+def _line(parts: list[Part], strengths: list[float]) -> tuple[float, float]:
+    """Variance at black and at white that fits all parts best, over the strength of their plane."""
+    used = [part for part in parts if strengths[part.plane] > 0]
+    if not used:
+        return 1.0, 1.0
+    belief = np.array([part.belief for part in used])
+    place = np.clip([part.brightness for part in used], 0, 1)
+    ratios = np.minimum([part.variance / strengths[part.plane] for part in used], 1 / FLOOR)
+    design = np.stack([1 - place, place], axis=1)
+    ridge = RIDGE * np.array([[1.0, -1.0], [-1.0, 1.0]])
+    line = np.ones(2)
+    for _ in range(ROUNDS):
+        weighted = (belief * _doubted(ratios, design @ line))[:, None] * design
+        line = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ ratios)
+        line = np.maximum(line, FLOOR * max(line.max(), FLOOR))
+    return float(line[0]), float(line[1])
+
+
+def _strengths(parts: list[Part], dark: float, bright: float, before: list[float]) -> list[float]:
+    """Variance of every plane where the curve is 1; as before where nothing is believed."""
+    found = []
+    for number, old in enumerate(before):
+        own = [part for part in parts if part.plane == number]
+        belief = np.array([part.belief for part in own])
+        place = np.clip([part.brightness for part in own], 0, 1)
+        variance = np.array([part.variance for part in own]) / (dark + (bright - dark) * place)
+        strength = old
+        if belief.sum() > LEAST:
+            for _ in range(ROUNDS):
+                weights = belief * _doubted(variance, strength)
+                strength = float((weights * variance).sum() / weights.sum())
+        found.append(strength)
+    return found
+
+
+def _doubted(found: np.ndarray, expected: np.ndarray | float) -> np.ndarray:
+    """How far parts count: less where they say less than others, as those full of texture do."""
+    return np.where(found < BELOW * expected, DOUBT, 1.0)
+
+
+def _plausible(deviation: float, finer: list[float], confidence: float, usual: float) -> float:
+    """An estimate of a scale, kept near what those of the finer scales lead to expect.
+
+    Coarse scales have few places and much structure. What filtered the noise has a width, so its
+    spectrum rises ever more slowly: by the square root of the ratio before. Without confidence in
+    its places a scale has `usual` times what the finer one has.
+    """
+    if len(finer) == 1 and finer[0] > 0:
+        ratio = min(max(deviation / finer[0], GENTLEST), STEEPEST)
+        sure = min(1.0, confidence / SURE)
+        return finer[0] * ratio**sure * usual ** (1 - sure)
+    if len(finer) == 1:
+        return 0.0
+    expected = _expected(finer)
+    return min(max(deviation, expected / APART), expected * APART)
+
+
+def _expected(finer: list[float]) -> float:
+    """What the deviations of finer scales lead to expect of the next."""
+    before, last = finer[-2:]
+    return last * math.sqrt(max(GENTLEST, last / before)) if before else last
+
+
+def _areas(usable: Tensor) -> Tensor:
+    """Pixels (H, W) but those in areas that are lost: noise takes single ones to black or white."""
+    lost = F.avg_pool2d((~usable)[None].float(), CLOSE, 1, CLOSE // 2, count_include_pad=False)
+    return lost[0] <= CROWD
+
+
+def _reduced(mask: Tensor, levels: int) -> Tensor:
+    """Pixels all of whose finer pixels count: a mask (1, 1, H, W) of zeros and ones."""
+    for _ in range(levels):
+        mask = 1 - F.max_pool2d(1 - mask, 2, ceil_mode=True)
+    return mask

@@ -1,0 +1,141 @@
+"""What a camera does to a scene: photons, a mosaic of colours, a tone curve, JPEG.
+
+Each step can be left out, so that one sees which of them a method fails on.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+MIDDLE = 0.214
+"""Linear light of middle gray in sRGB, whose curve has a slope of about 1 there."""
+
+LEAST = 1e-3
+"""Least deviation of noise that is told of a pixel, in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Camera:
+    """How light becomes a picture.
+
+    Attributes:
+        electrons: photo-electrons at white, in linear light.
+        read: standard deviation of read noise, in electrons.
+        balance: what each channel is multiplied by after it was counted, to make white white.
+        lens: standard deviation of the lens' blur in pixels.
+        bayer: whether each pixel sees one colour (RGGB), and the others are interpolated linearly.
+        tone: whether the file holds sRGB; it holds linear light otherwise.
+        quality: of JPEG with chroma subsampled 4:2:0; None for none.
+    """
+
+    electrons: float
+    read: float = 4.0
+    balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    lens: float = 0.0
+    bayer: bool = False
+    tone: bool = False
+    quality: int | None = None
+
+    def scene(self, picture: Tensor) -> Tensor:
+        """What a camera without noise, mosaic and compression makes of it: the lens counts."""
+        return blurred(picture, self.lens) if self.lens else picture
+
+    def take(self, picture: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Photograph a picture.
+
+        Args:
+            picture: in [0, 1], in sRGB where `tone`, else in linear light; shape (C, H, W), C = 1
+                or 3; even sides where `bayer`.
+            generator: of the noise; None for none.
+
+        Returns:
+            What the file holds, of the same shape.
+        """
+        scene = self.scene(picture)
+        light = to_linear(scene) if self.tone else scene
+        gain = torch.tensor(self.balance[: len(light)]).view(-1, 1, 1)
+        counts = light * self.electrons / gain
+        if generator is not None:
+            counts = torch.poisson(counts.clamp(min=0), generator)
+            counts = counts + self.read * torch.randn(counts.shape, generator=generator)
+        taken = counts * gain / self.electrons
+        if self.bayer and len(taken) == 3:
+            taken = demosaiced(taken)
+        if self.tone:
+            taken = to_srgb(taken.clamp(0, 1))
+        return taken if self.quality is None else jpeg(taken, self.quality)
+
+    def noise_at(self, picture: Tensor) -> Tensor:
+        """Deviation of the noise of single pixels by how bright they are: any shape."""
+        light = to_linear(picture.clamp(0, 1)) if self.tone else picture.clamp(min=0)
+        deviation = (light / self.electrons + (self.read / self.electrons) ** 2).sqrt()
+        if self.tone:
+            lower = (light - deviation).clamp(min=0)
+            deviation = (to_srgb(light + deviation) - to_srgb(lower)) / 2
+        return deviation.clamp(min=LEAST)
+
+
+def draw_camera(picture: Tensor, sigma: float, generator: torch.Generator) -> Camera:
+    """A camera whose noise in a picture (C, H, W) in [0, 1] has a deviation of about `sigma`."""
+    chance = torch.rand(8, generator=generator).tolist()
+    camera = Camera(
+        electrons=max(4.0, MIDDLE / sigma**2),
+        read=6 * chance[2],
+        balance=(1 + 1.2 * chance[0], 1.0, 1 + 1.2 * chance[1]) if chance[3] < 0.7 else (1, 1, 1),
+        bayer=chance[4] < 0.6,
+        tone=chance[5] < 0.8,
+        quality=70 + int(29 * chance[6]) if chance[7] < 0.5 else None,
+    )
+    found = float(camera.noise_at(picture).square().mean().sqrt())
+    return replace(camera, electrons=max(4.0, camera.electrons * (found / sigma) ** 2))
+
+
+def to_linear(srgb: Tensor) -> Tensor:
+    """Linear light of sRGB values (IEC 61966-2-1)."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055).clamp(min=0) ** 2.4)
+
+
+def to_srgb(light: Tensor) -> Tensor:
+    """SRGB values of linear light (IEC 61966-2-1)."""
+    curve = 1.055 * light.clamp(min=1e-8) ** (1 / 2.4) - 0.055
+    return torch.where(light <= 0.0031308, 12.92 * light, curve)
+
+
+def demosaiced(colours: Tensor) -> Tensor:
+    """Keep one colour per pixel (RGGB), and interpolate the others linearly: (3, H, W)."""
+    mask = torch.zeros_like(colours)
+    mask[0, ::2, ::2] = mask[2, 1::2, 1::2] = 1
+    mask[1, ::2, 1::2] = mask[1, 1::2, ::2] = 1
+    near = torch.tensor([0.5, 1.0, 0.5])
+    cross = torch.tensor([[0.0, 0.25, 0.0], [0.25, 1.0, 0.25], [0.0, 0.25, 0.0]])
+    kernels = torch.stack([near.outer(near), cross, near.outer(near)])[:, None]
+    return F.conv2d(F.pad((mask * colours)[None], [1] * 4, "reflect"), kernels, groups=3)[0]
+
+
+def jpeg(picture: Tensor, quality: int) -> Tensor:
+    """What a JPEG file, of 4:2:0 chroma, gives back of a picture (C, H, W) in [0, 1]."""
+    file = io.BytesIO()
+    values = (255 * picture.clamp(0, 1)).round().byte().movedim(0, -1).numpy()
+    Image.fromarray(values.squeeze(-1) if len(picture) == 1 else values).save(
+        file, "JPEG", quality=quality, subsampling=2
+    )
+    found = torch.from_numpy(np.asarray(Image.open(file)).copy()) / 255
+    return found.reshape(*picture.shape[1:], -1).movedim(-1, 0)
+
+
+def blurred(picture: Tensor, deviation: float) -> Tensor:
+    """A picture (C, H, W) blurred by a Gaussian, mirrored at its borders."""
+    reach = min(math.ceil(3 * deviation), min(picture.shape[1:]) - 1)
+    places = torch.arange(-reach, reach + 1, dtype=picture.dtype)
+    kernel = (-0.5 * (places / deviation) ** 2).exp()
+    kernel = kernel / kernel.sum()
+    planes = F.pad(picture[:, None], [reach] * 4, "reflect")
+    return F.conv2d(planes, kernel.outer(kernel)[None, None])[:, 0]

@@ -1,0 +1,73 @@
+"""Impulses and stripes: recognised, removed, and not mistaken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from scalewise.errors import UsageError
+from scalewise.restore.defects import find_defects, impulses, remove_defects, stripes
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def scene() -> Tensor:
+    y, x = torch.meshgrid(torch.linspace(0, 3, 96), torch.linspace(0, 4, 128), indexing="ij")
+    clean = torch.stack([0.5 + 0.3 * torch.sin(x + y), 0.5 + 0.3 * torch.cos(x - y), 0.4 + 0 * x])
+    return clean + 0.02 * torch.randn(clean.shape, generator=seeded())
+
+
+def test_impulses_are_named_and_replaced() -> None:
+    clean = scene()
+    hit = torch.rand(clean.shape, generator=seeded(1)) < 0.03
+    spoilt = torch.where(hit, (torch.rand(clean.shape, generator=seeded(2)) > 0.5).float(), clean)
+    found = impulses(spoilt)
+    assert float(found[hit].float().mean()) > 0.97
+    assert float(found[~hit].float().mean()) < 0.002
+    (words,) = find_defects(spoilt)
+    assert "% of the values are impulses" in words
+    assert "--fix impulses" in words
+    mended = remove_defects(spoilt, ["impulses"])
+    assert torch.equal(mended[~found], spoilt[~found])
+    assert (mended - clean)[hit].abs().max() < 0.35
+    assert (mended - clean).square().mean() < 0.01 * (spoilt - clean).square().mean()
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_stripes_are_named_and_removed(axis: int) -> None:
+    clean = scene()
+    lines = clean.shape[axis]
+    shape = [3, 1, 1]
+    shape[axis] = lines
+    shifts = 0.02 * torch.randn(shape, generator=seeded(3))
+    striped = clean + shifts
+    (words,) = find_defects(striped)
+    assert ("rows" if axis == 1 else "columns") in words
+    assert stripes(striped, 3 - axis) is None
+    mended = remove_defects(striped, ["stripes"])
+    left = (mended - clean).square().mean() / shifts.square().mean()
+    assert left < 0.25
+
+
+@pytest.mark.parametrize("kind", ["clean", "noisy", "edges", "small", "constant"])
+def test_what_has_none_is_left_alone(kind: str) -> None:
+    image = {
+        "clean": scene(),
+        "noisy": scene() + 0.2 * torch.randn(3, 96, 128, generator=seeded(5)),
+        "edges": (torch.arange(96)[:, None] // 12 % 2).float().expand(3, 96, 128)
+        + 0.01 * torch.randn(3, 96, 128, generator=seeded(6)),
+        "small": torch.rand(1, 2, 2),
+        "constant": torch.full((1, 64, 64), 0.5),
+    }[kind]
+    assert find_defects(image) == []
+    if kind != "edges":
+        mended = remove_defects(image, ["impulses", "stripes"])
+        assert (mended != image).float().mean() < 0.001
+
+
+def test_other_kinds_are_refused() -> None:
+    with pytest.raises(UsageError, match="fix must name impulses or stripes, found 'dust'"):
+        remove_defects(torch.rand(1, 8, 8), ["dust"])
