@@ -36,7 +36,7 @@ RIDGE, LEAST = 0.02, 0.05
 FLOOR, NODES = 0.03, 9
 """Least variance of a curve over its largest, and the number of its intensities."""
 
-EVEN = 1.35
+EVEN = 1.4
 """Ratio of deviations in bright and dark parts up to which noise counts as the same in both."""
 
 GENTLEST, STEEPEST = 0.9, 2.5

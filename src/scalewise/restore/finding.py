@@ -28,8 +28,11 @@ DOUBTED, BELIEVED = 0.2, 0.5
 VISIBLE = 8 / 255
 """Noise that is plain to see, so that it is not mistaken for texture."""
 
+RISING = 1.5
+"""Ratio of the second scale to the finest from which noise is correlated."""
+
 WITHIN, FEW = 0.2, 0.8 / 255
-"""What estimates of white noise differ by from scale to scale: of its level, and at least."""
+"""What estimates of white noise differ by from each other: of its level, and at least."""
 
 EVEN = 12.0
 """Ratio of the strongest to the median energy of a frame's parts from which it is not even."""
@@ -44,10 +47,11 @@ def find_noise(
 ) -> NoiseModel:
     """Estimate what the noise of an image is like.
 
-    Where the estimates of all scales agree with that of the finest, which is the most exact, the
-    noise is white and has that one; where those of all channels agree with the statistic of white
-    noise, which is exact to a percent, they have that. Without an estimator noise is always taken
-    for white, or white in each channel.
+    Noise is correlated where the statistic of white noise finds hardly any of it in all channels
+    together, or where the second scale has far more than the finest. Else it is white, and has the
+    estimate of the finest scale, which is the most exact; where that agrees with the statistic,
+    which is exact to a percent, it has that. Faint noise is taken for texture when in doubt.
+    Without an estimator noise is always taken for white, or white in each channel.
 
     Args:
         noisy: shape (C, H, W), C = 1 or 3, in [0, 1] intensities.
@@ -63,15 +67,18 @@ def find_noise(
     joint = math.inf if gray else estimate_sigma(noisy[None], valid=_batch(valid)).item()
     found, confidence = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
     finest = found.scales[0]
-    joint = finest[0] if gray else joint
     believed = confidence > (BELIEVED if found.sigma < FAINT else DOUBTED)
-    if found.sigma < WEAK:  # what the statistic finds is white: is there much besides?
-        believed = believed and not gray and joint < HIDDEN * max(finest)
-    if believed and not all(_near(scale, finest) for scale in found.scales[:2]):
+    coarser = found.scales[min(1, len(found.scales) - 1)]
+    correlated = found.sigma > WEAK and sum(coarser) > RISING * sum(finest)
+    if gray:
+        joint = finest[0]
+    else:
+        correlated |= joint < HIDDEN * max(finest)
+    if believed and correlated:
         return found
-    found = found.model_copy(update={"scales": (finest,)})
-    if believed and (gray or found.curve or not _near(finest, len(finest) * (joint,))):
-        return found
+    alike = _near(finest, len(finest) * (joint,)) and not found.curve
+    if believed and found.sigma > WEAK and not alike:
+        return found.model_copy(update={"scales": (finest,)})
     return NoiseModel.white(min(joint, *finest) if joint < FAINT else joint)
 
 
