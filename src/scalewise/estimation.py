@@ -162,10 +162,17 @@ def _solid(image: Tensor) -> Tensor:
     """Pixels (H, W) of squares of side `SOLID` that are of one value throughout."""
     if min(image.shape[1:]) < SOLID:
         return torch.zeros(image.shape[1:], dtype=torch.bool)
-    high = F.max_pool2d(image[None].float(), SOLID, 1)
-    low = -F.max_pool2d(-image[None].float(), SOLID, 1)
+    alike = (image[..., 1:] == image[..., :-1]).all(0)
+    if int(alike.sum()) < SOLID * (SOLID - 1):  # fewer than one square has
+        return torch.zeros(image.shape[1:], dtype=torch.bool)
+    high, low = _largest(image[None].float()), -_largest(-image[None].float())
     constant = (high == low).all(dim=1, keepdim=True).float()
-    return F.max_pool2d(F.pad(constant, [SOLID - 1] * 4), SOLID, 1)[0, 0].bool()
+    return _largest(F.pad(constant, [SOLID - 1] * 4))[0, 0].bool()
+
+
+def _largest(images: Tensor) -> Tensor:
+    """Largest value of every square of side `SOLID`, along one axis after the other."""
+    return F.max_pool2d(F.max_pool2d(images, (SOLID, 1), 1), (1, SOLID), 1)
 
 
 def _patch_covariance(image: Tensor, patch: int, usable: Tensor | None = None) -> Tensor:
