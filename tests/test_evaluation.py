@@ -418,6 +418,55 @@ class TestBenchmarks:
         assert "| whole image, samples |" in text
         assert "| two eyes | 50 % | 50 % | 50 % |" in text
 
+    def test_restoration(
+        self, tmp_path: Path, prior: MultiScalePrior, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = importlib.import_module("benchmarks.restoration")
+        monkeypatch.setattr(module, "load_prior", lambda model, device: prior)
+        calls: list[float] = []
+
+        def other(noisy: np.ndarray, sigma: float) -> np.ndarray:
+            calls.append(sigma)
+            return noisy * (len(calls) % len(module.STRENGTHS) == 1)  # the first changes nothing
+
+        monkeypatch.setattr(module, "OTHERS", {"BM3D": other})
+        scene = smooth(3, 64, 64)
+        gray = 0.2 + 0.3 * smooth(1, 64, 64)
+        noise = 0.05 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
+        for folder, name, image in (
+            ("eval/mcmaster", "1.png", scene),
+            ("realnoise/camera", "00_noisy.png", scene + noise),
+            ("realnoise/camera", "00_clean.png", scene),
+            ("realnoise/microscope", "00_noisy.png", gray + noise[:1]),
+            ("realnoise/microscope", "00_clean.png", (gray - 0.1) / 0.5),
+        ):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            write_image(tmp_path / folder / name, Picture(image.clamp(0, 1)))
+        fit = tmp_path / "realnoise" / "microscope" / "gain_offset.csv"
+        fit.write_text("pair,gain,offset\n0,0.5,25.5\n")
+        file = tmp_path / "restoration.json"
+        arguments = ["--data", str(tmp_path), "--json", str(file)]
+        module.main(arguments)
+        assert len(calls) == 10 * len(module.STRENGTHS)
+        picture = tmp_path / "noise.png"
+        module.main([*arguments, "--model", "tiny", "--picture", str(picture)])
+        assert len(calls) == 10 * len(module.STRENGTHS)  # kept from the first run
+        rows = {row["set"]: row for row in json.loads(file.read_text())["rows"]}
+        assert len(rows) == 10
+        assert rows["white, 25"]["noisy"] == pytest.approx(20.17, abs=0.2)
+        assert rows["real camera"]["noisy"] == pytest.approx(26.0, abs=0.5)
+        assert rows["real microscope"]["noisy"] == pytest.approx(26.0, abs=0.5)
+        assert rows["photons, linear"]["noisy"] > rows["JPEG, high ISO"]["noisy"]
+        for row in rows.values():
+            assert row["BM3D"] == pytest.approx(row["noisy"])
+            assert row["worse"] in (0, 1)
+            (record,) = row["records"]
+            assert record["found"]
+        assert read_image(picture).pixels.shape[1] == 3
+        tables = importlib.import_module("benchmarks.tables")
+        text = tables.restoration(json.loads(file.read_text()))
+        assert "| real microscope |" in text
+
     def test_a_classifier_tells_what_differs_and_nothing_else(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
