@@ -16,8 +16,15 @@ DEFECTS = ("impulses", "stripes")
 OUTLYING = 6.0
 """How many deviations an impulse is from the median of its neighbours, at least."""
 
-IMPULSES = 5e-4
+APART, ALONE = 0.1, 0.5
+"""How far an impulse is from that median, at least, and from its second nearest neighbour in value,
+over that."""
+
+IMPULSES = 0.015
 """Share of the pixels that are impulses from which an image is said to have them."""
+
+PASSES = 3
+"""Times that impulses are looked for and removed: one may hide another beside it."""
 
 WINDOW = 9
 """Lines among which one that is a stripe stands out."""
@@ -58,7 +65,8 @@ def remove_defects(image: Tensor, kinds: Collection[str]) -> Tensor:
     """
     check_defects(kinds)
     if "impulses" in kinds:
-        image = torch.where(impulses(image), _neighbours(image).median(0).values, image)
+        for _ in range(PASSES):
+            image = torch.where(impulses(image), _neighbours(image).median(0).values, image)
     if "stripes" in kinds:
         for axis in (1, 2):
             shifts = stripes(image, axis)
@@ -80,8 +88,9 @@ def check_defects(kinds: Collection[str]) -> None:
 def impulses(image: Tensor) -> Tensor:
     """Values far from those around them: bool of shape (C, H, W).
 
-    A value counts that is farther from the median of its eight neighbours than `OUTLYING` times
-    both the noise of the image and the spread of the neighbours (medians of absolute deviations).
+    A value counts that is farther from the median of its eight neighbours than `APART`, and than
+    `OUTLYING` times both the noise of the image and the spread of the neighbours (medians of
+    absolute deviations), and that at most one neighbour comes near: lines and lights are larger.
     """
     if min(image.shape[1:]) < 3:
         return torch.zeros_like(image, dtype=torch.bool)
@@ -90,7 +99,8 @@ def impulses(image: Tensor) -> Tensor:
     apart = (image - middle).abs()
     noise = apart.flatten(1).median(1).values.view(-1, 1, 1)
     spread = (around - middle).abs().median(0).values
-    return apart > OUTLYING * 1.4826 * torch.maximum(noise, spread).clamp(min=1e-3)
+    alone = (around - image).abs().kthvalue(2, dim=0).values > ALONE * apart
+    return alone & (apart > (OUTLYING * 1.4826 * torch.maximum(noise, spread)).clamp(min=APART))
 
 
 def stripes(image: Tensor, axis: int) -> Tensor | None:
