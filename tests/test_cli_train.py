@@ -179,7 +179,7 @@ def test_a_finished_run_of_minutes_has_nothing_left_to_do(
     assert again.exit_code == 0, again.output
     assert (out / "model.safetensors").read_bytes() == weights
     steps: Any = read_config(out).training["levels"]
-    more = call(photos, "--out", out, "--resume", "--minutes", "0.06")
+    more = call(photos, "--out", out, "--resume", "--minutes", "0.12")
     assert more.exit_code == 0, more.output
     trained: Any = read_config(out).training["levels"]
     assert [trained[key]["steps"] > steps[key]["steps"] for key in ("1", "low")] == [True, True]
