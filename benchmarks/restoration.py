@@ -35,16 +35,13 @@ from scalewise.data.photos import sample_photo
 from scalewise.evaluation import sheet
 from scalewise.images import Intensities, Picture, write_image
 from scalewise.metrics import psnr
-from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise
+from scalewise.restore import denoise, spectrum_of
 from scalewise.training.camera import Camera, to_linear, to_srgb
-from scalewise.wavelets import GAIN, decompose
 
 STRENGTHS = (0.7, 1.0, 1.5)
 """Levels that the others are told, over the true deviation of the noise."""
 
-FILE = {"bayer": True, "tone": True}
 CAMERAS = {
     "photons, linear": Camera(electrons=200),
     "photons, Bayer": Camera(electrons=200, bayer=True),
@@ -126,16 +123,6 @@ def real(folder: Path) -> Iterator[tuple[str, list[Pair]]]:
         yield f"real {kind}", pairs
 
 
-def truth(noisy: Tensor, clean: Tensor, levels: int) -> NoiseModel:
-    """The spectrum of what is wrong with an image, per channel."""
-    _, details = decompose((noisy - clean)[None], levels)
-    scales = []
-    for level, bands in enumerate(details, start=1):
-        energy = bands[0].unflatten(0, (3, -1)).square().mean(dim=(0, 2, 3))
-        scales.append(tuple((energy.sqrt() / GAIN**level).tolist()))
-    return NoiseModel(scales=tuple(scales))
-
-
 class Scale:
     """From stored values to intensities; of dark pictures black and white are found in them."""
 
@@ -161,7 +148,7 @@ def ours(prior: MultiScalePrior, noisy: Tensor, clean: Tensor) -> dict[str, Any]
     seen, levels = scale.of(noisy), max(1, prior.levels)
     picture = Picture(seen[None], depth="float32", intensities=Intensities())
     blind = denoise(picture, prior)
-    told = denoise(picture, prior, noise=truth(seen, scale.of(clean), levels))
+    told = denoise(picture, prior, noise=spectrum_of(seen - scale.of(clean), levels))
     return {
         "blind": scale.psnr(clean, blind.picture.pixels[0]),
         "told": scale.psnr(clean, told.picture.pixels[0]),

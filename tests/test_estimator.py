@@ -25,6 +25,7 @@ from scalewise.networks.estimator import AROUND, QUIET, Places
 from scalewise.reproduce.networks import Silent
 from scalewise.training import Recipe, TrainingRun
 from scalewise.training import estimator as training
+from scalewise.training.camera import jpeg
 from scalewise.training.estimator import MOST, draw_planes, train_estimator
 from scalewise.wavelets import split
 
@@ -270,7 +271,7 @@ class TestTraining:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         plane = photos().images[0][0] + 0.05 * torch.randn(170, 180, generator=seeded())
-        found = training.compressed(plane, 70)
+        found = jpeg(plane[None], 70)[0]
         levels = (plane * 255).round().clamp(0, 255).to(torch.uint8).numpy()
         Image.fromarray(levels).save(tmp_path / "a.jpg", quality=70)
         assert found.equal(torch.from_numpy(stored(tmp_path / "a.jpg").copy()) / 255)

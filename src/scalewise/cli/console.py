@@ -170,9 +170,9 @@ def show(record: Record, as_json: bool) -> None:
     source = "" if record.get("input") is None else f"{record['input']} -> "
     sigma = _levels(record.get("sigma"))
     typer.echo(f"{source}{shown}  ({sigma}{record['seconds']:.1f} s)")
-    for words in [record["noise"]] if isinstance(record.get("noise"), str) else []:
-        if words and not words.startswith("white"):
-            typer.echo(f"  noise: {words}")
+    words = record.get("noise")
+    if isinstance(words, str) and words and not words.startswith("white"):
+        typer.echo(f"  noise: {words}")
     for note in record["notes"]:
         typer.echo(f"  note: {note}")
 

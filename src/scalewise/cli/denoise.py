@@ -117,16 +117,14 @@ def denoise(
       scalewise denoise cells.tif clean.tif --gain 2.2 --offset 100 --read-noise 1.6
       scalewise denoise photo.jpg clean.jpg --strength luma=0.6,chroma=1 --keep-grain 0.3
     """
-    from scalewise.cli.console import tell
     from scalewise.cli.contact import contact_sheet, sheet_of
-    from scalewise.cli.jobs import work_through
+    from scalewise.cli.jobs import nothing_to_do, work_through
     from scalewise.cli.paths import plan
 
     _check_noise_options(sigma, noise, noise_from, gain, offset, read_noise)
     jobs = plan(input, output, force=force, skip_existing=skip_existing, quality=quality)
     contact = contact_sheet(sheet, force)
-    if all(job.present for job in jobs):
-        tell([f"nothing to do: the outputs of all {len(jobs)} images exist"])
+    if nothing_to_do(jobs):
         return
     from scalewise import restore, store
     from scalewise.cli.paths import save

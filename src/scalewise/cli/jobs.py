@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from scalewise.cli.console import Bar, Record, show
+from scalewise.cli.console import Bar, Record, show, tell
 from scalewise.cli.program import explain, report
 from scalewise.errors import ScalewiseError
 
@@ -37,6 +37,14 @@ class Job:
     def outputs(self) -> tuple[Path, ...]:
         """All that will be written."""
         return self.targets if self.deviation is None else (*self.targets, self.deviation)
+
+
+def nothing_to_do(jobs: Sequence[Job]) -> bool:
+    """Whether the outputs of all images exist and are to be left, which is told."""
+    if not all(job.present for job in jobs):
+        return False
+    tell([f"nothing to do: the outputs of all {len(jobs)} images exist"])
+    return True
 
 
 def work_through(

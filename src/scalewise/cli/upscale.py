@@ -75,9 +75,8 @@ def upscale(
       scalewise upscale small.png big.png --factor 4 --mode mean
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
     """
-    from scalewise.cli.console import tell
     from scalewise.cli.contact import contact_sheet, sheet_of
-    from scalewise.cli.jobs import work_through
+    from scalewise.cli.jobs import nothing_to_do, work_through
     from scalewise.cli.paths import plan
 
     _check_upscale(factor, mode, samples, uncertainty)
@@ -91,8 +90,7 @@ def upscale(
         quality=quality,
     )
     contact = contact_sheet(sheet, force)
-    if all(job.present for job in jobs):
-        tell([f"nothing to do: the outputs of all {len(jobs)} images exist"])
+    if nothing_to_do(jobs):
         return
     from scalewise import store
     from scalewise.cli.paths import save

@@ -11,7 +11,13 @@ knows; all else that a file says goes with them.
 
 from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remove_defects
 from scalewise.restore.denoising import Strength, denoise, denoise_plane
-from scalewise.restore.finding import find_noise, noise_levels, noise_of_frame, photon_noise
+from scalewise.restore.finding import (
+    find_noise,
+    noise_levels,
+    noise_of_frame,
+    photon_noise,
+    spectrum_of,
+)
 from scalewise.restore.result import Restored
 from scalewise.restore.upscaling import fit_to_type, upscale
 
@@ -29,5 +35,6 @@ __all__ = [
     "noise_of_frame",
     "photon_noise",
     "remove_defects",
+    "spectrum_of",
     "upscale",
 ]

@@ -158,12 +158,10 @@ def denoise_plane(
     if noise is not None:
         _check_channels(noise, len(noisy))
         if noise.uneven and not prior.noise_maps and not reduced:
-            planes = [
-                denoise_plane(channel[None], prior, noise=noise.channel(index), strength=strength)[
-                    0
-                ]
-                for index, channel in enumerate(noisy)
-            ]
+            planes = []
+            for index, channel in enumerate(noisy):
+                own = noise.channel(index)
+                planes.append(denoise_plane(channel[None], prior, noise=own, strength=strength)[0])
             return torch.cat(planes), noise
     told = noise.as_gray(GRAY_GAIN) if noise is not None and reduced else noise
     clean = _told(given, prior, told, strength)

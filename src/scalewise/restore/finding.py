@@ -14,7 +14,7 @@ from scalewise.images.picture import LUMA
 from scalewise.networks.estimator import NoiseEstimator
 from scalewise.noise_model import UNEVEN, NoiseModel
 from scalewise.spectrum import HIDDEN, estimate_noise
-from scalewise.wavelets import GAIN, decompose
+from scalewise.wavelets import GAIN, decompose, split
 
 GRAY_GAIN = math.hypot(*LUMA)
 """Noise of a gray image over that of the RGB image which it was made of."""
@@ -108,16 +108,27 @@ def noise_of_frame(frame: Tensor, levels: int) -> NoiseModel:
             f"a frame of {frame.shape[1]}x{frame.shape[2]} is too small to tell its noise; at "
             f"least {8 << levels}x{8 << levels} pixels are needed"
         )
-    _, details = decompose(frame[None].double(), levels)
+    energy = split(frame[None].double())[1][0].square().mean(0)
+    parts = energy.unfold(0, 4, 4).unfold(1, 4, 4).mean(dim=(2, 3)).flatten()
+    if float(parts.quantile(0.99)) > EVEN * float(parts.median()):
+        raise UsageError(
+            "the frame shows more than noise; give a dark frame, or one of an even area"
+        )
+    return spectrum_of(frame, levels)
+
+
+def spectrum_of(noise: Tensor, levels: int) -> NoiseModel:
+    """The deviation of noise alone at each scale, per channel.
+
+    Args:
+        noise: shape (C, H, W).
+        levels: how many scales to tell.
+    """
+    _, details = decompose(noise[None].double(), levels)
     scales = []
     for level, bands in enumerate(details, start=1):
-        energy = bands[0].unflatten(0, (3, -1)).square().mean(0)
-        parts = energy.mean(0).unfold(0, 4, 4).unfold(1, 4, 4).mean(dim=(2, 3)).flatten()
-        if level == 1 and float(parts.quantile(0.99)) > EVEN * float(parts.median()):
-            raise UsageError(
-                "the frame shows more than noise; give a dark frame, or one of an even area"
-            )
-        scales.append(tuple((energy.mean(dim=(1, 2)).sqrt() / GAIN**level).tolist()))
+        energy = bands[0].unflatten(0, (3, -1)).square().mean(dim=(0, 2, 3))
+        scales.append(tuple((energy.sqrt() / GAIN**level).tolist()))
     return NoiseModel(scales=tuple(scales))
 
 

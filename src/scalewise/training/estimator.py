@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from scalewise.data import ImageSet
 from scalewise.images import to_channels
 from scalewise.networks import NoiseEstimator
+from scalewise.training.camera import jpeg
 from scalewise.training.structured import structured_noise
 from scalewise.wavelets import GAIN, low_pass, split
 
@@ -149,21 +147,13 @@ def draw_planes(images: ImageSet, generator: torch.Generator) -> tuple[Tensor, T
     qualities = torch.randint(QUALITIES[0], QUALITIES[1] + 1, (count,), generator=generator)
     packed = chance(JPEG, count) & ~shaped
     for index in packed.nonzero().flatten().tolist():
-        noisy[index, 0] = compressed(noisy[index, 0], int(qualities[index]))
+        noisy[index] = jpeg(noisy[index], int(qualities[index]))
     shares = torch.tensor(COARSER if side // 4 >= SMALLEST else COARSER[:2])
     depth = int(torch.multinomial(shares, 1, generator=generator))
     noise, noisy = low_pass(noise, depth, "haar"), low_pass(noisy, depth, "haar")
     energy = split(noise)[1].square().mean(1, keepdim=True)
     around = F.pad(energy, [AROUND // 2] * 4, "replicate")
     return noisy, F.avg_pool2d(around, AROUND, 1).sqrt() / GAIN
-
-
-def compressed(plane: Tensor, quality: int) -> Tensor:
-    """A plane (H, W) as JPEG of 8 bits gives it back."""
-    file = io.BytesIO()
-    levels = (plane * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-    Image.fromarray(levels).save(file, "JPEG", quality=quality)
-    return torch.from_numpy(np.asarray(Image.open(file)).copy()) / 255
 
 
 def _loss(estimator: NoiseEstimator, noisy: Tensor, deviation: Tensor) -> Tensor:

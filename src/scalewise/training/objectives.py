@@ -12,6 +12,7 @@ from scalewise.errors import ScalewiseError
 from scalewise.images import to_channels
 from scalewise.metrics import pooled_psnr
 from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
+from scalewise.networks.base import overall
 from scalewise.noise import LogNormalLevels, NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
 from scalewise.score import Sigma, per_image
@@ -160,7 +161,7 @@ class LowObjective(Objective):
         noise, told = self.noise(images, sigma, measured, 0, generator)
         if isinstance(told, NoiseLevels):
             told = told.whole
-            sigma = told.maximum(_deviation(noise))
+            sigma = told.maximum(overall(noise))
         return self.weighted(self.network(images + noise, told) - images, sigma)
 
     def psnr(self, images: Tensor, generator: torch.Generator) -> float:
@@ -229,8 +230,8 @@ class DetailsObjective(Objective):
         errors = torch.cat([bands.details - details, bands.low - low], dim=1)
         if isinstance(told, NoiseLevels):
             noise_low, noise_details = split(noise, self.recipe.wavelet)
-            fine = per_image(told.details[0], low).maximum(_deviation(noise_details))
-            coarse = told.coarser.whole.maximum(_deviation(noise_low))
+            fine = per_image(told.details[0], low).maximum(overall(noise_details))
+            coarse = told.coarser.whole.maximum(overall(noise_low))
             sigma = torch.cat([*3 * [fine], coarse], dim=1)
         return self.weighted(errors, sigma)
 
@@ -248,8 +249,3 @@ class DetailsObjective(Objective):
         noisy = images + sigma * white_noise(images, generator)
         bands = self._denoise(noisy, sigma.flatten())
         return pooled_psnr(images, merge(bands.low, bands.details, self.recipe.wavelet))
-
-
-def _deviation(noise: Tensor) -> Tensor:
-    """Root mean square of the noise of each image, (N, 1, 1, 1)."""
-    return noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()

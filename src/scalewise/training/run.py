@@ -139,17 +139,17 @@ class TrainingRun:
                 if self._agreed(time.monotonic() - self.published_at) >= PUBLISH_SECONDS:
                     self._publish()
                 self.plan.beside.append(self._agreed(time.monotonic() - finished))
-            if self._estimates and self.estimator is None:
+            if self._estimates:
                 self._train_estimator()
             self._publish()
         return self.prior()
 
     @property
     def _estimates(self) -> bool:
-        """Whether the run learns an estimator of noise."""
+        """Whether the run has an estimator of noise still to learn."""
         large = min(self.images.smallest) >= min(SIDES)
         told = self.recipe.form == "noise-conditional" and self.recipe.estimator_fraction > 0
-        return told and large and (self.start is None or self.start.estimator is None)
+        return told and large and self.estimator is None
 
     def _train_estimator(self) -> None:
         """Learn the estimator in the time that was kept for it, or its share of the steps."""
@@ -175,7 +175,7 @@ class TrainingRun:
     @property
     def _kept(self) -> float:
         """Seconds of a time budget that are the estimator's."""
-        minutes = self.recipe.minutes if self._estimates and self.estimator is None else None
+        minutes = self.recipe.minutes if self._estimates else None
         return 60 * self.recipe.estimator_fraction * (minutes or 0.0)
 
     def _next(self) -> Segment | None:
