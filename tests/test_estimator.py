@@ -107,12 +107,12 @@ class TestNetwork:
         monkeypatch.setattr(module, "SIDE", 8)
         monkeypatch.setattr(module, "MOST", 4)
         large = torch.arange(40 * 24.0).view(1, 40, 24)
-        crops = module._crops(large)
+        crops = module.spread_crops(large)
         assert crops.shape == (4, 1, 8, 8)
         assert [float(crop[0, 0, 0]) for crop in crops] == [0, 8 * 24, 16 * 24 + 8, 24 * 24 + 16]
-        assert module._crops(large[:, :16, :16]).shape == (1, 1, 16, 16)
-        assert module._crops(torch.rand(1, 5, 80)).shape == (4, 1, 5, 8)
-        assert module._crops(torch.rand(1, 80, 5)).shape == (4, 1, 8, 5)
+        assert module.spread_crops(large[:, :16, :16]).shape == (1, 1, 16, 16)
+        assert module.spread_crops(torch.rand(1, 5, 80)).shape == (4, 1, 5, 8)
+        assert module.spread_crops(torch.rand(1, 80, 5)).shape == (4, 1, 8, 5)
         noisy = planes(1, 40)
         assert network(noisy, torch.ones_like(noisy, dtype=torch.bool)).isfinite().all()
 

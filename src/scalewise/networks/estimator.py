@@ -96,10 +96,10 @@ class NoiseEstimator(nn.Module):
         Returns:
             The valid places, row by row; None if there is none.
         """
-        low, details = split(_crops(plane))
+        low, details = split(spread_crops(plane))
         valid_places = torch.ones_like(low, dtype=torch.bool)
         if valid is not None:
-            valid_places = ~_lost(_crops(valid.to(plane)), self.seen, low.shape[-2:])
+            valid_places = ~_lost(spread_crops(valid.to(plane)), self.seen, low.shape[-2:])
             if not bool(valid_places.any()):
                 return None
         near = F.pad(low, [BRIGHT // 2] * 4, "replicate")
@@ -125,16 +125,16 @@ class NoiseEstimator(nn.Module):
         return self.level(features).abs(), self.inner(seen)
 
 
-def _crops(plane: Tensor) -> Tensor:
-    """A plane (1, H, W) as a batch: whole, or evenly spread crops of a large one."""
-    _, height, width = plane.shape
+def spread_crops(image: Tensor) -> Tensor:
+    """An image (C, H, W) as a batch: whole, or evenly spread crops of a large one."""
+    _, height, width = image.shape
     if height * width <= MOST * SIDE**2:
-        return plane[None]
+        return image[None]
     down, right = max(1, height // SIDE), max(1, width // SIDE)
     places = [(y, x) for y in range(down) for x in range(right)]
     step = len(places) / min(MOST, len(places))
     chosen = [places[int(step * number)] for number in range(min(MOST, len(places)))]
-    return torch.stack([plane[:, SIDE * y :, SIDE * x :][:, :SIDE, :SIDE] for y, x in chosen])
+    return torch.stack([image[:, SIDE * y :, SIDE * x :][:, :SIDE, :SIDE] for y, x in chosen])
 
 
 def _lost(valid: Tensor, seen: int, size: torch.Size) -> Tensor:
