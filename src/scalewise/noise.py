@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scalewise.checks import check_seed
 from scalewise.score import Sigma
-from scalewise.wavelets import GAIN
+from scalewise.wavelets import GAIN, decompose, merge
 
 BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
@@ -113,6 +113,28 @@ class NoiseLevels:
     def coarser(self) -> NoiseLevels:
         """That of the low-pass image `x_1`."""
         return NoiseLevels(self.details[1:], self.low)
+
+    def times(self, share: Sigma) -> NoiseLevels:
+        """That of noise so many times as strong: a number, or one per image, shape (N,)."""
+        return NoiseLevels(
+            tuple(_map(share) * _map(level) for level in self.details),
+            _map(share) * _map(self.low),
+        )
+
+    def shape(self, white: Tensor, wavelet: str) -> Tensor:
+        """Give white noise of deviation 1 (N, C, H, W) these deviations, band by band.
+
+        A linear map, its own transpose; applied twice it multiplies by the noise's covariance.
+        """
+        low, bands = decompose(white, len(self.details), wavelet)
+        last = len(self.details)
+        shaped = low * _map(self.low) / GAIN**last
+        for level in range(last, 0, -1):
+            deviation = _map(self.details[level - 1]) / GAIN**level
+            if deviation.shape[1] > 1:
+                deviation = deviation.repeat(1, 3, 1, 1)
+            shaped = merge(shaped, bands[level - 1] * deviation, wavelet)
+        return shaped
 
     @property
     def whole(self) -> Tensor:

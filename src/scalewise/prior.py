@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from scalewise.checks import check_images, check_seed, check_sigma, whole_number
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma
+from scalewise.inverse import DRAWING, ITERATIONS, measured
 from scalewise.likelihood import (
     SIGMA_MIN,
     Information,
@@ -30,8 +31,10 @@ from scalewise.networks import ConditionalDenoiser, Denoiser, NoiseEstimator, un
 from scalewise.networks.graphs import replayed
 from scalewise.noise import GaussianField, NoiseLevels, in_bands
 from scalewise.noise_model import NoiseModel
-from scalewise.samplers import Sampler, draw, few_steps
-from scalewise.score import Sigma, per_image, score_from_denoised
+from scalewise.operators import Operator
+from scalewise.posterior import Posterior
+from scalewise.samplers import Multistep, Sampler, draw, few_steps
+from scalewise.score import Sigma, per_image, residual_sigma, score_from_denoised
 from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split
 
 TINY = 1e-12
@@ -141,23 +144,126 @@ class MultiScalePrior(nn.Module):
             self._checked(noisy, "noisy", math.inf if self.homogeneous else noise), sigma
         )
 
+    def posterior(self, noisy: Tensor, sigma: Noise | None = None) -> Posterior:
+        """Return the distribution of the clean images given noisy ones, `p(x | noisy)`.
+
+        Its samples, the variance of every pixel, the main directions of what is uncertain, and
+        estimates between the mean and a sharp image (`scalewise.posterior`).
+
+        Args:
+            noisy: as for `denoise`.
+            sigma: as for `denoise`; where none is given it is that of white noise, estimated from
+                each image, or read off the residual of networks that are blind.
+        """
+        noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
+        noisy = self._checked(noisy, "noisy", math.inf if self.homogeneous else noise)
+        if sigma is None and not self.noise_conditional:
+            sigma = residual_sigma(noisy, self._estimate(noisy, None))
+        whole, told = self._whole(noisy, sigma)
+        if isinstance(told, NoiseLevels):
+            levels = told
+            return Posterior(
+                lambda state, share: self._denoise(state, levels.times(share)),
+                whole,
+                lambda white: levels.shape(white, self.wavelet),
+                _size(noisy),
+            )
+        level = per_image(cast(Sigma, told), whole)
+        flat = level[0].numel() == 1
+
+        def denoised(state: Tensor, share: Tensor) -> Tensor:
+            there = level * per_image(share, state)
+            return self._denoise(state, there.flatten() if flat else there)
+
+        return Posterior(denoised, whole, lambda white: level * white, _size(noisy))
+
+    @torch.no_grad()
+    def restore(
+        self,
+        measurement: Tensor,
+        operator: Operator,
+        noise: Sigma = 0.0,
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        iterations: int = ITERATIONS,
+        rule: Multistep = DRAWING,
+        callback: Callable[[int, Tensor, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Return images of which only a linear measurement is known.
+
+        Draws from `p(x | measurement)` follow the reverse diffusion of the denoiser that knows the
+        measurement (`scalewise.inverse`); without its fresh noise it goes to an estimate of the
+        mean, which it is for Gaussian images.
+
+        Args:
+            measurement: `operator.A(x)` plus white Gaussian noise, shape (N, c, h, w).
+            operator: one of `scalewise.operators`, or a linear physics of deepinv; of gray images,
+                a prior of colour ones serves too.
+            noise: standard deviation of the noise, a number, shape (N,) or a map; where it is 0 and
+                the operator has a pseudo-inverse, the images agree with the measurement.
+            samples: how many to draw of each image; None for the mean.
+            seed: sample `i` of a seed is the same whatever else is drawn.
+            iterations: of the inverse in each step, one call of the networks each.
+            rule: the steps, in [0, 1] intensities.
+            callback: called with (step, noisy, clean) after every step.
+
+        Returns:
+            Shape (N, C, H, W), or (samples, N, C, H, W); not clipped.
+
+        Raises:
+            UsageError: the operator measures images of other channels, or the measurement is none
+                of its.
+        """
+        measurement, seed = measurement.to(*unit_of(self)), check_seed(seed)
+        spread = check_sigma(noise, measurement)
+        inverse = getattr(operator, "A_dagger", None)
+        start = (inverse or operator.A_adjoint)(measurement)
+        gray = start.ndim == 4 and start.shape[1] == 1 < self.channels
+        check_images(start, "what the operator measures", 1 if gray else self.channels)
+        denoise = measured(
+            self._estimate_gray if gray else self._estimate,
+            measurement,
+            operator,
+            noise,
+            iterations=whole_number(iterations, "iterations"),
+        )
+        drawn = []
+        for sample in range(1 if samples is None else whole_number(samples, "samples")):
+            field = self._noise((sample,) * len(start), 0, start.shape[1], _size(start), seed)
+            fresh = field if samples is not None else lambda step: torch.zeros_like(start)
+            image = draw(denoise, fresh, rule, mean=start, callback=callback)
+            if spread == 0 and inverse is not None:
+                image = image + inverse(measurement - operator.A(image))
+            drawn.append(image)
+        return drawn[0] if samples is None else torch.stack(drawn)
+
+    def _estimate_gray(self, noisy: Tensor, sigma: Noise) -> Tensor:
+        """`E[x | noisy]` of gray images, by networks of colour ones that see alike channels."""
+        repeated = noisy.expand(-1, self.channels, -1, -1)
+        return self._estimate(repeated, sigma).mean(1, keepdim=True)
+
     def _estimate(self, noisy: Tensor, sigma: Noise | None) -> Tensor:
         """`E[x | noisy]` of checked images of any size; a level that is needed is estimated."""
+        height, width = noisy.shape[-2:]
+        return self._denoise(*self._whole(noisy, sigma))[..., :height, :width]
+
+    def _whole(
+        self, noisy: Tensor, sigma: Noise | None
+    ) -> tuple[Tensor, Sigma | NoiseLevels | None]:
+        """Noisy images, mirrored to a size that has all levels, and their noise to be told."""
         if sigma is None and self.noise_conditional:
             sigma = estimate_sigma(noisy, estimator=self.estimator)
-        height, width = noisy.shape[-2:]
         multiple = 1 << self.levels
         whole = mirror_to_multiple(noisy, multiple)
         if isinstance(sigma, NoiseModel):
-            sigma = sigma.levels(whole, self.levels, self.wavelet)
-        elif sigma is not None and not isinstance(sigma, NoiseLevels):
-            sigma = per_image(sigma, noisy)
-            alike = sigma[0].numel() == 1
-            sigma = (
-                sigma.flatten() if alike else mirror_to_multiple(sigma.expand_as(noisy), multiple)
-            )
-        clean = self._denoise(whole, sigma)
-        return clean[..., :height, :width]
+            return whole, sigma.levels(whole, self.levels, self.wavelet)
+        if sigma is None or isinstance(sigma, NoiseLevels):
+            return whole, sigma
+        level = per_image(sigma, noisy)
+        if level[0].numel() == 1:
+            return whole, level.flatten()
+        return whole, mirror_to_multiple(level.expand_as(noisy), multiple)
 
     def _denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None) -> Tensor:
         """`E[x_0 | noisy]` from `E[x_1 | noisy]` and the noisy details, down to `x_J`."""

@@ -48,6 +48,7 @@ def draw(
     rule: StepRule,
     *,
     mean: Tensor | float = 0.0,
+    first: Tensor | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Draw samples from the distribution that a denoiser holds.
@@ -57,14 +58,14 @@ def draw(
         noise: standard Gaussian field of each step.
         rule: where to begin, how to move, when to stop.
         mean: what the first noisy state is centred on.
+        first: the first noisy state itself, of noise level `rule.start`, if there is one.
         callback: called after every step.
 
     Returns:
         The samples, of the shape that `noise` gives.
     """
-    field = noise(0)
-    noisy = sample = mean + rule.start * field
-    sigma = torch.full((len(field),), rule.start, dtype=field.dtype, device=field.device)
+    noisy = sample = mean + rule.start * noise(0) if first is None else first
+    sigma = torch.full((len(noisy),), rule.start, dtype=noisy.dtype, device=noisy.device)
     done, memory = torch.zeros_like(sigma, dtype=torch.bool), None
     ended = 0
     for step in count():

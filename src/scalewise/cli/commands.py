@@ -9,6 +9,7 @@ import typer
 from scalewise.cli.demo import demo
 from scalewise.cli.denoise import denoise
 from scalewise.cli.evaluate import evaluate
+from scalewise.cli.inverse import deblur, inpaint
 from scalewise.cli.models import import_reference, info, models
 from scalewise.cli.noise import noise
 from scalewise.cli.program import Program, add
@@ -30,6 +31,8 @@ app = typer.Typer(
 add(app, demo)
 add(app, denoise)
 add(app, upscale)
+add(app, inpaint)
+add(app, deblur)
 add(app, noise)
 add(app, synthesize)
 add(app, train)

@@ -104,6 +104,11 @@ class Bar:
         """Go one step further; takes and ignores whatever a `callback` is called with."""
         self.move_to(self.done + 1)
 
+    def within(self, steps: int) -> Callable[[float], None]:
+        """Tell the share that is done of the next so many steps."""
+        begin = self.done
+        return lambda share: self.move_to(begin + int(share * steps))
+
     def move_to(self, done: int) -> None:
         """Say how many steps are done."""
         with self._lock:

@@ -11,8 +11,6 @@ from scalewise.cli import options
 from scalewise.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from scalewise.cli.console import Bar, Record
     from scalewise.cli.jobs import Job
     from scalewise.restore import Strength
@@ -77,6 +75,35 @@ def denoise(
             min=0, max=1, callback=options.finite, help="Share of the finest grain that comes back."
         ),
     ] = 0.0,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=9999,
+            help="Draw so many images, all as likely as any given the noisy one; from 2 the output "
+            "name gets -1, -2, ...  Without it: their mean, the least error.",
+            show_default=False,
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.tif",
+            help="Also write by how much every pixel may be wrong: the standard deviation, as a "
+            "float TIFF (a folder if INPUT is one).",
+            show_default=False,
+        ),
+    ] = None,
+    fidelity: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            callback=options.finite,
+            help="1: the least error; 0: as sharp as a clean photo, at the least error that costs.",
+        ),
+    ] = 1.0,
+    seed: options.Seed = 0,
     mask: Annotated[
         Path | None,
         typer.Option(
@@ -116,18 +143,29 @@ def denoise(
       scalewise denoise scans/ cleaned/ --skip-existing
       scalewise denoise cells.tif clean.tif --gain 2.2 --offset 100 --read-noise 1.6
       scalewise denoise photo.jpg clean.jpg --strength luma=0.6,chroma=1 --keep-grain 0.3
+      scalewise denoise cells.tif clean.tif --uncertainty deviation.tif
+      scalewise denoise noisy.png drawn.png --samples 8
+      scalewise denoise noisy.png sharp.png --fidelity 0.5
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
     from scalewise.cli.paths import plan
 
     _check_noise_options(sigma, noise, noise_from, gain, offset, read_noise)
-    jobs = plan(input, output, force=force, skip_existing=skip_existing, quality=quality)
+    jobs = plan(
+        input,
+        output,
+        samples or 1,
+        uncertainty,
+        force=force,
+        skip_existing=skip_existing,
+        quality=quality,
+    )
     contact = contact_sheet(sheet, force)
     if nothing_to_do(jobs):
         return
     from scalewise import restore, store
-    from scalewise.cli.paths import save
+    from scalewise.cli.paths import save_all
     from scalewise.images import read_image
     from scalewise.noise_model import NoiseModel
 
@@ -140,7 +178,7 @@ def denoise(
         given = NoiseModel.white(sigma / 255)
     elif noise is not None:
         given = NoiseModel.from_json(_text_of(noise), str(noise))
-    area = None if mask is None else _mask(mask)
+    area = None if mask is None else options.read_mask(mask)
 
     def work(job: Job, bar: Bar) -> Record:
         picture = read_image(job.source, black=black, white=white)
@@ -151,15 +189,26 @@ def denoise(
             model = restore.noise_of_frame(seen[0], max(1, prior.levels))
         elif gain is not None:
             model = restore.photon_noise(picture, gain=gain, offset=offset, read=read_noise)
-        result = restore.denoise(picture, prior, noise=model, strength=amount, mask=area, fix=kinds)
-        kept = save(result.picture, job.targets[0], force, skip_existing, quality)
+        result = restore.denoise(
+            picture,
+            prior,
+            noise=model,
+            strength=amount,
+            samples=samples,
+            fidelity=fidelity,
+            uncertainty=job.deviation is not None,
+            seed=seed,
+            mask=area,
+            fix=kinds,
+        )
+        kept = save_all(result, job, force, skip_existing, quality)
         if contact is not None:
             contact.add(picture, result.picture)
         levels = [round(255 * found, 3) for found in result.sigma]
         words = dict.fromkeys("; ".join(found.in_words()[1:]) for found in result.noise)
         return {
             "input": str(job.source),
-            "output": str(job.targets[0]),
+            **job.written,
             "sigma": levels[0] if len(levels) == 1 else levels,
             "noise": next(iter(words)) if len(words) == 1 else list(words),
             "notes": [*result.notes, *kept],
@@ -213,10 +262,3 @@ def _text_of(path: Path) -> str:
         raise UsageError(
             f"{path} holds no description of noise (it is no text); scalewise noise makes one"
         ) from None
-
-
-def _mask(path: Path) -> Tensor:
-    """A mask as (H, W), from black 0 to white 1."""
-    from scalewise.images import read_image, to_channels
-
-    return to_channels(read_image(path).pixels, 1)[0][0, 0]

@@ -38,6 +38,15 @@ class Job:
         """All that will be written."""
         return self.targets if self.deviation is None else (*self.targets, self.deviation)
 
+    @property
+    def written(self) -> Record:
+        """What will be written, for a record."""
+        names = [str(path) for path in self.targets]
+        return {
+            "output": names if len(names) > 1 else names[0],
+            "uncertainty": None if self.deviation is None else str(self.deviation),
+        }
+
 
 def nothing_to_do(jobs: Sequence[Job]) -> bool:
     """Whether the outputs of all images exist and are to be left, which is told."""

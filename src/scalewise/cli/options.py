@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from scalewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def finite(value: float | None) -> float | None:
@@ -63,6 +68,35 @@ Sampler = Annotated[
     typer.Option(
         help="few-steps: a second-order solver; paper: the published stochastic ascent, in "
         "thousands of steps."
+    ),
+]
+
+
+class ModeName(StrEnum):
+    """What becomes of an image that many clean ones may have been."""
+
+    SAMPLE = "sample"
+    MEAN = "mean"
+
+
+Mode = Annotated[
+    ModeName,
+    typer.Option(
+        help="sample: plausible sharp images; mean: the least-squares estimate, softer and closer "
+        "to the truth on average."
+    ),
+]
+Samples = Annotated[
+    int,
+    typer.Option(min=1, max=9999, help="How many to draw; from 2 the output name gets -1, -2, ..."),
+]
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.tif",
+        help="Also write the standard deviation of the samples per pixel, as a float TIFF (a "
+        "folder if INPUT is one).",
+        show_default=False,
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
@@ -131,3 +165,18 @@ JsonFile = Annotated[
     typer.Option("--json", metavar="FILE", help="Write all records to a JSON file."),
 ]
 Factor = Annotated[int, typer.Option(metavar="2|4|8", help="Enlargement of each side.")]
+
+
+def check_samples(mode: ModeName, samples: int, uncertainty: Path | None) -> None:
+    """Refuse samples of what has one result, and a deviation of fewer than two."""
+    if mode is ModeName.MEAN and samples > 1:
+        raise UsageError(f"--mode mean gives one image; leave out --samples {samples}")
+    if uncertainty is not None and samples < 2:
+        raise UsageError("--uncertainty is measured between samples; give --samples 2 or more")
+
+
+def read_mask(path: Path) -> Tensor:
+    """A mask, or another image of one channel, as (H, W), from black 0 to white 1."""
+    from scalewise.images import read_image, to_channels
+
+    return to_channels(read_image(path).pixels, 1)[0][0, 0]

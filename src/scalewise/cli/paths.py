@@ -14,6 +14,7 @@ from scalewise.files import check_name, check_writable
 
 if TYPE_CHECKING:
     from scalewise.images import Picture
+    from scalewise.restore import Restored
 
 
 def plan(
@@ -96,6 +97,22 @@ def save(
         notes.append(f"{path.suffix} files have no quality: --quality {quality} was not used")
         quality = None
     return notes + write_image(path, picture, force=force or skip_existing, quality=quality)
+
+
+def save_all(
+    result: Restored, job: Job, force: bool, skip_existing: bool, quality: int | None
+) -> list[str]:
+    """Write all that became of an image; return what was not kept.
+
+    Several outputs of one image belong together: with `skip_existing` all are written anew.
+    """
+    force = force or (skip_existing and len(job.outputs) > 1)
+    notes = []
+    for picture, path in zip(result.pictures, job.targets, strict=True):
+        notes += save(picture, path, force, skip_existing, quality)
+    if job.deviation and result.deviation:
+        notes += save(result.deviation, job.deviation, force, skip_existing)
+    return notes
 
 
 def real(path: Path) -> Path:

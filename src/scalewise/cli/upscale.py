@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,39 +14,34 @@ if TYPE_CHECKING:
     from scalewise.cli.jobs import Job
 
 
-class Mode(StrEnum):
-    """What `upscale` gives."""
-
-    SAMPLE = "sample"
-    MEAN = "mean"
-
-
 def upscale(
     input: options.Input,
     output: options.Output,
-    factor: options.Factor = 2,
-    mode: Annotated[
-        Mode,
+    factor: Annotated[
+        float,
+        typer.Option(callback=options.finite, metavar="2|4|8", help="Enlargement of each side."),
+    ] = 2,
+    reduced_by: Annotated[
+        str | None,
         typer.Option(
-            help="sample: plausible sharp images; mean: the least-squares estimate, softer and "
-            "closer to the truth on average."
-        ),
-    ] = Mode.SAMPLE,
-    samples: Annotated[
-        int,
-        typer.Option(
-            min=1, max=9999, help="How many to draw; from 2 the output name gets -1, -2, ..."
-        ),
-    ] = 1,
-    uncertainty: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.tif",
-            help="Also write the standard deviation of the samples per pixel, as a float TIFF "
-            "(a folder if INPUT is one).",
+            metavar="FILTER",
+            help="What reduced the image: mean (of areas), bicubic, lanczos or gaussian:DEVIATION "
+            "in its own pixels. Outputs agree with it, --factor may be any number from 1, and it "
+            "takes longer. Without it: means of blocks.",
             show_default=False,
         ),
     ] = None,
+    sigma: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            callback=options.finite,
+            help="With --reduced-by: level of white noise in INPUT, in 8-bit units.",
+        ),
+    ] = 0.0,
+    mode: options.Mode = options.ModeName.SAMPLE,
+    samples: options.Samples = 1,
+    uncertainty: options.Uncertainty = None,
     sampler: options.Sampler = options.SamplerName.FEW_STEPS,
     seed: options.Seed = 0,
     black: options.Black = None,
@@ -74,12 +67,14 @@ def upscale(
       scalewise upscale small.png big.png --factor 4
       scalewise upscale small.png big.png --factor 4 --mode mean
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
+      scalewise upscale web.jpg big.png --factor 3 --reduced-by bicubic --sigma 2
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
     from scalewise.cli.paths import plan
 
-    _check_upscale(factor, mode, samples, uncertainty)
+    _check_factor(factor, reduced_by, sigma)
+    options.check_samples(mode, samples, uncertainty)
     jobs = plan(
         input,
         output,
@@ -93,52 +88,67 @@ def upscale(
     if nothing_to_do(jobs):
         return
     from scalewise import store
-    from scalewise.cli.paths import save
+    from scalewise.cli.paths import save_all
     from scalewise.images import read_image
+    from scalewise.restore import enlarge
     from scalewise.restore import upscale as restored
     from scalewise.samplers import SAMPLERS
 
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
-    rule = SAMPLERS[sampler.value]
-    prior.check_factor(factor)
+    rule, count = SAMPLERS[sampler.value], None if mode is options.ModeName.MEAN else samples
+    if reduced_by is None:
+        prior.check_factor(int(factor))
+
+    steps = 1 if count is None else samples * (int(factor).bit_length() - 1)
+    steps = steps if reduced_by is None else 100
 
     def work(job: Job, bar: Bar) -> Record:
-        count = None if mode is Mode.MEAN else samples
         picture = read_image(job.source, black=black, white=white)
-        result = restored(
-            picture,
-            prior,
-            factor=factor,
-            samples=count,
-            seed=seed,
-            sampler=rule,
-            callback=bar.step,
-        )
-        notes = list(result.notes)
-        for output, path in zip(result.pictures, job.targets, strict=True):
-            notes += save(output, path, force or skip_existing, quality=quality)
+        if reduced_by is not None:
+            height, width = (round(factor * side) for side in picture.pixels.shape[-2:])
+            result = enlarge(
+                picture,
+                (height, width),
+                reduced_by,
+                prior,
+                sigma=sigma / 255,
+                samples=count,
+                seed=seed,
+                callback=bar.within(steps),
+            )
+        else:
+            result = restored(
+                picture,
+                prior,
+                factor=int(factor),
+                samples=count,
+                seed=seed,
+                sampler=rule,
+                callback=bar.step,
+            )
+        kept = save_all(result, job, force, skip_existing, quality)
         if contact is not None:
             contact.add(picture, result.picture)
-        if job.deviation and result.deviation:
-            notes += save(result.deviation, job.deviation, force or skip_existing)
-        outputs = [str(path) for path in job.targets]
         return {
             "input": str(job.source),
-            "output": outputs if samples > 1 else outputs[0],
-            "uncertainty": None if job.deviation is None else str(job.deviation),
-            "notes": list(dict.fromkeys(notes)),
+            **job.written,
+            "notes": list(dict.fromkeys([*result.notes, *kept])),
         }
 
-    steps = 1 if mode is Mode.MEAN else samples * (factor.bit_length() - 1)
     with sheet_of(contact, force):
         work_through(jobs, work, "upscaling", steps, as_json)
 
 
-def _check_upscale(factor: int, mode: Mode, samples: int, uncertainty: Path | None) -> None:
+def _check_factor(factor: float, reduced_by: str | None, sigma: float) -> None:
     """Refuse what no model can do, before anything is loaded."""
-    if factor < 2 or factor & (factor - 1):
-        raise UsageError(f"--factor must be a power of two from 2 (2, 4, 8, ...), found {factor}")
-    if mode is Mode.MEAN and samples > 1:
-        raise UsageError(f"--mode mean gives one image; leave out --samples {samples}")
-    if uncertainty is not None and samples < 2:
-        raise UsageError("--uncertainty is measured between samples; give --samples 2 or more")
+    if reduced_by is not None:
+        if factor < 1:
+            raise UsageError(f"--factor must be 1 or more, found {factor:g}")
+        return
+    if sigma:
+        raise UsageError("--sigma goes with --reduced-by; give that too, or denoise before")
+    if factor < 2 or factor != int(factor) or int(factor) & (int(factor) - 1):
+        raise UsageError(
+            f"--factor must be a power of two from 2 (2, 4, 8, ...), found {factor:g}; with "
+            "--reduced-by it may be any number from 1"
+        )

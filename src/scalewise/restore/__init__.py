@@ -18,6 +18,7 @@ from scalewise.restore.finding import (
     photon_noise,
     spectrum_of,
 )
+from scalewise.restore.inverting import deblur, enlarge, inpaint
 from scalewise.restore.result import Restored
 from scalewise.restore.upscaling import fit_to_type, upscale
 
@@ -26,11 +27,14 @@ __all__ = [
     "Restored",
     "Strength",
     "check_defects",
+    "deblur",
     "denoise",
     "denoise_plane",
+    "enlarge",
     "find_defects",
     "find_noise",
     "fit_to_type",
+    "inpaint",
     "noise_levels",
     "noise_of_frame",
     "photon_noise",

@@ -9,19 +9,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from scalewise.checks import whole_number
 from scalewise.errors import UsageError
 from scalewise.images import Picture, fill_hidden, to_channels
 from scalewise.noise_model import NoiseModel
+from scalewise.posterior import Posterior
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import find_defects, remove_defects
 from scalewise.restore.finding import GRAY_GAIN, VISIBLE, find_noise
-from scalewise.restore.result import Restored, conversion
+from scalewise.restore.result import Restored, conversion, difference_picture
 from scalewise.score import residual_sigma
 from scalewise.stabilise import Stabiliser
 from scalewise.wavelets import merge, mirror_to_multiple, split
 
 STRONGEST = 4.0
 """Largest strength."""
+
+Ask = Callable[[Posterior], Tensor]
+"""What is wanted of the clean image's distribution, as images of shape (K, 1, C, H, W)."""
 
 FAR = 2.0
 """Ratio of a given level to the estimated one, or the reverse, from which a note says so."""
@@ -58,6 +63,10 @@ def denoise(
     sigma: float | None = None,
     noise: NoiseModel | None = None,
     strength: Strength | float = 1.0,
+    samples: int | None = None,
+    fidelity: float = 1.0,
+    uncertainty: bool = False,
+    seed: int = 0,
     mask: Tensor | None = None,
     fix: Collection[str] = (),
     callback: Callable[[], object] | None = None,
@@ -74,6 +83,13 @@ def denoise(
             what the noise is like.
         noise: what it is like, instead.
         strength: how much of it to remove, one number or by brightness and colour.
+        samples: how many clean pictures to draw, all as likely as any given the noisy one; None for
+            the least-squares estimate, which is their mean.
+        fidelity: 1 for that estimate; less for one that is sharper and errs more, 0 for one as
+            sharp as clean pictures are.
+        uncertainty: whether to tell the standard deviation of every pixel: that of the samples, if
+            there are two or more, or else from the derivative of the networks.
+        seed: of the samples; each plane has fields of its own.
         mask: where to denoise, shape (H, W), 0 to 1; pixels of mask 0 stay as they are.
         fix: defects to remove before: "impulses", "stripes".
         callback: called after every plane.
@@ -86,6 +102,7 @@ def denoise(
     if sigma is not None and noise is not None:
         raise UsageError("sigma and noise both say what the noise is; give one of them")
     strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
+    _check_wanted(samples, fidelity, uncertainty, strength)
     height, width = picture.pixels.shape[-2:]
     if mask is not None and tuple(mask.shape) != (height, width):
         raise UsageError(
@@ -94,15 +111,18 @@ def denoise(
         )
     given = NoiseModel.white(sigma) if sigma is not None else noise
     seen, valid = fill_hidden(picture).pixels, visible(picture)
-    planes, found, notes = [], [], list(picture.notes)
+    planes, deviations, found, notes = [], [], [], list(picture.notes)
     for index, noisy in enumerate(seen):
         there = None if valid is None else valid[index]
         notes += find_defects(noisy) if not fix else []
-        clean, model = denoise_plane(
-            remove_defects(noisy, fix), prior, noise=given, strength=strength, valid=there
-        )
+        fixed = remove_defects(noisy, fix)
+        ask = _asking(samples, fidelity, seed + index)
+        clean, model = _denoised(fixed, prior, given, strength, there, ask)
         planes.append(clean.to(seen))
         found.append(model)
+        if uncertainty:
+            several = clean if len(clean) > 1 else None
+            deviations.append(_deviation(several, fixed, prior, model).to(seen))
         if callback:
             callback()
     notes += conversion(picture, prior)
@@ -110,14 +130,28 @@ def denoise(
         notes += _far(sigma, seen[0], prior, None if valid is None else valid[0])
     if given is None and max(model.sigma for model in found) == 0:
         notes.append("no noise was found; --sigma says how much to remove all the same")
-    pixels = torch.stack(planes)
-    untouched = to_channels(picture.pixels, pixels.shape[1])[0]
-    if mask is not None:
-        pixels = torch.where(mask > 0, torch.lerp(untouched, pixels, mask.to(pixels)), untouched)
-    if picture.alpha is not None and pixels.shape == picture.pixels.shape:
-        pixels = torch.where(picture.alpha > 0, pixels, picture.pixels)
-    restored = replace(picture, pixels=pixels)
-    return Restored((restored,), tuple(found), notes=tuple(dict.fromkeys(notes)))
+    drawn = torch.stack(planes, dim=1)
+    apart = torch.stack(deviations) if uncertainty else None
+    share = _share(picture, mask, drawn)
+    if share is not None:
+        untouched = to_channels(picture.pixels, drawn.shape[2])[0]
+        drawn = torch.where(share > 0, torch.lerp(untouched, drawn, share), untouched)
+        apart = None if apart is None else share * apart
+    return Restored(
+        tuple(replace(picture, pixels=pixels) for pixels in drawn),
+        tuple(found),
+        deviation=None if apart is None else difference_picture(picture, apart),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _share(picture: Picture, mask: Tensor | None, drawn: Tensor) -> Tensor | None:
+    """How much of what was drawn (K, P, C, H, W) counts at each pixel; None for all of it."""
+    share = None if mask is None else mask.to(drawn)
+    if picture.alpha is not None and drawn.shape[1:] == picture.pixels.shape:
+        shown = (picture.alpha > 0).to(drawn)
+        share = shown if share is None else share * shown
+    return share
 
 
 @torch.no_grad()
@@ -149,28 +183,83 @@ def denoise_plane(
     """
     if isinstance(noise, float | int):
         noise = NoiseModel.white(noise)
+    clean, model = _denoised(noisy, prior, noise, strength, valid)
+    return clean[0], model
+
+
+def _denoised(
+    noisy: Tensor,
+    prior: MultiScalePrior,
+    noise: NoiseModel | None,
+    strength: Strength,
+    valid: Tensor | None,
+    ask: Ask | None = None,
+) -> tuple[Tensor, NoiseModel]:
+    """What `ask` wants (by default the mean) of one image, shape (K, C, H, W), and the noise."""
     given, _ = to_channels(noisy, prior.channels)
     reduced = len(given) < len(noisy)
     if noise is None and prior.noise_conditional:
         if reduced and prior.estimator is not None:
-            return denoise_plane(given, prior, strength=strength, valid=valid)
+            return _denoised(given, prior, None, strength, valid, ask)
         noise = find_noise(noisy, max(1, prior.levels), valid=valid, estimator=prior.estimator)
     if noise is not None:
         _check_channels(noise, len(noisy))
         if noise.uneven and not prior.noise_maps and not reduced:
-            planes = []
-            for index, channel in enumerate(noisy):
-                own = noise.channel(index)
-                planes.append(denoise_plane(channel[None], prior, noise=own, strength=strength)[0])
-            return torch.cat(planes), noise
+            planes = [
+                _denoised(channel[None], prior, noise.channel(index), strength, None, ask)[0]
+                for index, channel in enumerate(noisy)
+            ]
+            return torch.cat(planes, dim=1), noise
     told = noise.as_gray(GRAY_GAIN) if noise is not None and reduced else noise
-    clean = _told(given, prior, told, strength)
+    clean = _told(given, prior, told, strength, ask)
     if noise is None:
-        level = residual_sigma(given[None].cpu(), clean[None]).item()
+        level = residual_sigma(given[None].cpu(), clean[:1]).item()
         noise = NoiseModel.white(level / (GRAY_GAIN if reduced else 1.0))
     if strength.grain:
         clean = clean + strength.grain * _grain(given.cpu() - clean, prior.wavelet)
     return (to_channels(clean, 1)[0] if len(noisy) == 1 else clean), noise
+
+
+def _asking(samples: int | None, fidelity: float, seed: int) -> Ask | None:
+    """What is asked of a plane; None for the mean alone."""
+    if samples is not None:
+        return lambda posterior: posterior.samples(samples, seed=seed)
+    if fidelity < 1:
+        return lambda posterior: posterior.faithful(fidelity)[None]
+    return None
+
+
+def _deviation(
+    samples: Tensor | None, noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel
+) -> Tensor:
+    """Standard deviation of every pixel (C, H, W) given the noisy image."""
+    if samples is not None:
+        return samples.std(0)
+    ends, _ = _denoised(noisy, prior, noise, Strength(), None, _ends)
+    return (ends[1] - ends[0]).abs() / 2
+
+
+def _ends(posterior: Posterior) -> Tensor:
+    """The mean, a standard deviation less and more."""
+    mean, deviation = posterior.mean(), posterior.variance().sqrt()
+    return torch.stack([mean - deviation, mean + deviation])
+
+
+def _check_wanted(
+    samples: int | None, fidelity: float, uncertainty: bool, strength: Strength
+) -> None:
+    """Refuse what contradicts itself."""
+    if samples is not None:
+        whole_number(samples, "samples")
+    if not 0 <= fidelity <= 1:
+        raise UsageError(f"fidelity must be from 0 to 1, found {fidelity:g}")
+    if samples is not None and fidelity < 1:
+        raise UsageError("samples are drawn at random, fidelity is for one estimate; give one")
+    if (samples is not None or fidelity < 1 or uncertainty) and strength != Strength():
+        raise UsageError(
+            "samples, fidelity and uncertainty are of the image without any of the noise; leave "
+            "out strength and keep-grain"
+        )
 
 
 def _far(sigma: float, noisy: Tensor, prior: MultiScalePrior, valid: Tensor | None) -> list[str]:
@@ -183,27 +272,38 @@ def _far(sigma: float, noisy: Tensor, prior: MultiScalePrior, valid: Tensor | No
 
 
 def _told(
-    noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel | None, strength: Strength
+    noisy: Tensor,
+    prior: MultiScalePrior,
+    noise: NoiseModel | None,
+    strength: Strength,
+    ask: Ask | None,
 ) -> Tensor:
-    """The denoised image (C, H, W) on the CPU, of networks told so many times the noise."""
+    """Denoised images (K, C, H, W) on the CPU, of networks told so many times the noise."""
+
+    def asked(noisy: Tensor, told: NoiseModel | float | None) -> Tensor:
+        if ask is None:
+            return prior.denoise(noisy[None], told).cpu()
+        posterior = prior.posterior(noisy[None], told)
+        alike = bool((noisy == noisy[:1]).all())
+        found = ask(posterior.gray if alike else posterior)[:, 0].cpu()
+        return found.expand(-1, len(noisy), -1, -1)
 
     def cleaned(times: float) -> Tensor:
         if times == 0:
-            return noisy.cpu()
+            return noisy.cpu()[None]
         if noise is None:
             if times > 1:
                 raise UsageError(
                     "this model is told no noise level, so strength is a share of the denoised "
                     f"image, from 0 to 1, found {times:g}"
                 )
-            return torch.lerp(noisy.cpu(), prior.denoise(noisy[None])[0].cpu(), times)
+            return torch.lerp(noisy.cpu()[None], asked(noisy, None), times)
         if noise.curve and (noise.grows or not prior.noise_maps):
             stabiliser = Stabiliser(noise)
-            stable, told = stabiliser.forward(noisy)[None], stabiliser.noise.times(times)
-            return stabiliser.inverse(prior.denoise(stable, told)[0].cpu())
+            told = stabiliser.noise.times(times)
+            return stabiliser.inverse(asked(stabiliser.forward(noisy), told))
         scaled = noise.times(times)
-        plain = scaled.scales[0][0] if scaled.is_white else scaled
-        return prior.denoise(noisy[None], plain)[0].cpu()
+        return asked(noisy, scaled.scales[0][0] if scaled.is_white else scaled)
 
     luma = cleaned(strength.luma)
     if strength.chroma == strength.luma or len(noisy) == 1:
@@ -213,11 +313,11 @@ def _told(
 
 
 def _grain(removed: Tensor, wavelet: str) -> Tensor:
-    """The finest details of the brightness of what was removed, (1, H, W)."""
-    height, width = removed.shape[1:]
-    gray = mirror_to_multiple(to_channels(removed[None], 1)[0], 2)
+    """The finest details of the brightness of what was removed, (K, 1, H, W)."""
+    height, width = removed.shape[2:]
+    gray = mirror_to_multiple(to_channels(removed, 1)[0], 2)
     low, details = split(gray, wavelet)
-    return merge(torch.zeros_like(low), details, wavelet)[0, :, :height, :width]
+    return merge(torch.zeros_like(low), details, wavelet)[..., :height, :width]
 
 
 def _check_channels(noise: NoiseModel, channels: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from scalewise.images import Picture, to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
@@ -16,7 +18,8 @@ class Restored:
     Args:
         pictures: the outputs: one, or one per sample.
         noise: that of each plane, as given or estimated; empty for upscaled pictures.
-        deviation: standard deviation of the samples, if there are several.
+        deviation: standard deviation of every pixel, in the unit of the file, where it was asked
+            for or there are several samples.
         notes: sentences on what was converted, found or left alone.
     """
 
@@ -34,6 +37,21 @@ class Restored:
     def sigma(self) -> tuple[float, ...]:
         """Noise level of each plane, in [0, 1]; that of the noisiest channel where they differ."""
         return tuple(model.sigma for model in self.noise)
+
+
+def difference_picture(picture: Picture, differences: Tensor) -> Picture:
+    """A picture of differences between intensities, of the kind of another one.
+
+    Args:
+        picture: whose unit and resolution count.
+        differences: in [0, 1] intensities, shape (P, C, H, W).
+    """
+    return Picture(
+        differences,
+        depth="float32",
+        intensities=picture.intensities.differences(),
+        resolution=picture.resolution,
+    )
 
 
 def conversion(picture: Picture, prior: MultiScalePrior) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from scalewise.images import Picture, fill_hidden, to_channels
 from scalewise.images.kinds import is_float, type_ends
 from scalewise.prior import MultiScalePrior
-from scalewise.restore.result import Restored, conversion
+from scalewise.restore.result import Restored, conversion, difference_picture
 from scalewise.samplers import Sampler, few_steps
 from scalewise.wavelets import is_haar
 
@@ -80,12 +80,7 @@ def upscale(
     pictures = tuple(replace(large_picture, pixels=pixels) for pixels in drawn)
     deviation = None
     if len(drawn) > 1:
-        deviation = Picture(
-            drawn.std(0),
-            depth="float32",
-            intensities=picture.intensities.differences(),
-            resolution=large_picture.resolution,
-        )
+        deviation = difference_picture(large_picture, drawn.std(0))
     return Restored(pictures, deviation=deviation, notes=tuple(notes))
 
 

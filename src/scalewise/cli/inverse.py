@@ -1,0 +1,212 @@
+"""`scalewise inpaint` and `scalewise deblur`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scalewise.cli import options
+from scalewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scalewise.cli.console import Bar, Record
+    from scalewise.cli.jobs import Job
+    from scalewise.operators import Blur
+
+STEPS = 100
+"""Of the bar, per image."""
+
+
+def inpaint(
+    input: options.Input,
+    mask: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MASK",
+            help="An image of the same size: white where to fill; black stays as it is.",
+            show_default=False,
+        ),
+    ],
+    output: options.Output,
+    mode: options.Mode = options.ModeName.SAMPLE,
+    samples: options.Samples = 1,
+    uncertainty: options.Uncertainty = None,
+    seed: options.Seed = 0,
+    black: options.Black = None,
+    white: options.White = None,
+    quality: options.Quality = None,
+    model: options.Model = "photos",
+    device: options.Device = "auto",
+    precision: options.Precision = options.PrecisionName.FLOAT32,
+    exact: options.Exact = False,
+    force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    as_json: options.Json = False,
+) -> None:
+    """Fill holes of an image: scratches, dust, dead columns, what should not be there.
+
+    What is drawn is likely given what surrounds it; with several samples, what they share is sure.
+    Pixels under black of the mask stay exactly as they are. For a folder of images the mask is one
+    for all, or a folder of masks of the same names.
+
+    Examples:
+      scalewise inpaint scan.png scratches.png filled.png
+      scalewise inpaint photo.jpg mask.png filled.png --samples 4 --uncertainty deviation.tif
+    """
+    from scalewise.cli.jobs import nothing_to_do, work_through
+    from scalewise.cli.paths import plan, save_all
+
+    options.check_samples(mode, samples, uncertainty)
+    jobs = plan(
+        input,
+        output,
+        samples,
+        uncertainty,
+        force=force,
+        skip_existing=skip_existing,
+        quality=quality,
+    )
+    if nothing_to_do(jobs):
+        return
+    from scalewise import restore, store
+    from scalewise.images import read_image
+
+    prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
+    count = None if mode is options.ModeName.MEAN else samples
+
+    def work(job: Job, bar: Bar) -> Record:
+        picture = read_image(job.source, black=black, white=white)
+        hole = _mask_of(job.source, input, mask)
+        result = restore.inpaint(
+            picture, hole, prior, samples=count, seed=seed, callback=bar.within(STEPS)
+        )
+        kept = save_all(result, job, force, skip_existing, quality)
+        return {"input": str(job.source), **job.written, "notes": [*result.notes, *kept]}
+
+    work_through(jobs, work, "inpainting", STEPS, as_json)
+
+
+def deblur(
+    input: options.Input,
+    output: options.Output,
+    kernel: Annotated[
+        str,
+        typer.Option(
+            metavar="KERNEL",
+            help="What blurred it: gaussian:1.6 (deviation in pixels), or an image of the kernel, "
+            "white on black, of odd sides.",
+            show_default=False,
+        ),
+    ],
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            callback=options.finite,
+            help="Level of white noise in 8-bit units; estimated without.",
+            show_default=False,
+        ),
+    ] = None,
+    mode: options.Mode = options.ModeName.MEAN,
+    samples: options.Samples = 1,
+    uncertainty: options.Uncertainty = None,
+    seed: options.Seed = 0,
+    black: options.Black = None,
+    white: options.White = None,
+    quality: options.Quality = None,
+    model: options.Model = "photos",
+    device: options.Device = "auto",
+    precision: options.Precision = options.PrecisionName.FLOAT32,
+    exact: options.Exact = False,
+    force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    sheet: options.Sheet = None,
+    as_json: options.Json = False,
+) -> None:
+    """Sharpen an image that is out of focus or moved, where the blur is known.
+
+    Examples:
+      scalewise deblur soft.png sharp.png --kernel gaussian:1.6
+      scalewise deblur frame.tif sharp.tif --kernel psf.tif --sigma 2
+      scalewise deblur soft.png sharp.png --kernel gaussian:2 --mode sample --samples 4
+    """
+    from scalewise.cli.contact import contact_sheet, sheet_of
+    from scalewise.cli.jobs import nothing_to_do, work_through
+    from scalewise.cli.paths import plan, save_all
+
+    options.check_samples(mode, samples, uncertainty)
+    jobs = plan(
+        input,
+        output,
+        samples,
+        uncertainty,
+        force=force,
+        skip_existing=skip_existing,
+        quality=quality,
+    )
+    contact = contact_sheet(sheet, force)
+    if nothing_to_do(jobs):
+        return
+    from scalewise import restore, store
+    from scalewise.images import read_image
+
+    blur = _blur(kernel)
+    prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
+    count = None if mode is options.ModeName.MEAN else samples
+
+    def work(job: Job, bar: Bar) -> Record:
+        picture = read_image(job.source, black=black, white=white)
+        result = restore.deblur(
+            picture,
+            blur,
+            prior,
+            sigma=None if sigma is None else sigma / 255,
+            samples=count,
+            seed=seed,
+            callback=bar.within(STEPS),
+        )
+        kept = save_all(result, job, force, skip_existing, quality)
+        if contact is not None:
+            contact.add(picture, result.picture)
+        return {
+            "input": str(job.source),
+            **job.written,
+            "sigma": round(255 * max(result.sigma), 3),
+            "notes": [*result.notes, *kept],
+        }
+
+    with sheet_of(contact, force):
+        work_through(jobs, work, "deblurring", STEPS, as_json)
+
+
+def _mask_of(source: Path, input: Path, mask: Path) -> Tensor:
+    """The mask of an image, (H, W): the only one, or that of its name in a folder."""
+    if not mask.is_dir():
+        return options.read_mask(mask)
+    if not input.is_dir():
+        raise UsageError(f"{mask} is a folder, but {input} is an image; give the mask of it")
+    there = mask / source.relative_to(input)
+    named = sorted(there.parent.glob(f"{there.stem}.*"))
+    if not named:
+        raise UsageError(f"{mask} holds no mask of the name {there.stem} for {source}")
+    return options.read_mask(named[0])
+
+
+def _blur(kernel: str) -> Blur:
+    """What `--kernel` says."""
+    from scalewise.operators import Blur
+
+    kind, _, deviation = kernel.partition(":")
+    if kind == "gaussian":
+        try:
+            return Blur.gaussian(float(deviation))
+        except ValueError:
+            raise UsageError(
+                "--kernel gaussian:DEVIATION needs a number, such as gaussian:1.6, found "
+                f"{kernel!r}"
+            ) from None
+    return Blur(options.read_mask(Path(kernel)))

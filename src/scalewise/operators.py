@@ -1,0 +1,247 @@
+"""Linear measurements of images: what is known of an image when it is restored.
+
+An operator has the interface of deepinv's linear physics (Tachella et al., "DeepInverse: a Python
+package for solving imaging inverse problems with deep learning", 2025), so that those serve as
+well: `A` measures images, `A_adjoint` is its transpose, and `A_dagger`, which it need not have, its
+pseudo-inverse.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalewise.errors import UsageError
+
+
+class Operator(Protocol):
+    """A linear map of images (N, C, H, W) to measurements (N, c, h, w)."""
+
+    def A(self, x: Tensor) -> Tensor:
+        """Measure images."""
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """The transpose of `A`: the inner product of `A(x)` and `y` is that of `x` and this."""
+
+
+class Inpainting:
+    """Pixels that are known.
+
+    Args:
+        mask: what is known, 1, and what is not, 0; shape (H, W) or (C, H, W).
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        _check_mask(mask)
+        self.mask = mask.bool()
+
+    def A(self, x: Tensor) -> Tensor:
+        """The known pixels; zero where they are not known."""
+        return x * _fitting(self.mask, x)
+
+    A_adjoint = A_dagger = A
+
+
+class Demosaicking:
+    """The mosaic of a camera: at every pixel one of three colours.
+
+    Args:
+        pattern: colours of the upper left 2x2 pixels, row by row, such as "RGGB".
+    """
+
+    def __init__(self, pattern: str = "RGGB") -> None:
+        if sorted(pattern) != sorted("RGGB"):
+            raise UsageError(
+                f"pattern must name one red, two green and one blue pixel, such as RGGB, found "
+                f"{pattern!r}"
+            )
+        colours = torch.tensor(["RGB".index(colour) for colour in pattern]).view(2, 2)
+        self.masks = torch.stack([colours == colour for colour in range(3)])
+
+    def A(self, x: Tensor) -> Tensor:
+        """The mosaics of RGB images, shape (N, 1, H, W)."""
+        return (x * self._there(x)).sum(dim=1, keepdim=True)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """Each value in its channel, shape (N, 3, H, W); zero elsewhere."""
+        return y * self._there(y)
+
+    A_dagger = A_adjoint
+
+    def _there(self, like: Tensor) -> Tensor:
+        height, width = like.shape[-2:]
+        tiles = self.masks.repeat(1, -(-height // 2), -(-width // 2))
+        return tiles[:, :height, :width].to(like)
+
+
+class Blur:
+    """A convolution; beyond the border images go on as at it.
+
+    Args:
+        kernel: shape (h, w), of odd sides; its sum is made 1, so that brightness stays.
+
+    Raises:
+        UsageError: the kernel has no middle pixel, or its sum is not above 0.
+    """
+
+    def __init__(self, kernel: Tensor) -> None:
+        if kernel.ndim != 2 or kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
+            raise UsageError(
+                f"a blur kernel must have odd sides, found {'x'.join(map(str, kernel.shape))}"
+            )
+        if not bool(kernel.isfinite().all()) or float(kernel.sum()) <= 0:
+            raise UsageError("the values of a blur kernel must be finite and their sum above 0")
+        self.kernel = kernel / kernel.sum()
+
+    @classmethod
+    def gaussian(cls, deviation: float) -> Blur:
+        """A Gaussian kernel, cut at four deviations (in pixels)."""
+        if not 0 < deviation < math.inf:
+            raise UsageError(f"the deviation of a blur must be above 0, found {deviation:g}")
+        reach = math.ceil(4 * deviation)
+        line = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        weights = torch.exp(-0.5 * (line / deviation) ** 2)
+        return cls(weights[:, None] * weights)
+
+    def A(self, x: Tensor) -> Tensor:
+        """Blurred images."""
+        channels = x.shape[1]
+        up, left = (side // 2 for side in self.kernel.shape)
+        padded = F.pad(x, (left, left, up, up), "replicate")
+        kernel = self.kernel.to(x).flip(0, 1).expand(channels, 1, -1, -1)
+        return F.conv2d(padded, kernel, groups=channels)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """The transpose, by reverse differentiation."""
+        with torch.enable_grad():
+            images = torch.zeros_like(y, requires_grad=True)
+            return torch.autograd.grad(self.A(images), images, y)[0]
+
+
+class Downscaling:
+    """Reduction to a smaller size by a filter, as image programs do it.
+
+    Args:
+        size: height and width of the images.
+        small: height and width of the reduced ones, no larger.
+        filter: "mean" (of the area of a pixel), "bicubic", "lanczos", or "gaussian:DEVIATION" in
+            pixels of the reduced image.
+
+    Raises:
+        UsageError: the sizes or the filter are none.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], small: tuple[int, int], filter: str = "bicubic"
+    ) -> None:
+        if not all(1 <= after <= before for before, after in zip(size, small, strict=True)):
+            raise UsageError(
+                f"a reduced image must be smaller: {small[0]}x{small[1]} of {size[0]}x{size[1]}"
+            )
+        self.rows, self.columns = (
+            _reduction(before, after, filter) for before, after in zip(size, small, strict=True)
+        )
+        self.inverses = torch.linalg.pinv(self.rows), torch.linalg.pinv(self.columns)
+
+    def A(self, x: Tensor) -> Tensor:
+        """Reduced images."""
+        return self.rows.to(x) @ x @ self.columns.to(x).T
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """The transpose."""
+        return self.rows.to(y).T @ y @ self.columns.to(y)
+
+    def A_dagger(self, y: Tensor) -> Tensor:
+        """The least images that are reduced to `y`."""
+        rows, columns = (inverse.to(y) for inverse in self.inverses)
+        return rows @ y @ columns.T
+
+
+class MaskedFourier:
+    """Some frequencies of images, as magnetic resonance measures them.
+
+    Args:
+        mask: which are measured, of the grid of `torch.fft.fft2`, shape (H, W).
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        _check_mask(mask)
+        self.mask = mask.bool()
+
+    def A(self, x: Tensor) -> Tensor:
+        """Orthonormal Fourier coefficients: real parts of all channels, then imaginary ones."""
+        modes = torch.fft.fft2(x, norm="ortho") * _fitting(self.mask, x)
+        return torch.cat([modes.real, modes.imag], dim=1)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """The transpose: the real part of the inverse transform."""
+        real, imaginary = y.chunk(2, dim=1)
+        modes = torch.complex(real, imaginary) * _fitting(self.mask, y)
+        return torch.fft.ifft2(modes, norm="ortho").real
+
+    def A_dagger(self, y: Tensor) -> Tensor:
+        """Real images of these coefficients; a coefficient tells that of the opposite frequency."""
+        mask = _fitting(self.mask, y)
+        opposite = mask.flip(-2, -1).roll((1, 1), (-2, -1))
+        twice = (2 / (mask + opposite).clamp(min=1)).expand(y.shape[1] // 2, *y.shape[-2:])
+        return self.A_adjoint(y * twice.repeat(2, 1, 1))
+
+
+def _check_mask(mask: Tensor) -> None:
+    if mask.ndim not in (2, 3):
+        raise UsageError(f"a mask must have shape (H, W) or (C, H, W), found {tuple(mask.shape)}")
+    if not bool(mask.any()):
+        raise UsageError("the mask is black everywhere: nothing is known of the image")
+
+
+def _fitting(mask: Tensor, images: Tensor) -> Tensor:
+    """A mask in the type of images that have its size."""
+    if mask.shape[-2:] != images.shape[-2:]:
+        raise UsageError(
+            f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the image "
+            f"{images.shape[-1]}x{images.shape[-2]}; they must be the same size"
+        )
+    return mask.to(images)
+
+
+def _reduction(size: int, small: int, filter: str) -> Tensor:
+    """Weights of a line of pixels in each of the reduced line, shape (small, size), float64."""
+    kind, _, deviation = filter.partition(":")
+    factor = size / small
+    centres = (torch.arange(small, dtype=torch.float64) + 0.5) * factor
+    places = torch.arange(size, dtype=torch.float64) + 0.5
+    apart = (places - centres[:, None]) / factor
+    if kind == "mean":
+        low, high = places - 0.5, places + 0.5
+        start, end = centres[:, None] - factor / 2, centres[:, None] + factor / 2
+        weights = (torch.minimum(high, end) - torch.maximum(low, start)).clamp(min=0)
+    elif kind == "bicubic":
+        weights = _cubic(apart.abs())
+    elif kind == "lanczos":
+        weights = torch.sinc(apart) * torch.sinc(apart / 3) * (apart.abs() < 3)
+    elif kind == "gaussian" and _is_positive(deviation):
+        weights = torch.exp(-0.5 * (apart / float(deviation)) ** 2)
+    else:
+        raise UsageError(
+            f"the filter of a reduction must be mean, bicubic, lanczos or gaussian:DEVIATION, "
+            f"found {filter!r}"
+        )
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _cubic(apart: Tensor, a: float = -0.5) -> Tensor:
+    """Cubic convolution (Keys, IEEE ASSP 1981), of distances."""
+    near = ((a + 2) * apart - (a + 3)) * apart**2 + 1
+    far = a * (((apart - 5) * apart + 8) * apart - 4)
+    return torch.where(apart <= 1, near, torch.where(apart < 2, far, 0.0))
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False

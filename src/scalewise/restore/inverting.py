@@ -1,0 +1,247 @@
+"""Pictures of which a part, or only a blurred or reduced version, is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from scalewise.errors import UsageError
+from scalewise.images import Picture, fill_hidden, to_channels
+from scalewise.inverse import DRAWING
+from scalewise.noise_model import NoiseModel
+from scalewise.operators import Blur, Downscaling, Inpainting, Operator
+from scalewise.prior import MultiScalePrior
+from scalewise.restore.denoising import visible
+from scalewise.restore.finding import find_noise
+from scalewise.restore.result import Restored, conversion, difference_picture
+
+CONTEXT = 48
+"""Pixels around a hole that are looked at to fill it, at least."""
+
+WIDEST = 96
+"""Side of a hole beyond which what is filled in is no more than a guess, told in a note."""
+
+SEEDS = 7919
+"""Between the seeds of the holes of a picture, and of its planes."""
+
+Callback = Callable[[float], object]
+"""Called with the share of the work that is done, 0 to 1."""
+
+
+def inpaint(
+    picture: Picture,
+    hole: Tensor,
+    prior: MultiScalePrior,
+    *,
+    samples: int | None = 1,
+    seed: int = 0,
+    callback: Callback | None = None,
+) -> Restored:
+    """Fill holes of a picture with what is likely there; known pixels stay as they are.
+
+    Args:
+        picture: its planes are filled one by one.
+        hole: shape (H, W), above 0 where the picture is not known.
+        prior: of any number of channels.
+        samples: how many to draw; None for the mean of all likely ones, which is smooth.
+        seed: of the samples; each plane has fields of its own.
+        callback: called with the share of the work that is done.
+
+    Raises:
+        UsageError: the hole has another size, is none, or is all of the picture.
+    """
+    height, width = picture.pixels.shape[-2:]
+    if tuple(hole.shape) != (height, width):
+        raise UsageError(
+            f"the mask is {hole.shape[-1]}x{hole.shape[-2]}, the picture {width}x{height}; they "
+            "must be the same size"
+        )
+    missing = hole > 0
+    if not bool(missing.any()) or bool(missing.all()):
+        side = "white" if bool(missing.any()) else "black"
+        raise UsageError(
+            f"the mask is {side} everywhere; it must be white where the picture is to be filled"
+        )
+    boxes, notes = _around(missing), list(picture.notes)
+    widest = 2 * int(ndimage.distance_transform_cdt(missing.numpy()).max())
+    if widest > WIDEST:
+        notes.append(
+            f"a hole is {widest} pixels wide: what is drawn there is a guess at colours and "
+            "textures, not at objects"
+        )
+    progress = _counted(callback, len(boxes) * len(picture.pixels) * (samples or 1))
+    planes = []
+    for index, plane in enumerate(fill_hidden(picture).pixels):
+        given = _given(plane, prior)
+        drawn = given.repeat(samples or 1, 1, 1, 1)
+        for number, (rows, columns) in enumerate(boxes):
+            inside = missing[rows, columns]
+            operator = Inpainting(~inside)
+            found = prior.restore(
+                operator.A(given[None, :, rows, columns]),
+                operator,
+                samples=samples,
+                seed=seed + index + SEEDS * number,
+                callback=progress,
+            )
+            part = drawn[..., rows, columns]
+            part.copy_(torch.where(inside, _drawn(found, samples), part))
+        planes.append(drawn)
+    return _restored(picture, torch.stack(planes, dim=1), [*notes, *conversion(picture, prior)])
+
+
+def deblur(
+    picture: Picture,
+    blur: Blur,
+    prior: MultiScalePrior,
+    *,
+    sigma: float | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+) -> Restored:
+    """Sharpen a picture that a known kernel has blurred.
+
+    Args:
+        picture: its planes are sharpened one by one.
+        blur: what blurred it.
+        prior: of any number of channels.
+        sigma: standard deviation of white noise, in [0, 1]; None to estimate it.
+        samples: how many to draw; None for the mean.
+        seed: of the samples; each plane has fields of its own.
+        callback: called with the share of the work that is done.
+
+    Raises:
+        UsageError: the kernel is larger than the picture.
+    """
+    if any(
+        side > whole
+        for side, whole in zip(blur.kernel.shape, picture.pixels.shape[-2:], strict=True)
+    ):
+        raise UsageError(
+            f"the kernel is {blur.kernel.shape[1]}x{blur.kernel.shape[0]}, larger than the picture"
+        )
+    return _inverted(picture, blur, prior, sigma, samples, seed, callback)
+
+
+def enlarge(
+    picture: Picture,
+    size: tuple[int, int],
+    reduced_by: str,
+    prior: MultiScalePrior,
+    *,
+    sigma: float | None = 0.0,
+    samples: int | None = 1,
+    seed: int = 0,
+    callback: Callback | None = None,
+) -> Restored:
+    """Super-resolve a picture that some filter has reduced, to any size.
+
+    Reduced again by the same filter, the output is the input, to the rounding of its type.
+
+    Args:
+        picture: what to enlarge, its planes one by one; alpha is enlarged likewise, its resolution
+            multiplied.
+        size: height and width of the output.
+        reduced_by: a filter of `operators.Downscaling`.
+        prior: of any number of channels.
+        sigma: standard deviation of white noise, in [0, 1]; None to estimate it.
+        samples: how many to draw; None for the mean.
+        seed: of the samples; each plane has fields of its own.
+        callback: called with the share of the work that is done.
+
+    Raises:
+        UsageError: the filter is none, or the size smaller than the picture.
+    """
+    small = (picture.pixels.shape[-2], picture.pixels.shape[-1])
+    operator = Downscaling(size, small, reduced_by)
+    restored = _inverted(picture, operator, prior, sigma, samples, seed, callback)
+    factor = size[1] / small[1]
+    return replace(
+        restored,
+        pictures=tuple(each.scaled(factor) for each in restored.pictures),
+        deviation=None if restored.deviation is None else restored.deviation.scaled(factor),
+    )
+
+
+def _inverted(
+    picture: Picture,
+    operator: Operator,
+    prior: MultiScalePrior,
+    sigma: float | None,
+    samples: int | None,
+    seed: int,
+    callback: Callback | None,
+) -> Restored:
+    """A picture whose planes an operator has measured."""
+    if sigma is not None and not 0 <= sigma < math.inf:
+        raise UsageError(f"sigma must be 0 or more, found {sigma}")
+    progress = _counted(callback, len(picture.pixels) * (samples or 1))
+    valid = visible(picture)
+    planes, found = [], []
+    for index, plane in enumerate(fill_hidden(picture).pixels):
+        given = _given(plane, prior)
+        noise = NoiseModel.white(sigma) if sigma is not None else None
+        if noise is None:
+            there = None if valid is None else valid[index]
+            levels = max(1, prior.levels)
+            noise = find_noise(given, levels, valid=there, estimator=prior.estimator)
+        drawn = prior.restore(
+            given[None],
+            operator,
+            noise.sigma,
+            samples=samples,
+            seed=seed + index,
+            callback=progress,
+        )
+        planes.append(_drawn(drawn, samples))
+        found.append(noise)
+    notes = [*picture.notes, *conversion(picture, prior)]
+    restored = _restored(picture, torch.stack(planes, dim=1), notes)
+    return replace(restored, noise=tuple(found))
+
+
+def _given(plane: Tensor, prior: MultiScalePrior) -> Tensor:
+    """A plane (C, H, W) as a prior restores it: gray stays gray, and colours become gray for it."""
+    return to_channels(plane, 1)[0] if prior.channels == 1 else plane
+
+
+def _drawn(found: Tensor, samples: int | None) -> Tensor:
+    """What a prior gave, (N = 1), as (K, C, H, W) on the CPU."""
+    return (found[None] if samples is None else found)[:, 0].cpu()
+
+
+def _restored(picture: Picture, drawn: Tensor, notes: list[str]) -> Restored:
+    """Pictures of what was drawn, (K, P, C, H, W), with their deviation if there are several."""
+    alpha = picture.alpha
+    if alpha is not None and alpha.shape[-2:] != drawn.shape[-2:]:
+        alpha = F.interpolate(alpha, size=drawn.shape[-2:], mode="bicubic").clamp(0, 1)
+    pictures = tuple(replace(picture, pixels=pixels, alpha=alpha) for pixels in drawn)
+    deviation = difference_picture(picture, drawn.std(0)) if len(drawn) > 1 else None
+    return Restored(pictures, deviation=deviation, notes=tuple(notes))
+
+
+def _counted(callback: Callback | None, runs: int) -> Callable[[int, Tensor, Tensor], None] | None:
+    """A callback of the steps of so many runs of the sampler."""
+    if callback is None:
+        return None
+    done = count(1)
+
+    def stepped(step: int, noisy: Tensor, clean: Tensor) -> None:
+        callback(min(1.0, next(done) / (runs * DRAWING.steps)))
+
+    return stepped
+
+
+def _around(missing: Tensor) -> list[tuple[slice, slice]]:
+    """Parts of the picture that hold all holes, each with what is around them."""
+    near = ndimage.maximum_filter(missing.numpy(), 2 * CONTEXT + 1)
+    labels, _ = ndimage.label(near)
+    return [(rows, columns) for rows, columns in ndimage.find_objects(labels)]
