@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from scalewise.calibration import Calibration
 from scalewise.checks import check_images, check_seed, check_sigma, whole_number
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma
@@ -55,6 +56,7 @@ class MultiScalePrior(nn.Module):
         details: denoisers of the details given the low-pass image, level 1 (finest) first.
         wavelet: the orthogonal wavelet between the scales.
         estimator: of noise that is not told; a statistic of white noise without.
+        calibration: what images that are kept apart say of the uncertainty it tells.
     """
 
     def __init__(
@@ -63,10 +65,11 @@ class MultiScalePrior(nn.Module):
         details: Sequence[ConditionalDenoiser] = (),
         wavelet: str = "haar",
         estimator: NoiseEstimator | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__()
         self.low, self.details, self.wavelet = low, nn.ModuleList(details), wavelet
-        self.estimator = estimator
+        self.estimator, self.calibration = estimator, calibration
 
     @property
     def levels(self) -> int:

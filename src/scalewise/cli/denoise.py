@@ -94,6 +94,15 @@ def denoise(
             show_default=False,
         ),
     ] = None,
+    confidence: Annotated[
+        int | None,
+        typer.Option(
+            metavar="50|80|90|95",
+            help="With --uncertainty: instead, how far from the mean the truth is in so many "
+            "percent of pixels.",
+            show_default=False,
+        ),
+    ] = None,
     fidelity: Annotated[
         float,
         typer.Option(
@@ -197,6 +206,7 @@ def denoise(
             samples=samples,
             fidelity=fidelity,
             uncertainty=job.deviation is not None,
+            confidence=confidence,
             seed=seed,
             mask=area,
             fix=kinds,

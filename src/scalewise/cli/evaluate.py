@@ -1,4 +1,4 @@
-"""`scalewise evaluate denoise`, `upscale`, `synthesize` and `likelihood`."""
+"""`scalewise evaluate denoise`, `upscale`, `synthesize`, `likelihood` and `calibration`."""
 
 from __future__ import annotations
 
@@ -261,7 +261,96 @@ def likelihood(
     bench.finish(records, mean_bits(records), columns, settings, digits=4)
 
 
+def calibration(
+    images: options.Images,
+    sigma: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0.1,
+            callback=options.finite_all,
+            metavar="FLOAT...",
+            help="Noise levels to add, in 8-bit units.  [default: 15 25 50 100]",
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[
+        int,
+        typer.Option(
+            min=0, max=9999, help="How many to draw for the intervals of each scale; 0 for none."
+        ),
+    ] = 8,
+    crop: Annotated[
+        int, typer.Option(min=16, help="Side of the middle part of every image that is looked at.")
+    ] = 128,
+    learn: Annotated[
+        bool,
+        typer.Option(
+            "--learn",
+            help="Learn the correction on these images and store it in the model's folder; "
+            "measure it on others.",
+        ),
+    ] = False,
+    model: options.Model = "photos",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    exact: options.Exact = False,
+    json_file: options.JsonFile = None,
+    force: options.Force = False,
+) -> None:
+    """Tell whether the uncertainty of denoising is true: how often intervals hold the truth.
+
+    By noise level, by what is around a pixel, and by scale; with the width of 90 % intervals beside
+    that of a baseline, whose intervals are errors of these very images scaled by local contrast.
+
+    Examples:
+      scalewise evaluate calibration photos/ --sigma 15 25 50 --json coverage.json
+      scalewise evaluate calibration other-photos/ --model my-model --learn
+    """
+    from scalewise.cli.bench import Bench
+
+    bench = Bench(images, model, device=device, exact=exact, json_file=json_file, force=force)
+    from scalewise import store
+    from scalewise.calibration import COVERAGES
+    from scalewise.evaluation import SIGMAS, evaluate_calibration, learn_calibration
+
+    if not bench.prior.noise_conditional:
+        raise UsageError(f"{model} is told no noise level: it has no uncertainty to measure")
+    if learn and not Path(model).is_dir():
+        raise UsageError(f"--learn writes into a model folder, and {model} is none; give its path")
+    levels = tuple(sigma or SIGMAS)
+    with bench.bar("learning" if learn else "measuring", len(levels)) as bar:
+        if learn:
+            learnt = learn_calibration(
+                bench.prior, bench.images, sigmas=levels, seed=seed, crop=crop, callback=bar.step
+            )
+            store.store_calibration(model, learnt)
+            typer.echo(f"{model}: learnt from {len(bench.images)} images and stored")
+            return
+        records = evaluate_calibration(
+            bench.prior,
+            bench.images,
+            sigmas=levels,
+            samples=samples,
+            seed=seed,
+            crop=crop,
+            callback=bar.step,
+        )
+    for record in records:
+        record |= {f"{share} %": record["coverage"][share] for share in COVERAGES}
+    columns = {name: name for name in ("by", "group", *(f"{share} %" for share in COVERAGES))}
+    columns |= {"width of 90 %": "width", "baseline": "baseline"}
+    settings = {
+        "seed": seed,
+        "crop": crop,
+        "samples": samples,
+        "calibrated": bench.prior.calibration is not None,
+        "coverage": records[0]["coverage"],
+    }
+    bench.finish(records, records, columns, settings, digits=1)
+
+
 add(evaluate, denoise, cls=ManySigmas)
 add(evaluate, upscale)
 add(evaluate, synthesize)
 add(evaluate, likelihood)
+add(evaluate, calibration, cls=ManySigmas)

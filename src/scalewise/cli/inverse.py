@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scalewise.cli import options
-from scalewise.errors import UsageError
+from scalewise.errors import ScalewiseError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -192,7 +192,7 @@ def _mask_of(source: Path, input: Path, mask: Path) -> Tensor:
     there = mask / source.relative_to(input)
     named = sorted(there.parent.glob(f"{there.stem}.*"))
     if not named:
-        raise UsageError(f"{mask} holds no mask of the name {there.stem} for {source}")
+        raise ScalewiseError(f"{mask} holds no mask of the name {there.stem} for {source}")
     return options.read_mask(named[0])
 
 

@@ -1,5 +1,6 @@
 """Measuring a prior: denoising, super-resolution, synthesis, likelihood, and pictures."""
 
+from scalewise.evaluation.calibration import evaluate_calibration, learn_calibration
 from scalewise.evaluation.denoising import SIGMAS, add_noise, compare, evaluate_denoise
 from scalewise.evaluation.distances import (
     level_distances,
@@ -21,12 +22,14 @@ __all__ = [
     "add_noise",
     "compare",
     "crop_to_multiple",
+    "evaluate_calibration",
     "evaluate_denoise",
     "evaluate_likelihood",
     "evaluate_synthesize",
     "evaluate_upscale",
     "grid",
     "interpolate",
+    "learn_calibration",
     "level_distances",
     "mean_bits",
     "means",

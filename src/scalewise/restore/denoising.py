@@ -66,6 +66,7 @@ def denoise(
     samples: int | None = None,
     fidelity: float = 1.0,
     uncertainty: bool = False,
+    confidence: int | None = None,
     seed: int = 0,
     mask: Tensor | None = None,
     fix: Collection[str] = (),
@@ -89,6 +90,8 @@ def denoise(
             sharp as clean pictures are.
         uncertainty: whether to tell the standard deviation of every pixel: that of the samples, if
             there are two or more, or else from the derivative of the networks.
+        confidence: in percent; instead of that deviation, tell how far from the mean the truth is
+            with so much of it, as images kept apart have taught the prior.
         seed: of the samples; each plane has fields of its own.
         mask: where to denoise, shape (H, W), 0 to 1; pixels of mask 0 stay as they are.
         fix: defects to remove before: "impulses", "stripes".
@@ -102,7 +105,7 @@ def denoise(
     if sigma is not None and noise is not None:
         raise UsageError("sigma and noise both say what the noise is; give one of them")
     strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
-    _check_wanted(samples, fidelity, uncertainty, strength)
+    _check_wanted(samples, fidelity, uncertainty, confidence, strength)
     height, width = picture.pixels.shape[-2:]
     if mask is not None and tuple(mask.shape) != (height, width):
         raise UsageError(
@@ -121,8 +124,8 @@ def denoise(
         planes.append(clean.to(seen))
         found.append(model)
         if uncertainty:
-            several = clean if len(clean) > 1 else None
-            deviations.append(_deviation(several, fixed, prior, model).to(seen))
+            told = clean.std(0) if len(clean) > 1 else _told_deviation(fixed, prior, model)
+            deviations.append(_calibrated(told, prior, model.sigma, confidence).to(seen))
         if callback:
             callback()
     notes += conversion(picture, prior)
@@ -229,12 +232,23 @@ def _asking(samples: int | None, fidelity: float, seed: int) -> Ask | None:
     return None
 
 
-def _deviation(
-    samples: Tensor | None, noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel
+def _calibrated(
+    told: Tensor, prior: MultiScalePrior, sigma: float, confidence: int | None
 ) -> Tensor:
+    """The deviation that a prior tells, corrected, or the half width of intervals."""
+    table = prior.calibration
+    if confidence is None:
+        return told if table is None else table.deviation(told, sigma)
+    if table is None:
+        raise UsageError(
+            "confidence needs a model that is calibrated, which this one is not; scalewise "
+            "evaluate calibration --learn does it"
+        )
+    return table.half_width(told, sigma, confidence)
+
+
+def _told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> Tensor:
     """Standard deviation of every pixel (C, H, W) given the noisy image."""
-    if samples is not None:
-        return samples.std(0)
     ends, _ = _denoised(noisy, prior, noise, Strength(), None, _ends)
     return (ends[1] - ends[0]).abs() / 2
 
@@ -246,13 +260,19 @@ def _ends(posterior: Posterior) -> Tensor:
 
 
 def _check_wanted(
-    samples: int | None, fidelity: float, uncertainty: bool, strength: Strength
+    samples: int | None,
+    fidelity: float,
+    uncertainty: bool,
+    confidence: int | None,
+    strength: Strength,
 ) -> None:
     """Refuse what contradicts itself."""
     if samples is not None:
         whole_number(samples, "samples")
     if not 0 <= fidelity <= 1:
         raise UsageError(f"fidelity must be from 0 to 1, found {fidelity:g}")
+    if confidence is not None and not uncertainty:
+        raise UsageError("confidence is of the uncertainty; ask for that too")
     if samples is not None and fidelity < 1:
         raise UsageError("samples are drawn at random, fidelity is for one estimate; give one")
     if (samples is not None or fidelity < 1 or uncertainty) and strength != Strength():

@@ -2,7 +2,14 @@
 
 from scalewise.store.card import card, summary
 from scalewise.store.config import FORMAT_VERSION, NETWORKS, ModelConfig, NetworkConfig
-from scalewise.store.folders import check_folder, fingerprint, load, read_config, save
+from scalewise.store.folders import (
+    check_folder,
+    fingerprint,
+    load,
+    read_config,
+    save,
+    store_calibration,
+)
 from scalewise.store.names import PACKAGED, TRAINING, packaged, resolve
 
 __all__ = [
@@ -20,5 +27,6 @@ __all__ = [
     "read_config",
     "resolve",
     "save",
+    "store_calibration",
     "summary",
 ]

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from scalewise.calibration import Calibration
 from scalewise.errors import ScalewiseError
 from scalewise.networks import (
     BiasFreeConditional,
@@ -114,6 +115,7 @@ class ModelConfig(BaseModel):
         low: the network of the low-pass image.
         details: the networks of the details, level 1 (finest) first.
         estimator: of noise that is not told; older models have none.
+        calibration: of the uncertainty that the model tells, learnt on images kept apart.
         description: one or two sentences for the model card.
         training: how it was made, free JSON; the card shows `data` (name, counts, license) and
             `recipe` in places of their own.
@@ -133,6 +135,7 @@ class ModelConfig(BaseModel):
     low: NetworkConfig
     details: list[NetworkConfig]
     estimator: EstimatorConfig | None = None
+    calibration: Calibration | None = None
     description: str = ""
     training: dict[str, JsonValue] = {}
     scores: dict[str, JsonValue] = {}
@@ -174,6 +177,7 @@ def describe(prior: MultiScalePrior, **facts: Any) -> ModelConfig:
         "low": low,
         "details": details,
         "estimator": None if prior.estimator is None else prior.estimator.settings,
+        "calibration": None if prior.calibration is None else prior.calibration.model_dump(),
     }
     return _explained(lambda: ModelConfig.model_validate(fields | facts), "model description")
 
@@ -230,7 +234,7 @@ def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
         ]
         told = config.estimator
         estimator = None if told is None else NoiseEstimator(told.width, told.depth)
-        prior = MultiScalePrior(low, details, config.wavelet, estimator)
+        prior = MultiScalePrior(low, details, config.wavelet, estimator, config.calibration)
     for place, network in zip(places(config), (low, *details), strict=True):
         found = network.channels
         if found != config.channels:

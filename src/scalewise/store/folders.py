@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from safetensors import SafetensorError
 from torch import Tensor
 
+from scalewise.calibration import Calibration
 from scalewise.device import pick_device
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.parts import part_folder
@@ -137,6 +138,17 @@ def read_config(folder: str | Path) -> ModelConfig:
     except UnicodeDecodeError as error:
         raise ScalewiseError(f"{file}: not valid JSON ({error}); restore the file") from error
     return parse_config(text, str(file))
+
+
+def store_calibration(folder: str | Path, calibration: Calibration) -> None:
+    """Write a calibration into the config of a model folder, whose weights stay.
+
+    Raises:
+        ScalewiseError: the folder holds no model, or cannot be written.
+    """
+    path = Path(folder)
+    config = read_config(path).model_copy(update={"calibration": calibration})
+    _write_whole(path, {CONFIG: config.to_json().encode(), CARD: card(config).encode()})
 
 
 def check_folder(folder: str | Path, force: bool = False) -> None:

@@ -1,0 +1,110 @@
+"""How far the truth is from the mean, in deviations that a model tells: learnt from clean images.
+
+A model that holds the right distribution needs little of it: the factors are 1. What is left is
+learnt on images that are kept apart from the training (conformal prediction with scaled residuals:
+Angelopoulos and Bates, "Conformal prediction: a gentle introduction", 2023, section 2.3), by how
+much of the noise is left.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from scalewise.errors import UsageError
+
+COVERAGES = (50, 80, 90, 95)
+"""Shares of pixels, in percent, that the intervals are to hold."""
+
+EDGES = (0.06, 0.09, 0.13, 0.18, 0.25, 0.33, 0.45, 0.6)
+"""Deviations over that of the noise, between which the table has its rows."""
+
+LEAST = 0.02
+"""Least deviation over that of the noise: what is less is taken for as much."""
+
+FEWEST = 1000
+"""Pixels that a row needs to be learnt from."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Calibration(BaseModel):
+    """Half widths of intervals around the mean, in deviations that a model tells.
+
+    Attributes:
+        ratios: deviations over that of the noise, rising, at which the others hold; linear between
+            their logarithms, constant beyond.
+        factors: the root mean square error over the deviation.
+        quantiles: per coverage in percent, how many deviations hold so many of the errors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ratios: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=64)]
+    factors: tuple[Positive, ...]
+    quantiles: dict[int, tuple[Positive, ...]]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Calibration:
+        if list(self.ratios) != sorted(set(self.ratios)):
+            raise ValueError("ratios must rise")
+        if any(len(row) != len(self.ratios) for row in (self.factors, *self.quantiles.values())):
+            raise ValueError("factors and quantiles must have one number per ratio")
+        return self
+
+    @classmethod
+    def learn(cls, deviation: Tensor, error: Tensor, sigma: Tensor) -> Calibration:
+        """Learn from images whose truth is known.
+
+        Args:
+            deviation: that a model tells, any shape.
+            error: the mean less the truth, same shape.
+            sigma: deviation of the noise, broadcasting.
+
+        Raises:
+            UsageError: there are too few pixels.
+        """
+        deviation = torch.maximum(deviation, LEAST * sigma)
+        ratio = (deviation / sigma).flatten()
+        scaled = (error.abs() / deviation).flatten()
+        row = torch.bucketize(ratio, torch.tensor(EDGES, dtype=ratio.dtype))
+        places, factors, quantiles = [], [], []
+        for one in row.unique().tolist():
+            ratios, errors = ratio[row == one], scaled[row == one].double().numpy()
+            if len(errors) >= FEWEST:
+                places.append(float(ratios.median()))
+                factors.append(float(np.sqrt(np.mean(errors**2))))
+                quantiles.append(np.quantile(errors, [share / 100 for share in COVERAGES]))
+        if not places:
+            raise UsageError(f"a calibration needs at least {FEWEST} pixels of noisy images")
+        columns = np.maximum(np.stack(quantiles, axis=1), np.finfo(np.float32).tiny).tolist()
+        table = dict(zip(COVERAGES, columns, strict=True))
+        return cls(ratios=tuple(places), factors=tuple(factors), quantiles=table)
+
+    def deviation(self, told: Tensor, sigma: float) -> Tensor:
+        """The standard deviation of the error, where a model tells `told` under such noise."""
+        return self._scaled(told, sigma, self.factors)
+
+    def half_width(self, told: Tensor, sigma: float, coverage: int) -> Tensor:
+        """How far from the mean the truth is in so many percent of pixels, at most.
+
+        Raises:
+            UsageError: the coverage is none that was learnt.
+        """
+        if coverage not in self.quantiles:
+            raise UsageError(
+                f"confidence must be one of {', '.join(map(str, self.quantiles))}, found {coverage}"
+            )
+        return self._scaled(told, sigma, self.quantiles[coverage])
+
+    def _scaled(self, told: Tensor, sigma: float, row: tuple[float, ...]) -> Tensor:
+        if sigma <= 0:
+            return torch.zeros_like(told)
+        told = told.clamp(min=LEAST * sigma)
+        places = np.log(self.ratios)
+        found = np.interp((told / sigma).log().double().cpu().numpy(), places, row)
+        return told * torch.from_numpy(found).to(told)

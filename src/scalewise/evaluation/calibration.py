@@ -1,0 +1,224 @@
+"""Uncertainty measured: whether intervals hold the truth as often as they say, and how wide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import stats
+from torch import Tensor
+
+from scalewise.calibration import COVERAGES, Calibration
+from scalewise.evaluation.denoising import add_noise
+from scalewise.evaluation.records import Callback, Record
+from scalewise.images import to_channels
+from scalewise.prior import MultiScalePrior
+from scalewise.wavelets import decompose
+
+CROP = 128
+"""Side of the middle part of every image that is looked at, by default."""
+
+CONTRASTS = ("flat", "weak", "medium", "strong")
+"""Names of what is around a pixel, by the local deviation of the estimate."""
+
+BOUNDS = (2 / 255, 8 / 255, 24 / 255)
+"""Local deviations between them."""
+
+WINDOW, FLOOR = 3, 0.4
+"""Window of the baseline's local deviation, and its least value in deviations of the noise: the
+narrowest of windows of 3, 5, 7 and values of 0.1, 0.2, 0.4 on photographs."""
+
+
+class _Doubt(NamedTuple):
+    """One noisy image: the error and what the model tells of it."""
+
+    name: str
+    sigma: float
+    error: Tensor
+    deviation: Tensor
+    mean: Tensor
+    scales: dict[str, tuple[Tensor, Tensor]]
+
+
+def learn_calibration(
+    prior: MultiScalePrior,
+    images: Mapping[str, Tensor],
+    *,
+    sigmas: Sequence[float],
+    seed: int = 0,
+    crop: int = CROP,
+    callback: Callback | None = None,
+) -> Calibration:
+    """Learn how far the truth is from the mean, in deviations that a prior tells.
+
+    Args:
+        prior: told the noise level.
+        images: clean, that it was not trained on; each (C, H, W).
+        sigmas: noise levels to add, in 8-bit units.
+        seed: of the noise.
+        crop: side of the middle part that is looked at.
+        callback: called with a record of every image and level.
+    """
+    found = list(_doubts(prior, images, sigmas, seed, crop, 0, callback))
+    deviation = torch.cat([doubt.deviation.flatten() for doubt in found])
+    error = torch.cat([doubt.error.flatten() for doubt in found])
+    levels = [torch.full((doubt.error.numel(),), doubt.sigma / 255) for doubt in found]
+    return Calibration.learn(deviation, error, torch.cat(levels))
+
+
+def evaluate_calibration(
+    prior: MultiScalePrior,
+    images: Mapping[str, Tensor],
+    *,
+    sigmas: Sequence[float],
+    samples: int = 8,
+    seed: int = 0,
+    crop: int = CROP,
+    callback: Callback | None = None,
+) -> list[Record]:
+    """Count how often intervals hold the truth, and compare their width with a baseline's.
+
+    Pixels have intervals from the derivative of the networks (`Posterior.variance`), by the prior's
+    calibration where it has one, or else by the normal distribution. The details of each level and
+    the low-pass image have those of Student's distribution from samples. The baseline knows the
+    quantiles of these very images: |error| over a local deviation of the estimate, for each level
+    of noise.
+
+    Args:
+        prior: told the noise level.
+        images: clean, each (C, H, W).
+        sigmas: noise levels to add, in 8-bit units.
+        samples: per image, for the intervals of levels; 0 leaves them out.
+        seed: of noise and samples.
+        crop: side of the middle part that is looked at.
+        callback: called with a record of every image and level.
+
+    Returns:
+        One record per group: `by` ("all", "sigma", "contrast", "scale"), `group`, `values` (how
+        many), `coverage` (shares in percent, by nominal ones), and for groups of all contrasts
+        `width` of 90 % intervals of pixels, in 8-bit units, and `baseline`, that of the baseline.
+    """
+    table = prior.calibration
+    groups: dict[tuple[str, str], list[tuple[Tensor, int]]] = {}
+    widths: dict[float, list[tuple[float, float]]] = {}
+    found = list(_doubts(prior, images, sigmas, seed, crop, samples, callback))
+    local = _baseline(found)
+    for doubt, plain in zip(found, local, strict=True):
+        sigma = doubt.sigma / 255
+        halves = [_half_width(table, doubt.deviation, sigma, share) for share in COVERAGES]
+        held = torch.stack([doubt.error.abs() <= half for half in halves])
+        contrast = torch.bucketize(_local_deviation(doubt.mean, 7), torch.tensor(BOUNDS))
+        _count(groups, ("all", "pixels"), held)
+        _count(groups, ("sigma", f"{doubt.sigma:g}"), held)
+        for place, name in enumerate(CONTRASTS):
+            _count(groups, ("contrast", name), held[:, contrast == place])
+        width = 2 * 255 * float(halves[COVERAGES.index(90)].mean())
+        widths.setdefault(doubt.sigma, []).append((width, plain))
+        for name, (error, spread) in doubt.scales.items():
+            times = stats.t(samples).ppf([0.5 + share / 200 for share in COVERAGES])
+            inside = [error.abs() <= float(each) * spread for each in times]
+            _count(groups, ("scale", name), torch.stack(inside))
+    records = []
+    for (by, group), counts in groups.items():
+        values = sum(count for _, count in counts)
+        shares = torch.stack([held for held, _ in counts]).sum(0) / max(1, values)
+        record: Record = {"by": by, "group": group, "values": values}
+        record["coverage"] = dict(zip(COVERAGES, (100 * shares).tolist(), strict=True))
+        if by in ("all", "sigma"):
+            chosen = [
+                pair
+                for level, pairs in widths.items()
+                if by == "all" or f"{level:g}" == group
+                for pair in pairs
+            ]
+            record["width"], record["baseline"] = map(float, np.mean(chosen, axis=0))
+        records.append(record)
+    return [record for record in records if record["values"]]
+
+
+def _doubts(
+    prior: MultiScalePrior,
+    images: Mapping[str, Tensor],
+    sigmas: Sequence[float],
+    seed: int,
+    crop: int,
+    samples: int,
+    callback: Callback | None,
+) -> Iterator[_Doubt]:
+    """Noisy images, their errors, and what the prior tells of them."""
+    for index, (name, image) in enumerate(images.items()):
+        clean = _middle(to_channels(image, prior.channels)[0], crop)
+        for sigma in sigmas:
+            noisy = add_noise(clean, sigma / 255, seed, index)
+            posterior = prior.posterior(noisy[None], sigma / 255)
+            mean = posterior.mean()[0].cpu()
+            deviation = posterior.variance()[0].sqrt().cpu()
+            scales = {}
+            if samples:
+                drawn = posterior.samples(samples, seed=seed)[:, 0].cpu()
+                scales = _by_scale(prior, mean - clean, drawn - mean)
+            if callback:
+                callback({"image": name, "sigma": sigma})
+            yield _Doubt(name, sigma, mean - clean, deviation, mean, scales)
+
+
+def _by_scale(
+    prior: MultiScalePrior, error: Tensor, apart: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Errors of the coefficients of every scale, and the deviation of the samples there."""
+    multiple = 1 << prior.levels
+    height, width = (side - side % multiple for side in error.shape[-2:])
+    both = torch.cat([error[None], apart])[..., :height, :width]
+    low, details = decompose(both, prior.levels, prior.wavelet)
+    parts = {f"details of level {level}": bands for level, bands in enumerate(details, start=1)}
+    parts["low-pass image" if prior.levels else "image"] = low
+    return {name: (bands[0], bands[1:].square().mean(0).sqrt()) for name, bands in parts.items()}
+
+
+def _half_width(table: Calibration | None, told: Tensor, sigma: float, share: int) -> Tensor:
+    if table is not None:
+        return table.half_width(told, sigma, share)
+    return told * float(stats.norm.ppf(0.5 + share / 200))
+
+
+def _baseline(found: Sequence[_Doubt]) -> list[float]:
+    """Mean width of 90 % intervals of the baseline for each image, in 8-bit units."""
+    scales = [
+        (_local_deviation(one.mean, WINDOW) ** 2 + (FLOOR * one.sigma / 255) ** 2).sqrt()
+        for one in found
+    ]
+    ratios: dict[float, list[np.ndarray]] = {}
+    for doubt, scale in zip(found, scales, strict=True):
+        ratio = (doubt.error.abs() / scale).flatten().numpy()
+        ratios.setdefault(doubt.sigma, []).append(ratio)
+    quantile = {sigma: np.quantile(np.concatenate(each), 0.9) for sigma, each in ratios.items()}
+    return [
+        2 * 255 * float(quantile[doubt.sigma] * scale.mean())
+        for doubt, scale in zip(found, scales, strict=True)
+    ]
+
+
+def _local_deviation(image: Tensor, window: int) -> Tensor:
+    """Standard deviation of each channel (C, H, W) over squares."""
+    mean, square = (
+        F.avg_pool2d(each, window, 1, window // 2, count_include_pad=False)
+        for each in (image, image**2)
+    )
+    return (square - mean**2).clamp(min=0).sqrt()
+
+
+def _middle(image: Tensor, side: int) -> Tensor:
+    height, width = image.shape[-2:]
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return image[..., top : top + side, left : left + side]
+
+
+def _count(
+    groups: dict[tuple[str, str], list[tuple[Tensor, int]]], group: tuple[str, str], held: Tensor
+) -> None:
+    """Add how many values the intervals of each coverage held, (len(COVERAGES), ...)."""
+    flat = held.flatten(1)
+    groups.setdefault(group, []).append((flat.double().sum(1), flat.shape[1]))

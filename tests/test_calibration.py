@@ -1,0 +1,187 @@
+"""Uncertainty that is checked: tables learnt from errors, and coverage that is counted."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from cli_tools import save_models, scalewise
+from pydantic import ValidationError
+from torch import Tensor
+from zoo import smooth_spectrum
+
+from scalewise import store
+from scalewise.calibration import COVERAGES, LEAST, Calibration
+from scalewise.errors import ScalewiseError, UsageError
+from scalewise.evaluation import evaluate_calibration, learn_calibration
+from scalewise.exact import gaussian_prior
+from scalewise.images import Picture, write_image
+from scalewise.restore import denoise
+
+NORMAL = {50: 0.6745, 80: 1.2816, 90: 1.6449, 95: 1.96}
+"""Half widths of intervals of the normal distribution, in deviations."""
+
+
+def errors(times: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Deviations that are told, and errors `times` as large."""
+    generator = torch.Generator().manual_seed(0)
+    deviation = 0.1 * torch.rand(200_000, generator=generator).sqrt()
+    return (
+        deviation,
+        times * deviation * torch.randn(200_000, generator=generator),
+        torch.tensor(0.1),
+    )
+
+
+class TestTables:
+    @pytest.mark.parametrize("times", [1.0, 2.0])
+    def test_they_hold_the_quantiles(self, times: float) -> None:
+        table = Calibration.learn(*errors(times))
+        told = torch.tensor([0.02, 0.05, 0.09])
+        torch.testing.assert_close(table.deviation(told, 0.1), times * told, rtol=0.03, atol=0)
+        for share, width in NORMAL.items():
+            found = table.half_width(told, 0.1, share)
+            torch.testing.assert_close(found, times * width * told, rtol=0.03, atol=0)
+
+    def test_they_differ_by_what_is_left_of_the_noise(self) -> None:
+        deviation, error, sigma = errors()
+        error = torch.where(deviation > 0.05, 3 * error, error)
+        table = Calibration.learn(deviation, error, sigma)
+        found = table.deviation(torch.tensor([0.02, 0.09]), 0.1)
+        torch.testing.assert_close(found, torch.tensor([0.02, 0.27]), rtol=0.05, atol=0)
+
+    def test_units_do_not_matter(self) -> None:
+        deviation, error, sigma = errors()
+        one, other = (
+            Calibration.learn(deviation, error, sigma),
+            Calibration.learn(255 * deviation, 255 * error, 255 * sigma),
+        )
+        torch.testing.assert_close(torch.tensor(one.factors), torch.tensor(other.factors))
+
+    def test_next_to_nothing_counts_as_a_little(self) -> None:
+        table = Calibration.learn(*errors())
+        assert float(table.deviation(torch.zeros(1), 0.1)) == pytest.approx(LEAST * 0.1, rel=0.1)
+        assert float(table.deviation(torch.zeros(1), 0.0)) == 0
+
+    def test_they_survive_json(self) -> None:
+        table = Calibration.learn(*errors())
+        assert Calibration.model_validate_json(table.model_dump_json()) == table
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"ratios": (0.2, 0.1), "factors": (1.0, 1.0), "quantiles": {}},
+            {"ratios": (0.1, 0.2), "factors": (1.0,), "quantiles": {}},
+            {"ratios": (0.1,), "factors": (0.0,), "quantiles": {}},
+            {"ratios": (0.1,), "factors": (1.0,), "quantiles": {90: (1.0, 2.0)}},
+        ],
+    )
+    def test_bad_ones(self, fields: dict[str, object]) -> None:
+        with pytest.raises(ValidationError):
+            Calibration.model_validate(fields)
+
+    def test_bad_input(self) -> None:
+        with pytest.raises(UsageError, match="at least 1000 pixels"):
+            Calibration.learn(torch.ones(9), torch.ones(9), torch.ones(9))
+        with pytest.raises(UsageError, match="one of 50, 80, 90, 95, found 99"):
+            Calibration.learn(*errors()).half_width(torch.ones(1), 0.1, 99)
+
+
+class TestExactPriors:
+    """What an exact prior tells needs no correction."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def fields() -> dict[str, Tensor]:
+        law = gaussian_prior(smooth_spectrum((16, 16)), 0).low.law
+        drawn = law.draw(24, torch.Generator().manual_seed(0))
+        return {str(index): image for index, image in enumerate(drawn)}
+
+    def test_coverage_is_right_at_every_scale(self, fields: dict[str, Tensor]) -> None:
+        prior = gaussian_prior(smooth_spectrum((16, 16)), 2)
+        records = evaluate_calibration(prior, fields, sigmas=(25.0,), samples=12, crop=16)
+        names = [(record["by"], record["group"]) for record in records]
+        assert ("scale", "details of level 1") in names
+        assert ("scale", "low-pass image") in names
+        for record in records:
+            if record["by"] == "contrast":
+                continue  # chosen by the estimate, few
+            for share in COVERAGES:
+                # neighbours are related: an eighth of the values count
+                error = 100 * math.sqrt(0.25 / (record["values"] / 8))
+                assert record["coverage"][share] == pytest.approx(share, abs=1.5 + 3 * error)
+
+    def test_what_is_learnt_is_one(self, fields: dict[str, Tensor]) -> None:
+        prior = gaussian_prior(smooth_spectrum((16, 16)), 2)
+        table = learn_calibration(prior, fields, sigmas=(25.0,), crop=16)
+        assert table.factors == pytest.approx([1.0] * len(table.factors), abs=0.1)
+
+    def test_its_intervals_are_no_wider_than_the_baseline(self, fields: dict[str, Tensor]) -> None:
+        prior = gaussian_prior(smooth_spectrum((16, 16)), 2)
+        whole = evaluate_calibration(prior, fields, sigmas=(25.0,), samples=0, crop=16)[0]
+        assert whole["width"] < 1.03 * whole["baseline"]
+
+
+class TestCommand:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return save_models(tmp_path_factory.mktemp("models"))
+
+    @pytest.fixture
+    def images(self, tmp_path: Path) -> Path:
+        (tmp_path / "images").mkdir()
+        for index in range(2):
+            pixels = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(index))
+            write_image(tmp_path / "images" / f"{index}.png", Picture(pixels))
+        return tmp_path / "images"
+
+    def test_learn_then_measure_then_use(self, images: Path, models: Path, tmp_path: Path) -> None:
+        model = models / "photos"
+        options = ("--model", model, "--sigma", "15", "50", "--crop", "32")
+        plain = store.load(model)
+        assert plain.calibration is None
+        picture = Picture(torch.rand(1, 3, 40, 40))
+        with pytest.raises(UsageError, match="which this one is not"):
+            denoise(picture, plain, sigma=0.1, uncertainty=True, confidence=90)
+        done = scalewise("evaluate", "calibration", images, *options, "--learn")
+        assert done.code == 0, done.stderr
+        known = store.load(model)
+        assert known.calibration is not None
+        assert store.fingerprint(known) == store.fingerprint(plain)
+        file = tmp_path / "coverage.json"
+        done = scalewise(
+            *("evaluate", "calibration", images, *options, "--samples", "2", "--json", file)
+        )
+        assert done.code == 0, done.stderr
+        import json
+
+        found = json.loads(file.read_text())
+        assert found["calibrated"] is True
+        # on the images that it learnt from
+        for share in ("50", "80", "90", "95"):
+            assert found["coverage"][share] == pytest.approx(float(share), abs=3)
+        wide, narrow = (
+            denoise(picture, known, sigma=0.1, uncertainty=True, confidence=share).deviation
+            for share in (95, 50)
+        )
+        assert wide is not None
+        assert narrow is not None
+        assert bool((wide.pixels > narrow.pixels).all())
+
+    def test_bad_input(self, images: Path, models: Path, tmp_path: Path) -> None:
+        done = scalewise("evaluate", "calibration", images, "--learn")
+        assert done.code == 2
+        assert "--learn writes into a model folder, and photos is none" in done.stderr
+        done = scalewise(
+            *("denoise", images / "0.png", tmp_path / "out.png", "--confidence", "90"),
+            *("--model", models / "photos"),
+        )
+        assert done.code == 2
+        assert "confidence is of the uncertainty" in done.stderr
+        config = models / "photos" / "config.json"
+        text = config.read_text()
+        config.write_text(text.replace('"calibration": ', '"calibration": 3, "x": ', 1))
+        with pytest.raises(ScalewiseError, match="calibration"):
+            store.load(models / "photos")
+        config.write_text(text)

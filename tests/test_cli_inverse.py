@@ -1,0 +1,235 @@
+"""`scalewise inpaint`, `deblur`, `upscale --reduced-by`, and what `denoise` says of doubt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from cli_tools import save_models, scalewise, smooth
+
+from scalewise.images import Picture, read_image, write_image
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def model(models: Path) -> tuple[str, Path]:
+    return "--model", models / "photos"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    noise = 0.05 * torch.randn(3, 40, 56, generator=torch.Generator().manual_seed(0))
+    write_image(tmp_path / "photo.png", Picture((smooth(40, 56) + noise).clamp(0, 1)))
+    return tmp_path / "photo.png"
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    hole = torch.zeros(1, 1, 40, 56)
+    hole[..., 10:14, 5:50] = 1
+    write_image(tmp_path / "mask.png", Picture(hole))
+    return tmp_path / "mask.png"
+
+
+class TestInpaint:
+    def test_known_pixels_stay(
+        self, photo: Path, mask: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        done = scalewise("inpaint", photo, mask, tmp_path / "filled.png", *model, "--json")
+        assert done.code == 0
+        assert done.records[0]["output"] == str(tmp_path / "filled.png")
+        before, after = (read_image(each).pixels for each in (photo, tmp_path / "filled.png"))
+        known = read_image(mask).pixels[0, 0] == 0
+        assert torch.equal(before[..., known], after[..., known])
+        assert not torch.equal(before, after)
+
+    def test_samples_differ_in_the_hole_alone(
+        self, photo: Path, mask: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        deviation = tmp_path / "deviation.tif"
+        done = scalewise(
+            *("inpaint", photo, mask, tmp_path / "drawn.png", *model),
+            *("--samples", "2", "--uncertainty", deviation),
+        )
+        assert done.code == 0
+        first, second = (read_image(tmp_path / f"drawn-{i}.png").pixels for i in (1, 2))
+        assert not torch.equal(first, second)
+        spread = torch.from_numpy(tifffile.imread(deviation))
+        hole = read_image(mask).pixels[0, 0] > 0
+        assert bool((spread[hole] > 0).all())
+        assert not bool(spread[~hole].any())
+
+    def test_folders_of_masks(
+        self, photo: Path, mask: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        for name in ("images", "masks"):
+            (tmp_path / name).mkdir()
+        photo.rename(tmp_path / "images" / "a.png")
+        mask.rename(tmp_path / "masks" / "a.png")
+        folders = (tmp_path / "images", tmp_path / "masks", tmp_path / "out")
+        assert scalewise("inpaint", *folders, *model, "--mode", "mean").code == 0
+        assert (tmp_path / "out" / "a.png").exists()
+        (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "b.png")
+        done = scalewise("inpaint", *folders, *model, "--force")
+        assert done.code == 1
+        assert "holds no mask of the name a" in done.stderr
+
+    def test_bad_masks(
+        self, photo: Path, mask: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        write_image(tmp_path / "small.png", Picture(torch.ones(1, 1, 4, 5)))
+        write_image(tmp_path / "black.png", Picture(torch.zeros(1, 1, 40, 56)))
+        for name, sentence in (
+            ("small.png", "the mask is 5x4, the picture 56x40"),
+            ("black.png", "the mask is black everywhere"),
+            ("none.png", "expected an image file, found no file of this name"),
+        ):
+            done = scalewise("inpaint", photo, tmp_path / name, tmp_path / "out.png", *model)
+            assert done.code in (1, 2)
+            assert sentence in done.stderr
+            assert not (tmp_path / "out.png").exists()
+
+
+class TestDeblur:
+    def test_kernels(self, photo: Path, model: tuple[str, Path], tmp_path: Path) -> None:
+        kernel = torch.zeros(1, 1, 5, 5)
+        kernel[..., 2, :] = 1
+        write_image(tmp_path / "kernel.png", Picture(kernel))
+        for name in ("gaussian:1", tmp_path / "kernel.png"):
+            done = scalewise(
+                *("deblur", photo, tmp_path / "sharp.png", "--kernel", name, "--force"), *model
+            )
+            assert done.code == 0, done.stderr
+            assert "(sigma " in done.stdout
+            assert read_image(tmp_path / "sharp.png").pixels.shape == (1, 3, 40, 56)
+
+    @pytest.mark.parametrize(
+        ("kernel", "sentence"),
+        [
+            ("gaussian:x", "needs a number, such as gaussian:1.6, found 'gaussian:x'"),
+            ("gaussian:-1", "the deviation of a blur must be above 0"),
+            ("gaussian:9", "the kernel is 73x73, larger than the picture"),
+            ("none.png", "expected an image file, found no file of this name"),
+        ],
+    )
+    def test_bad_kernels(
+        self, kernel: str, sentence: str, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        done = scalewise("deblur", photo, tmp_path / "out.png", "--kernel", kernel, *model)
+        assert done.code in (1, 2)
+        assert sentence in done.stderr
+        assert not (tmp_path / "out.png").exists()
+
+    def test_a_kernel_is_needed(self, photo: Path, tmp_path: Path) -> None:
+        done = scalewise("deblur", photo, tmp_path / "out.png")
+        assert done.code == 2
+        assert "--kernel" in done.stderr
+
+
+class TestEnlarge:
+    @pytest.mark.parametrize("mode", ["mean", "sample"])
+    def test_any_factor(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path, mode: str
+    ) -> None:
+        options = ("--factor", "1.5", "--reduced-by", "bicubic", "--mode", mode)
+        done = scalewise("upscale", photo, tmp_path / "big.png", *options, *model)
+        assert done.code == 0, done.stderr
+        assert read_image(tmp_path / "big.png").pixels.shape == (1, 3, 60, 84)
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (("--factor", "3"), "with --reduced-by it may be any number"),
+            (("--factor", "1.5"), "must be a power of two from 2 (2, 4, 8, ...), found 1.5"),
+            (("--factor", "0.5", "--reduced-by", "mean"), "--factor must be 1 or more"),
+            (("--reduced-by", "nearest"), "filter of a reduction must be mean, bicubic"),
+            (("--sigma", "2"), "--sigma goes with --reduced-by"),
+        ],
+    )
+    def test_bad_options(
+        self,
+        options: tuple[str, ...],
+        sentence: str,
+        photo: Path,
+        model: tuple[str, Path],
+        tmp_path: Path,
+    ) -> None:
+        done = scalewise("upscale", photo, tmp_path / "out.png", *options, *model)
+        assert done.code in (1, 2)
+        assert sentence in done.stderr
+        assert not (tmp_path / "out.png").exists()
+
+
+class TestDoubt:
+    """What `denoise` says of what noise leaves open."""
+
+    def test_samples_and_their_deviation(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        done = scalewise(
+            *("denoise", photo, tmp_path / "drawn.png", "--samples", "2", "--sigma", "13"),
+            *("--uncertainty", tmp_path / "deviation.tif", "--json", *model),
+        )
+        assert done.code == 0, done.stderr
+        assert done.records[0]["output"] == [str(tmp_path / f"drawn-{i}.png") for i in (1, 2)]
+        first, second = (read_image(tmp_path / f"drawn-{i}.png").pixels for i in (1, 2))
+        spread = tifffile.imread(tmp_path / "deviation.tif")
+        assert spread.dtype == np.float32
+        expected = (first - second).abs()[0].permute(1, 2, 0) / 2**0.5
+        assert np.abs(spread - 255 * expected.numpy()).max() < 1.5  # files hold whole numbers
+        alone = scalewise(
+            "denoise", photo, tmp_path / "one.png", "--samples", "1", "--sigma", "13", *model
+        )
+        assert alone.code == 0
+        assert read_image(tmp_path / "one.png").pixels.equal(first)
+
+    def test_a_map_without_samples(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        for name, options in (("a", ()), ("b", ("--uncertainty", tmp_path / "deviation.tif"))):
+            done = scalewise("denoise", photo, tmp_path / f"{name}.png", *options, *model)
+            assert done.code == 0, done.stderr
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+        spread = tifffile.imread(tmp_path / "deviation.tif")
+        assert spread.shape == (40, 56, 3)
+        assert 0 < spread.mean() < 25
+
+    def test_fidelity(self, photo: Path, model: tuple[str, Path], tmp_path: Path) -> None:
+        images = []
+        for fidelity in ("1", "0.5", "0"):
+            output = tmp_path / f"{fidelity}.tif"
+            done = scalewise("denoise", photo, output, "--fidelity", fidelity, *model)
+            assert done.code == 0, done.stderr
+            images.append(read_image(output).pixels)
+        assert torch.allclose(images[1], (images[0] + images[2]) / 2, atol=1.5 / 255)
+        assert not torch.equal(images[0], images[2])
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (("--samples", "2", "--fidelity", "0.5"), "samples are drawn at random"),
+            (("--samples", "2", "--strength", "0.5"), "leave out strength and keep-grain"),
+            (("--fidelity", "0.5", "--keep-grain", "0.5"), "leave out strength and keep-grain"),
+            (("--samples", "0"), "'--samples'"),
+            (("--fidelity", "2"), "'--fidelity'"),
+        ],
+    )
+    def test_bad_options(
+        self,
+        options: tuple[str, ...],
+        sentence: str,
+        photo: Path,
+        model: tuple[str, Path],
+        tmp_path: Path,
+    ) -> None:
+        done = scalewise("denoise", photo, tmp_path / "out.png", *options, *model)
+        assert done.code in (1, 2)
+        assert sentence in done.stderr
+        assert not (tmp_path / "out.png").exists()
