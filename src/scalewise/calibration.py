@@ -40,6 +40,8 @@ class Calibration(BaseModel):
             their logarithms, constant beyond.
         factors: the root mean square error over the deviation.
         quantiles: per coverage in percent, how many deviations hold so many of the errors.
+        margin: decibels by which the estimated PSNR of an image is above the true one in a tenth of
+            images (`posterior.expected_error`), if that was learnt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +49,7 @@ class Calibration(BaseModel):
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=64)]
     factors: tuple[Positive, ...]
     quantiles: dict[int, tuple[Positive, ...]]
+    margin: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Calibration:

@@ -44,6 +44,30 @@ PUSH = 0.5
 """How far probes move pixels, in deviations of the noise."""
 
 
+VARIANCE_ERROR = 0.1
+"""Relative error of the mean variance that networks tell of one image: as seen on photographs."""
+
+
+def expected_error(rest: float, variance: float, sigma: float, values: int) -> float:
+    """Mean squared error of the mean `E[clean | noisy]`, without the truth.
+
+    Two estimates, averaged by what each is worth: the mean variance of the posterior, and Stein's
+    `|noisy - mean|^2 - sigma^2 + 2 variance` (Stein, "Estimation of the mean of a multivariate
+    normal distribution", Annals of Statistics 1981), which is right for any denoiser whose
+    derivative has that trace, but only on average over the noise.
+
+    Args:
+        rest: mean square of `noisy - mean`.
+        variance: mean variance of the values.
+        sigma: true standard deviation of white noise.
+        values: how many were averaged over.
+    """
+    stein = rest - sigma**2 + 2 * variance
+    chance = 2 * sigma**4 / values
+    weight = chance / max(1e-30, chance + (VARIANCE_ERROR * variance) ** 2)
+    return max(1e-12, weight * variance + (1 - weight) * stein)
+
+
 class Directions(NamedTuple):
     """The ways in which the estimate of an image is most uncertain.
 

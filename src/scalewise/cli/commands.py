@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from scalewise.cli.check import check
 from scalewise.cli.demo import demo
 from scalewise.cli.denoise import denoise
 from scalewise.cli.evaluate import evaluate
@@ -34,6 +35,7 @@ add(app, upscale)
 add(app, inpaint)
 add(app, deblur)
 add(app, noise)
+add(app, check)
 add(app, synthesize)
 add(app, train)
 app.add_typer(evaluate)

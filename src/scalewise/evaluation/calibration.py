@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from scalewise.calibration import COVERAGES, Calibration
 from scalewise.evaluation.denoising import add_noise
 from scalewise.evaluation.records import Callback, Record
 from scalewise.images import to_channels
+from scalewise.posterior import expected_error
 from scalewise.prior import MultiScalePrior
 from scalewise.wavelets import decompose
 
@@ -27,16 +29,20 @@ CONTRASTS = ("flat", "weak", "medium", "strong")
 BOUNDS = (2 / 255, 8 / 255, 24 / 255)
 """Local deviations between them."""
 
+BOUND = 0.9
+"""Share of images whose PSNR is to exceed its bound."""
+
 WINDOW, FLOOR = 3, 0.4
 """Window of the baseline's local deviation, and its least value in deviations of the noise: the
 narrowest of windows of 3, 5, 7 and values of 0.1, 0.2, 0.4 on photographs."""
 
 
-class _Doubt(NamedTuple):
+class Doubt(NamedTuple):
     """One noisy image: the error and what the model tells of it."""
 
     name: str
     sigma: float
+    noisy: Tensor
     error: Tensor
     deviation: Tensor
     mean: Tensor
@@ -62,11 +68,25 @@ def learn_calibration(
         crop: side of the middle part that is looked at.
         callback: called with a record of every image and level.
     """
-    found = list(_doubts(prior, images, sigmas, seed, crop, 0, callback))
+    found = list(doubts(prior, images, sigmas, seed, crop, 0, callback))
     deviation = torch.cat([doubt.deviation.flatten() for doubt in found])
     error = torch.cat([doubt.error.flatten() for doubt in found])
     levels = [torch.full((doubt.error.numel(),), doubt.sigma / 255) for doubt in found]
-    return Calibration.learn(deviation, error, torch.cat(levels))
+    table = Calibration.learn(deviation, error, torch.cat(levels))
+    above = sorted(estimated - true for estimated, true in map(psnr_without_truth, found))
+    place = min(len(above), math.ceil(BOUND * (len(above) + 1))) - 1
+    return table.model_copy(update={"margin": above[place]})
+
+
+def psnr_without_truth(doubt: Doubt) -> tuple[float, float]:
+    """PSNR in dB of the mean, estimated without the truth, and true."""
+    expected = expected_error(
+        float((doubt.noisy - doubt.mean).square().mean()),
+        float(doubt.deviation.square().mean()),
+        doubt.sigma / 255,
+        doubt.noisy.numel(),
+    )
+    return -10 * math.log10(expected), -10 * math.log10(float(doubt.error.square().mean()))
 
 
 def evaluate_calibration(
@@ -98,13 +118,16 @@ def evaluate_calibration(
 
     Returns:
         One record per group: `by` ("all", "sigma", "contrast", "scale"), `group`, `values` (how
-        many), `coverage` (shares in percent, by nominal ones), and for groups of all contrasts
-        `width` of 90 % intervals of pixels, in 8-bit units, and `baseline`, that of the baseline.
+        many), `coverage` (shares in percent, by nominal ones), and for groups of whole images
+        `width` of 90 % intervals of pixels, in 8-bit units, `baseline`, that of the baseline, `psnr_error`,
+        how far PSNR told without the truth is off in 95 % of images, in dB, and where the prior has
+        learnt a margin `bound_holds`, the percentage of images better than their bound, and
+        `below`, by how much on average.
     """
     table = prior.calibration
     groups: dict[tuple[str, str], list[tuple[Tensor, int]]] = {}
     widths: dict[float, list[tuple[float, float]]] = {}
-    found = list(_doubts(prior, images, sigmas, seed, crop, samples, callback))
+    found = list(doubts(prior, images, sigmas, seed, crop, samples, callback))
     local = _baseline(found)
     for doubt, plain in zip(found, local, strict=True):
         sigma = doubt.sigma / 255
@@ -121,6 +144,9 @@ def evaluate_calibration(
             times = stats.t(samples).ppf([0.5 + share / 200 for share in COVERAGES])
             inside = [error.abs() <= float(each) * spread for each in times]
             _count(groups, ("scale", name), torch.stack(inside))
+    pairs = {
+        sigma: [psnr_without_truth(one) for one in found if one.sigma == sigma] for sigma in widths
+    }
     records = []
     for (by, group), counts in groups.items():
         values = sum(count for _, count in counts)
@@ -128,18 +154,25 @@ def evaluate_calibration(
         record: Record = {"by": by, "group": group, "values": values}
         record["coverage"] = dict(zip(COVERAGES, (100 * shares).tolist(), strict=True))
         if by in ("all", "sigma"):
-            chosen = [
-                pair
-                for level, pairs in widths.items()
-                if by == "all" or f"{level:g}" == group
-                for pair in pairs
-            ]
+            levels = [sigma for sigma in widths if by == "all" or f"{sigma:g}" == group]
+            chosen = [pair for sigma in levels for pair in widths[sigma]]
             record["width"], record["baseline"] = map(float, np.mean(chosen, axis=0))
+            record |= _bound(table, [pair for sigma in levels for pair in pairs[sigma]])
         records.append(record)
     return [record for record in records if record["values"]]
 
 
-def _doubts(
+def _bound(table: Calibration | None, pairs: Sequence[tuple[float, float]]) -> Record:
+    """How well the PSNR of images is told without the truth."""
+    apart = np.array([estimated - true for estimated, true in pairs])
+    found: Record = {"psnr_error": float(np.quantile(np.abs(apart), 0.95))}
+    if table is not None and table.margin is not None:
+        below = table.margin - apart
+        found |= {"bound_holds": 100 * float((below >= 0).mean()), "below": float(below.mean())}
+    return found
+
+
+def doubts(
     prior: MultiScalePrior,
     images: Mapping[str, Tensor],
     sigmas: Sequence[float],
@@ -147,7 +180,7 @@ def _doubts(
     crop: int,
     samples: int,
     callback: Callback | None,
-) -> Iterator[_Doubt]:
+) -> Iterator[Doubt]:
     """Noisy images, their errors, and what the prior tells of them."""
     for index, (name, image) in enumerate(images.items()):
         clean = _middle(to_channels(image, prior.channels)[0], crop)
@@ -162,7 +195,7 @@ def _doubts(
                 scales = _by_scale(prior, mean - clean, drawn - mean)
             if callback:
                 callback({"image": name, "sigma": sigma})
-            yield _Doubt(name, sigma, mean - clean, deviation, mean, scales)
+            yield Doubt(name, sigma, noisy, mean - clean, deviation, mean, scales)
 
 
 def _by_scale(
@@ -184,7 +217,7 @@ def _half_width(table: Calibration | None, told: Tensor, sigma: float, share: in
     return told * float(stats.norm.ppf(0.5 + share / 200))
 
 
-def _baseline(found: Sequence[_Doubt]) -> list[float]:
+def _baseline(found: Sequence[Doubt]) -> list[float]:
     """Mean width of 90 % intervals of the baseline for each image, in 8-bit units."""
     scales = [
         (_local_deviation(one.mean, WINDOW) ** 2 + (FLOOR * one.sigma / 255) ** 2).sqrt()

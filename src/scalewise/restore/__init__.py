@@ -9,6 +9,7 @@ Planes are restored one by one, in intensities from black to white, with the cha
 knows; all else that a file says goes with them.
 """
 
+from scalewise.restore.checking import Check, check
 from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remove_defects
 from scalewise.restore.denoising import Strength, denoise, denoise_plane
 from scalewise.restore.finding import (
@@ -24,8 +25,10 @@ from scalewise.restore.upscaling import fit_to_type, upscale
 
 __all__ = [
     "DEFECTS",
+    "Check",
     "Restored",
     "Strength",
+    "check",
     "check_defects",
     "deblur",
     "denoise",

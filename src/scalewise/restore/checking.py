@@ -1,0 +1,155 @@
+"""What a cleaned picture is worth, whoever cleaned it, told without the truth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalewise.errors import UsageError
+from scalewise.images import Picture, to_channels
+from scalewise.noise_model import NoiseModel
+from scalewise.posterior import expected_error
+from scalewise.prior import MultiScalePrior
+from scalewise.restore.finding import find_noise
+from scalewise.wavelets import GAIN, decompose, mirror_to_multiple
+
+STRUCTURE, LEFT = 1.15, 0.85
+"""Of what was removed at a scale, over the noise there: more is structure, less leaves noise."""
+
+BLOCK, LOST = 16, 1.5
+"""Side of blocks, and how many deviations of the noise what was removed from one may have."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found.
+
+    Attributes:
+        noise: of the noisy picture, given or estimated.
+        psnr: estimated peak signal-to-noise ratio of the cleaned picture in dB, [0, 1] intensities.
+        best: that of the model's own estimate.
+        bound: what the former exceeds with 90 % confidence; None where the model has not learnt it.
+        removed: per scale, finest first, the deviation of what was removed over that of the noise.
+        damaged: share of blocks from which more was removed than noise explains.
+        words: sentences.
+    """
+
+    noise: NoiseModel
+    psnr: float
+    best: float
+    bound: float | None
+    removed: tuple[float, ...]
+    damaged: float
+    words: tuple[str, ...]
+
+
+@torch.no_grad()
+def check(
+    noisy: Picture,
+    cleaned: Picture,
+    prior: MultiScalePrior,
+    *,
+    noise: NoiseModel | None = None,
+) -> Check:
+    """Tell how good a cleaned picture is without the truth, and what was removed from it.
+
+    The expected error of any estimate `c` is `|c - mean|^2` and the variance of the truth
+    (`Posterior`), or what Stein's formula says of it where white noise is told
+    (`posterior.expected_error`). The first planes are compared.
+
+    Args:
+        noisy: the picture before.
+        cleaned: the picture after, by any tool, of the same size and kind.
+        prior: told the noise level.
+        noise: of the noisy picture; None to estimate it.
+
+    Raises:
+        UsageError: the pictures do not fit, or the prior is told no noise.
+    """
+    if noisy.pixels.shape[1:] != cleaned.pixels.shape[1:]:
+        sizes = [
+            f"{each.pixels.shape[-1]}x{each.pixels.shape[-2]} of {each.pixels.shape[1]} channels"
+            for each in (noisy, cleaned)
+        ]
+        raise UsageError(f"the pictures must be of one size and kind, found {' and '.join(sizes)}")
+    if not prior.noise_conditional:
+        raise UsageError("the model is told no noise level: it cannot say what is uncertain")
+    before, after = noisy.pixels[0], cleaned.pixels[0]
+    levels = max(1, prior.levels)
+    told = noise is not None
+    if noise is None:
+        noise = find_noise(before, levels, estimator=prior.estimator)
+    if noise.sigma == 0:
+        raise UsageError("no noise was found in the first picture; --sigma tells it")
+    mean, variance = _estimate(before, prior, noise)
+    if told and noise.is_white:
+        rest = float((before - mean).square().mean())
+        variance = expected_error(rest, variance, noise.sigma, before.numel())
+    error = variance + float((after - mean).square().mean())
+    removed = _removed(before - after, noise, levels, prior.wavelet)
+    damaged = _damaged(before - after, noise)
+    psnr = -10 * math.log10(error)
+    margin = None if prior.calibration is None else prior.calibration.margin
+    return Check(
+        noise,
+        psnr=psnr,
+        best=-10 * math.log10(variance),
+        bound=None if margin is None else psnr - margin,
+        removed=removed,
+        damaged=damaged,
+        words=tuple(_in_words(removed, damaged, before, after)),
+    )
+
+
+def _estimate(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> tuple[Tensor, float]:
+    """The mean (C, H, W), and the mean variance around it."""
+    given, _ = to_channels(noisy, prior.channels)
+    plain = noise.scales[0][0] if noise.is_white else noise
+    posterior = prior.posterior(given[None], plain)
+    if len(noisy) == 1 and prior.channels > 1:
+        posterior = posterior.gray
+    mean = posterior.mean()[0].cpu()
+    return to_channels(mean, len(noisy))[0], float(posterior.variance().mean())
+
+
+def _removed(rest: Tensor, noise: NoiseModel, levels: int, wavelet: str) -> tuple[float, ...]:
+    """Deviation of what was removed over that of the noise, at each scale."""
+    whole = mirror_to_multiple(rest[None], 1 << levels)
+    _, details = decompose(whole, levels, wavelet)
+    found = []
+    for level, bands in enumerate(details, start=1):
+        expected = [GAIN**level * each for each in noise.scale(level)]
+        square = sum(each**2 for each in expected) / len(expected)
+        found.append(math.sqrt(float(bands.square().mean()) / max(1e-20, square)))
+    return tuple(found)
+
+
+def _damaged(rest: Tensor, noise: NoiseModel) -> float:
+    """Share of blocks from which more was removed than noise explains."""
+    energy = F.avg_pool2d(rest[None].square().mean(1, keepdim=True), BLOCK, ceil_mode=True)
+    return float((energy.sqrt() > LOST * noise.sigma).float().mean())
+
+
+def _in_words(
+    removed: tuple[float, ...], damaged: float, before: Tensor, after: Tensor
+) -> list[str]:
+    if bool((before == after).all()):
+        return ["nothing was removed: the pictures are the same"]
+    words = []
+    for level, ratio in enumerate(removed, start=1):
+        what = f"at structures of {1 << level} pixels"
+        if ratio > STRUCTURE:
+            words.append(
+                f"{what} more was removed than the noise ({ratio:.2f} of it): structure too"
+            )
+        elif ratio < LEFT:
+            words.append(f"{what} noise was left ({ratio:.2f} of it was removed)")
+    if damaged > 0.01:
+        words.append(
+            f"in {100 * damaged:.0f} % of the picture more was removed than noise explains"
+        )
+    return words or ["what was removed is noise at every scale"]
