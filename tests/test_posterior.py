@@ -15,7 +15,7 @@ from scalewise.exact import gaussian_prior
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser
 from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
-from scalewise.posterior import Posterior
+from scalewise.posterior import Posterior, expected_error
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Multistep
 from scalewise.wavelets import GAIN, decompose
@@ -271,3 +271,29 @@ class TestBadInput:
             posterior.directions(1, region=(20, 0, 4, 4))
         with pytest.raises(UsageError, match="spacing must be 1 or more"):
             posterior.variance(spacing=0)
+
+
+class TestErrorWithoutTruth:
+    """`expected_error`: the variance that is told, and Stein's formula."""
+
+    def test_exact_variances_need_no_correction(self) -> None:
+        spectrum = SPECTRA["gray"]
+        noisy = noisy_field(spectrum, 400)
+        posterior = gaussian_prior(spectrum, 2).posterior(noisy, SIGMA)
+        _, covariance = truth(spectrum, noisy)
+        rest = float((noisy - posterior.mean()).square().mean())
+        variance = float(covariance.diagonal().mean())
+        found = expected_error(rest, variance, SIGMA, noisy.numel())
+        assert found == pytest.approx(variance, rel=0.03)
+
+    def test_stein_corrects_a_wrong_variance_of_many_values(self) -> None:
+        # a denoiser that does nothing: its error is the noise, and its derivative is one
+        assert expected_error(0.0, SIGMA**2, SIGMA, 10**9) == pytest.approx(SIGMA**2)
+        # one that answers with the truth: no derivative, and the rest is the noise
+        assert expected_error(SIGMA**2, 0.0, SIGMA, 10**9) < 1e-9
+        # the truth is a constant off, which the told variance does not know
+        found = expected_error(SIGMA**2 + 0.01, 0.002, SIGMA, 10**9)
+        assert found == pytest.approx(0.014, rel=0.01)
+
+    def test_of_few_values_the_variance_counts(self) -> None:
+        assert expected_error(0.05, 0.002, SIGMA, 4) == pytest.approx(0.002, rel=0.02)

@@ -119,10 +119,10 @@ def evaluate_calibration(
     Returns:
         One record per group: `by` ("all", "sigma", "contrast", "scale"), `group`, `values` (how
         many), `coverage` (shares in percent, by nominal ones), and for groups of whole images
-        `width` of 90 % intervals of pixels, in 8-bit units, `baseline`, that of the baseline, `psnr_error`,
-        how far PSNR told without the truth is off in 95 % of images, in dB, and where the prior has
-        learnt a margin `bound_holds`, the percentage of images better than their bound, and
-        `below`, by how much on average.
+        `width` of 90 % intervals of pixels, in 8-bit units, `baseline`, that of the baseline,
+        `psnr_error`, how far PSNR told without the truth is off in 95 % of images, in dB, and where
+        the prior has learnt a margin `bound_holds`, the percentage of images better than their
+        bound, and `below`, by how much on average.
     """
     table = prior.calibration
     groups: dict[tuple[str, str], list[tuple[Tensor, int]]] = {}
