@@ -156,6 +156,16 @@ class TestGaussianImages:
         spread = (samples - mean).square().mean() / variance
         assert spread == pytest.approx(1, abs=0.3)
 
+    def test_an_inverse_that_blows_noise_up_does_no_harm(self) -> None:
+        class Ill(Blur):
+            def A_dagger(self, y: Tensor) -> Tensor:
+                return 1e6 * torch.randn_like(y)
+
+        clean = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+        operator = Ill(torch.ones(3, 3, dtype=torch.float64))
+        found = gaussian_prior(self.SPECTRUM, 2).restore(operator.A(clean), operator)
+        assert found.abs().max() < 3
+
     def test_what_was_measured_without_noise_is_kept(self) -> None:
         operator = Inpainting(mask((8, 8)))
         seen = operator.A(torch.rand(1, 1, 8, 8, dtype=torch.float64))

@@ -32,6 +32,9 @@ ITERATIONS = 3
 DRAWING = Multistep(30.0, 0.004, steps=28, rho=7.0, eta=1.0)
 """How samples are drawn, in [0, 1] intensities: from noise that hides even means of large areas."""
 
+MOST = 0.05
+"""Root mean square of what agreement with a measurement may change, in [0, 1] intensities."""
+
 LEAST = 1e-4
 """Least deviation of a measurement's noise over that of the state's."""
 
@@ -83,6 +86,19 @@ def measured(
         return clean
 
     return denoised
+
+
+def agreeing(images: Tensor, measurement: Tensor, operator: Operator) -> Tensor:
+    """The nearest images that agree with a measurement, where the operator has a pseudo-inverse.
+
+    What that would change by more than `MOST` stays: a pseudo-inverse of blur blows rounding up.
+    """
+    inverse = getattr(operator, "A_dagger", None)
+    if inverse is None:
+        return images
+    change = inverse(measurement - operator.A(images))
+    small = change.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() <= MOST
+    return torch.where(small, images + change, images)
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from scalewise.calibration import Calibration
 from scalewise.checks import check_images, check_seed, check_sigma, whole_number
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma
-from scalewise.inverse import DRAWING, ITERATIONS, measured
+from scalewise.inverse import DRAWING, ITERATIONS, agreeing, measured
 from scalewise.likelihood import (
     SIGMA_MIN,
     Information,
@@ -43,6 +43,9 @@ TINY = 1e-12
 
 Noise = Sigma | NoiseLevels | NoiseModel
 """What `denoise` may be told: one level, that of each band, or a description of it."""
+
+MIDDLE = 0.5
+"""Intensity around which the search for an image begins."""
 
 Callback = Callable[[int, Tensor], None]
 """Called with (level, x_level) as each scale is finished, coarsest first."""
@@ -220,10 +223,11 @@ class MultiScalePrior(nn.Module):
         """
         measurement, seed = measurement.to(*unit_of(self)), check_seed(seed)
         spread = check_sigma(noise, measurement)
-        inverse = getattr(operator, "A_dagger", None)
-        start = (inverse or operator.A_adjoint)(measurement)
+        start = torch.full_like(operator.A_adjoint(measurement), MIDDLE)
         gray = start.ndim == 4 and start.shape[1] == 1 < self.channels
         check_images(start, "what the operator measures", 1 if gray else self.channels)
+        if not bool(measurement.isfinite().all()):
+            raise UsageError("measurement holds NaN or infinite values; replace them first")
         denoise = measured(
             self._estimate_gray if gray else self._estimate,
             measurement,
@@ -236,9 +240,7 @@ class MultiScalePrior(nn.Module):
             field = self._noise((sample,) * len(start), 0, start.shape[1], _size(start), seed)
             fresh = field if samples is not None else lambda step: torch.zeros_like(start)
             image = draw(denoise, fresh, rule, mean=start, callback=callback)
-            if spread == 0 and inverse is not None:
-                image = image + inverse(measurement - operator.A(image))
-            drawn.append(image)
+            drawn.append(image if spread else agreeing(image, measurement, operator))
         return drawn[0] if samples is None else torch.stack(drawn)
 
     def _estimate_gray(self, noisy: Tensor, sigma: Noise) -> Tensor:
