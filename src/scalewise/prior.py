@@ -19,7 +19,7 @@ from scalewise.calibration import Calibration
 from scalewise.checks import check_images, check_seed, check_sigma, whole_number
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma
-from scalewise.inverse import DRAWING, ITERATIONS, agreeing, measured
+from scalewise.inverse import DRAWING, ITERATIONS, agreeing, around, measured
 from scalewise.likelihood import (
     SIGMA_MIN,
     Information,
@@ -199,8 +199,9 @@ class MultiScalePrior(nn.Module):
         """Return images of which only a linear measurement is known.
 
         Draws from `p(x | measurement)` follow the reverse diffusion of the denoiser that knows the
-        measurement (`scalewise.inverse`); without its fresh noise it goes to an estimate of the
-        mean, which it is for Gaussian images.
+        measurement (`scalewise.inverse`), in `1 + iterations` calls of the networks per step;
+        without its fresh noise, and with twice the calls, it goes to an estimate of the mean, which
+        it is for Gaussian images.
 
         Args:
             measurement: `operator.A(x)` plus white Gaussian noise, shape (N, c, h, w).
@@ -235,11 +236,15 @@ class MultiScalePrior(nn.Module):
             noise,
             iterations=whole_number(iterations, "iterations"),
         )
+
+        def still(step: int) -> Tensor:
+            return torch.zeros_like(start)
+
         drawn = []
         for sample in range(1 if samples is None else whole_number(samples, "samples")):
             field = self._noise((sample,) * len(start), 0, start.shape[1], _size(start), seed)
-            fresh = field if samples is not None else lambda step: torch.zeros_like(start)
-            image = draw(denoise, fresh, rule, mean=start, callback=callback)
+            follow, fresh = (around(denoise, field), still) if samples is None else (denoise, field)
+            image = draw(follow, fresh, rule, mean=start, callback=callback)
             drawn.append(image if spread else agreeing(image, measurement, operator))
         return drawn[0] if samples is None else torch.stack(drawn)
 
