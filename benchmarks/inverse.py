@@ -24,6 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, read_json, write_json
+from scalewise.data.photos import sample_photo
+from scalewise.evaluation import sheet
+from scalewise.images import Picture, write_image
 from scalewise.inverse import DRAWING, ITERATIONS
 from scalewise.metrics import psnr
 from scalewise.operators import Blur, Demosaicking, Downscaling, Inpainting, Operator
@@ -119,6 +122,21 @@ def measure(prior: MultiScalePrior, images: dict[str, Tensor]) -> dict[str, Any]
             print(name, rows[-1], flush=True)
         found[name] = rows
     return found
+
+
+def picture(prior: MultiScalePrior, file: Path) -> None:
+    """What was measured and what became of it, as a sheet: blur, holes, a mosaic."""
+    clean = sample_photo("astronaut")[None, :, :192, 128:320]
+    rows: list[list[Tensor]] = [[], []]
+    for name, (operator, noise) in tasks(192).items():
+        if name.startswith(("×", "half")):
+            continue
+        seen = operator.A(clean)
+        generator = torch.Generator().manual_seed(0)
+        seen = seen + noise / 255 * torch.randn(seen.shape, generator=generator)
+        rows[0].append(seen.expand(-1, 3, -1, -1))
+        rows[1].append(prior.restore(seen, operator, noise / 255))
+    write_image(file, Picture(sheet(rows)[None]), force=True, quality=92)
 
 
 def luma(image: Tensor) -> Tensor:
@@ -262,9 +280,13 @@ def main() -> None:
     parser.add_argument("--set5", type=Path, default=DATA / "eval" / "set5")
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--picture", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS / "inverse.json")
     options = parser.parse_args()
     prior = load_prior(options.model, options.device)
+    if options.picture:
+        picture(prior, options.picture)
+        return
     images = read_images(options.mcmaster, 3, options.images)
     known = read_json(options.out)
     if options.deepinv:

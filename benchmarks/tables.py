@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_json
@@ -117,6 +118,66 @@ def restoration(content: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def coverage(content: dict[str, Any]) -> str:
+    """Shares of values that intervals held, beside what they should hold."""
+    rows = []
+    for record in content["records"]:
+        shares = [f"{record['coverage'][share]:.1f}" for share in ("50", "80", "90", "95")]
+        of = {"sigma": "σ = ", "contrast": "contrast: ", "scale": "samples, "}.get(record["by"], "")
+        width = [_number(record.get(key), 1) for key in ("width", "baseline")]
+        rows.append([of + ("all pixels" if not of else record["group"]), *shares, *width])
+    head = ["% of values within", "50", "80", "90", "95", "width of 90 %", "baseline"]
+    return markdown(head, rows)
+
+
+def bounds(content: dict[str, Any]) -> str:
+    """PSNR told without the truth, and its bound."""
+    rows = []
+    for record in content["records"]:
+        if "psnr_error" in record:
+            name = "all" if record["by"] == "all" else f"σ = {record['group']}"
+            known = [record["psnr_error"], record.get("bound_holds"), record.get("below")]
+            rows.append([name, *(_number(value) for value in known)])
+    head = ["", "off by at most, 95 % of images (dB)", "bound holds (%)", "below the truth (dB)"]
+    return markdown(head, rows)
+
+
+def inverse(content: dict[str, Any]) -> str:
+    """PSNR of restorations from linear measurements."""
+    rows = []
+    for name, found in content["tasks"].items():
+        means = [fmean(row[key] for row in found) for key in ("plain", "mean", "sample")]
+        rows.append([name, *_best(means)])
+    return markdown(["PSNR in dB", "plain", "mean", "one sample"], rows)
+
+
+def set5(content: dict[str, Any]) -> str:
+    """PSNR of luma on Set5 by the field's protocol."""
+    rows = [
+        [name, *(_number(fmean(row[key] for row in found)) for key in ("bicubic", "mean"))]
+        for name, found in content["set5"].items()
+    ]
+    return markdown(["PSNR of luma in dB, Set5", "bicubic", "Scalewise, mean"], rows)
+
+
+def beside_deepinv(content: dict[str, Any]) -> str:
+    """PSNR and calls of our sampler and deepinv's algorithms, one denoiser in all."""
+    names = list(content["deepinv"])
+    methods = list(next(iter(content["deepinv"].values()))[0])[1:]
+    rows = []
+    for method in methods:
+        cells, calls = [], 0
+        for name in names:
+            runs = [row[method] for row in content["deepinv"][name]]
+            if any("failed" in run for run in runs):
+                cells.append("–")
+                continue
+            calls = runs[0]["calls"]
+            cells.append(_number(fmean(run["psnr"] for run in runs)))
+        rows.append([method, *cells, str(calls)])
+    return markdown(["PSNR in dB", *names, "calls"], rows)
+
+
 def speed(content: dict[str, Any]) -> str:
     """What every run of the speed benchmark measures, and training at other receptive fields."""
     kept = ("precision", "limits", *QUICK.parts, "training_wider")
@@ -133,6 +194,11 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "looks": ("faces.json", looks),
     "nearest": ("faces.json", nearest),
     "restoration": ("restoration.json", restoration),
+    "coverage": ("calibration.json", coverage),
+    "bounds": ("calibration.json", bounds),
+    "inverse": ("inverse.json", inverse),
+    "set5": ("inverse.json", set5),
+    "deepinv": ("inverse.json", beside_deepinv),
     "speed": ("speed.json", speed),
 }
 

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import scalewise
 from scalewise.cli.commands import app
-from scalewise.store import packaged
+from scalewise.operators import MaskedFourier
+from scalewise.store import load, packaged
 
 pytestmark = pytest.mark.skipif(
     not {"photos", "faces"} <= set(packaged()), reason="the packaged weights are not here"
@@ -44,6 +46,12 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     picture(tmp_path / "noisy.png", 48, 40)
     picture(tmp_path / "small.png", 16, 24)
+    picture(tmp_path / "cleaned.png", 48, 40)
+    picture(tmp_path / "scan.png", 48, 40)
+    picture(tmp_path / "soft.png", 48, 40)
+    mask = np.zeros((48, 40), np.uint8)
+    mask[20:23] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
     (tmp_path / "images").mkdir()
     for name in ("a.png", "b.png", "c.png"):
         picture(tmp_path / "images" / name, 72, 80)
@@ -71,6 +79,7 @@ def test_command_line(root: Path, workplace: Path) -> None:
 def test_python(root: Path, workplace: Path) -> None:
     picture(workplace / "noisy.tif", 24, 32)
     names: dict[str, Any] = {"noisy": torch.rand(1, 3, 24, 24), "small": torch.rand(1, 3, 6, 8)}
+    names["soft"] = torch.rand(1, 3, 24, 24)
     exec(blocks(root, "In Python", "python").replace("sample(16", "sample(2"), names)
     assert names["clean"].shape == names["score"].shape == (1, 3, 24, 24)
     assert names["big"].shape == (8, 1, 3, 24, 32)
@@ -86,6 +95,25 @@ def test_python_of_noise(root: Path, workplace: Path) -> None:
     exec("".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)
     assert names["cleaned"].noise == (names["told"],)
     assert names["clean"].shape == (1, 3, 24, 24)
+
+
+def test_python_of_uncertainty_and_measurements(root: Path) -> None:
+    known = torch.rand(24, 24) < 0.5
+    names: dict[str, Any] = {
+        "noisy": torch.rand(1, 3, 76, 76),
+        "image": torch.rand(1, 3, 76, 76),
+        "mosaic": torch.rand(1, 1, 24, 24),
+        "seen": MaskedFourier(known).A(torch.rand(1, 3, 24, 24)),
+        "mask": known,
+        "prior": load("photos"),
+        "scalewise": scalewise,
+    }
+    for page in ("uncertainty", "inverse"):
+        text = (root / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        code = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+        exec(code.replace("samples=8", "samples=2").replace("samples(8", "samples(2"), names)
+    assert names["colours"].shape == (1, 3, 24, 24)
+    assert names["several"].shape == (2, 1, 3, 24, 24)
 
 
 @pytest.mark.slow

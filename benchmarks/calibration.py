@@ -1,0 +1,72 @@
+"""Whether the uncertainty of denoising is true: coverage of intervals, their width, bounds.
+
+    python -m benchmarks.calibration --model path/of/photos --learn
+    python -m benchmarks.calibration --model photos --picture docs/images/uncertainty.jpg
+
+The first command learns the correction on every second validation photograph and stores it in the
+model's folder; the second measures it on the others, which nothing was chosen on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, write_json
+from scalewise.data.photos import sample_photo
+from scalewise.evaluation import evaluate_calibration, learn_calibration, sheet
+from scalewise.images import Picture, write_image
+from scalewise.prior import MultiScalePrior
+from scalewise.store import store_calibration
+
+SIGMAS = (5.0, 15.0, 25.0, 50.0, 100.0)
+"""Noise levels, in 8-bit units."""
+
+
+def picture(prior: MultiScalePrior, file: Path) -> None:
+    """A noisy photo, the mean, the sharp estimate, two samples, and the deviation, as a sheet."""
+    clean = sample_photo("astronaut")[:, :192, 128:320]
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    posterior = prior.posterior((clean + 50 / 255 * noise)[None], 50 / 255)
+    deviation = posterior.variance().sqrt().mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    columns: list[Tensor] = [
+        posterior.noisy,
+        posterior.mean(),
+        posterior.faithful(0.5),
+        *posterior.samples(2),
+        deviation / deviation.max(),
+    ]
+    write_image(file, Picture(sheet([columns])[None]), force=True, quality=92)
+
+
+def main() -> None:
+    """Learn, or measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="photos")
+    parser.add_argument("--photos", type=Path, default=DATA / "photos" / "validation")
+    parser.add_argument("--learn", action="store_true")
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS / "calibration.json")
+    options = parser.parse_args()
+    prior = load_prior(options.model, options.device)
+    if options.picture:
+        picture(prior, options.picture)
+        return
+    images = read_images(options.photos, 3)
+    names = list(images)[0 if options.learn else 1 :: 2]
+    half = {name: images[name] for name in names}
+    if options.learn:
+        store_calibration(options.model, learn_calibration(prior, half, sigmas=SIGMAS))
+        return
+    records = evaluate_calibration(prior, half, sigmas=SIGMAS, samples=options.samples)
+    settings = {"images": len(half), "samples": options.samples, "coverage": records[0]["coverage"]}
+    write_json(options.out, {**facts(), "model": options.model, **settings, "records": records})
+
+
+if __name__ == "__main__":
+    main()
