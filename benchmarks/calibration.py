@@ -39,7 +39,7 @@ def picture(prior: MultiScalePrior, file: Path) -> None:
         *posterior.samples(2),
         deviation / deviation.max(),
     ]
-    write_image(file, Picture(sheet([columns])[None]), force=True, quality=92)
+    write_image(file, Picture(sheet([[column[0] for column in columns]])[None]), force=True, quality=92)
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=DATA / "photos" / "validation")
     parser.add_argument("--learn", action="store_true")
     parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS / "calibration.json")
     options = parser.parse_args()

@@ -134,8 +134,8 @@ def picture(prior: MultiScalePrior, file: Path) -> None:
         seen = operator.A(clean)
         generator = torch.Generator().manual_seed(0)
         seen = seen + noise / 255 * torch.randn(seen.shape, generator=generator)
-        rows[0].append(seen.expand(-1, 3, -1, -1))
-        rows[1].append(prior.restore(seen, operator, noise / 255))
+        rows[0].append(seen[0].expand(3, -1, -1))
+        rows[1].append(prior.restore(seen, operator, noise / 255)[0])
     write_image(file, Picture(sheet(rows)[None]), force=True, quality=92)
 
 
@@ -279,7 +279,7 @@ def main() -> None:
     parser.add_argument("--mcmaster", type=Path, default=DATA / "eval" / "mcmaster")
     parser.add_argument("--set5", type=Path, default=DATA / "eval" / "set5")
     parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS / "inverse.json")
     options = parser.parse_args()

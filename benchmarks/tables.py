@@ -120,8 +120,8 @@ def restoration(content: dict[str, Any]) -> str:
 
 def coverage(content: dict[str, Any]) -> str:
     """Shares of values that intervals held, beside what they should hold."""
-    rows = []
-    for record in content["records"]:
+    rows, order = [], ("all", "sigma", "contrast", "scale")
+    for record in sorted(content["records"], key=lambda one: order.index(one["by"])):
         shares = [f"{record['coverage'][share]:.1f}" for share in ("50", "80", "90", "95")]
         of = {"sigma": "σ = ", "contrast": "contrast: ", "scale": "samples, "}.get(record["by"], "")
         width = [_number(record.get(key), 1) for key in ("width", "baseline")]
