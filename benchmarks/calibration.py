@@ -39,7 +39,8 @@ def picture(prior: MultiScalePrior, file: Path) -> None:
         *posterior.samples(2),
         deviation / deviation.max(),
     ]
-    write_image(file, Picture(sheet([[column[0] for column in columns]])[None]), force=True, quality=92)
+    drawn = sheet([[column[0] for column in columns]])
+    write_image(file, Picture(drawn[None]), force=True, quality=92)
 
 
 def main() -> None:
