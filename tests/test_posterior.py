@@ -260,6 +260,16 @@ class TestLearnedPriors:
         assert not torch.allclose(samples[0], samples[1])
 
 
+def test_without_noise_nothing_is_open(
+    photos: MultiScalePrior, pair: tuple[Tensor, Tensor]
+) -> None:
+    posterior = photos.posterior(pair[0][..., :16, :16], 0.0)
+    assert not bool(posterior.variance().any())
+    assert not bool(posterior.covariance(torch.ones(1, 3, 16, 16)).any())
+    for each in (*posterior.samples(2), posterior.faithful(0)):
+        torch.testing.assert_close(each, posterior.mean(), rtol=0, atol=1e-3)
+
+
 class TestBadInput:
     def test_what_is_out_of_range(self, photos: MultiScalePrior) -> None:
         posterior = photos.posterior(torch.rand(1, 3, 16, 16), 0.1)

@@ -290,7 +290,8 @@ class Posterior:
         """What makes of a push one of `PUSH` deviations of the noise at its largest."""
         noise = self.shape(self._field(0, 0)(0)).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         largest = pushed.abs().amax(dim=(1, 2, 3), keepdim=True)
-        return PUSH * noise / largest.clamp(min=torch.finfo(pushed.dtype).tiny)
+        tiny = torch.finfo(pushed.dtype).tiny
+        return (PUSH * noise / largest.clamp(min=tiny)).clamp(min=tiny)
 
     def _whole(self, images: Tensor) -> Tensor:
         """Images of the part that is asked for, zero in the rest."""
