@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from torch import Tensor
 
 from scalewise.calibration import COVERAGES, Calibration
@@ -141,8 +141,7 @@ def evaluate_calibration(
         width = 2 * 255 * float(halves[COVERAGES.index(90)].mean())
         widths.setdefault(doubt.sigma, []).append((width, plain))
         for name, (error, spread) in doubt.scales.items():
-            times = stats.t(samples).ppf([0.5 + share / 200 for share in COVERAGES])
-            inside = [error.abs() <= float(each) * spread for each in times]
+            inside = [error.abs() <= times * spread for times in _student(samples)]
             _count(groups, ("scale", name), torch.stack(inside))
     pairs = {
         sigma: [psnr_without_truth(one) for one in found if one.sigma == sigma] for sigma in widths
@@ -214,7 +213,14 @@ def _by_scale(
 def _half_width(table: Calibration | None, told: Tensor, sigma: float, share: int) -> Tensor:
     if table is not None:
         return table.half_width(told, sigma, share)
-    return told * float(stats.norm.ppf(0.5 + share / 200))
+    return told * NormalDist().inv_cdf(0.5 + share / 200)
+
+
+def _student(samples: int) -> list[float]:
+    """Half widths of intervals in deviations that so many samples tell, the mean being known."""
+    from scipy import stats  # takes long to load
+
+    return [float(stats.t(samples).ppf(0.5 + share / 200)) for share in COVERAGES]
 
 
 def _baseline(found: Sequence[Doubt]) -> list[float]:

@@ -9,7 +9,6 @@ from itertools import count
 
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from scalewise.errors import UsageError
@@ -69,8 +68,8 @@ def inpaint(
         raise UsageError(
             f"the mask is {side} everywhere; it must be white where the picture is to be filled"
         )
-    boxes, notes = _around(missing), list(picture.notes)
-    widest = 2 * int(ndimage.distance_transform_cdt(missing.numpy()).max())
+    boxes, widest = _around(missing)
+    notes = list(picture.notes)
     if widest > WIDEST:
         notes.append(
             f"a hole is {widest} pixels wide: what is drawn there is a guess at colours and "
@@ -240,8 +239,11 @@ def _counted(callback: Callback | None, runs: int) -> Callable[[int, Tensor, Ten
     return stepped
 
 
-def _around(missing: Tensor) -> list[tuple[slice, slice]]:
-    """Parts of the picture that hold all holes, each with what is around them."""
+def _around(missing: Tensor) -> tuple[list[tuple[slice, slice]], int]:
+    """Parts of the picture that hold all holes, with what is around them; width of the widest."""
+    from scipy import ndimage  # takes long to load
+
+    widest = 2 * int(ndimage.distance_transform_cdt(missing.numpy()).max())
     near = ndimage.maximum_filter(missing.numpy(), 2 * CONTEXT + 1)
     labels, _ = ndimage.label(near)
-    return [(rows, columns) for rows, columns in ndimage.find_objects(labels)]
+    return [(rows, columns) for rows, columns in ndimage.find_objects(labels)], widest
