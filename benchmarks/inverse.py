@@ -139,6 +139,20 @@ def picture(prior: MultiScalePrior, file: Path) -> None:
     write_image(file, Picture(sheet(rows)[None]), force=True, quality=92)
 
 
+def failures(prior: MultiScalePrior, file: Path) -> None:
+    """What does not work, as a sheet: a wide hole, and a sample at ×4."""
+    clean = sample_photo("astronaut")[None, :, :192, 128:320]
+    hole = torch.ones(192, 192)
+    hole[36:132, 50:146] = 0
+    shown: list[Tensor] = []
+    operators = (Inpainting(hole), Downscaling((192, 192), (48, 48)))
+    for operator in operators:
+        seen = operator.A(clean)
+        sample = prior.restore(seen, operator, samples=1)[0]
+        shown += [F.interpolate(seen, size=(192, 192)), sample]
+    write_image(file, Picture(sheet([[each[0] for each in shown]])[None]), force=True, quality=92)
+
+
 def luma(image: Tensor) -> Tensor:
     """Luma of ITU-R BT.601 as the field computes it, (1, 1, H, W) in [0, 1]."""
     weights = torch.tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1)
@@ -281,12 +295,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--failures", type=Path)
     parser.add_argument("--out", type=Path, default=RESULTS / "inverse.json")
     options = parser.parse_args()
     prior = load_prior(options.model, options.device)
-    if options.picture:
-        picture(prior, options.picture)
-        return
+    for draw, file in ((picture, options.picture), (failures, options.failures)):
+        if file:
+            draw(prior, file)
+            return
     images = read_images(options.mcmaster, 3, options.images)
     known = read_json(options.out)
     if options.deepinv:

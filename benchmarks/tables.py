@@ -1,6 +1,6 @@
 """Tables of the docs, made from the JSON files of the benchmarks.
 
-    python -m benchmarks.tables           # rewrite the tables of README.md and docs/*.md
+    python -m benchmarks.tables           # rewrite the tables of README.md and of docs
     python -m benchmarks.tables --check   # only tell whether they are up to date
 
 A table stands between `<!-- table:NAME -->` and `<!-- /table:NAME -->`, each on a line of its own;
@@ -254,11 +254,13 @@ def _number(value: float | None, digits: int = 2) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("files", type=Path, nargs="*", help="README.md and docs/*.md by default")
+    parser.add_argument(
+        "files", type=Path, nargs="*", help="README.md and those of docs by default"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
-    files = options.files or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    files = options.files or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     changed = update(files, options.results, options.check)
     for file in changed:
         print(f"{file}: {'out of date' if options.check else 'rewritten'}")
