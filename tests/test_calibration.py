@@ -14,7 +14,7 @@ from scalewise import store
 from scalewise.calibration import COVERAGES, LEAST, Calibration
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.evaluation import evaluate_calibration, learn_calibration
-from scalewise.exact import gaussian_prior
+from scalewise.exact import GaussianDenoiser, gaussian_prior
 from scalewise.images import Picture, write_image
 from scalewise.restore import denoise
 
@@ -93,7 +93,7 @@ class TestExactPriors:
     @pytest.fixture(scope="class")
     @staticmethod
     def fields() -> dict[str, Tensor]:
-        law = gaussian_prior(smooth_spectrum((16, 16)), 0).low.law
+        law = GaussianDenoiser(smooth_spectrum((16, 16))).law
         drawn = law.draw(24, torch.Generator().manual_seed(0))
         return {str(index): image for index, image in enumerate(drawn)}
 
