@@ -7,9 +7,9 @@ dm/dnoisy` (Tweedie). Taken for Gaussian, it is given both
     E[clean | noisy, measurement] = m + C A^T (A C A^T + s^2)^-1 (measurement - A m),
 
 exact where the images are Gaussian (Boys et al., "Tweedie moment projected diffusions for inverse
-problems", TMLR 2024, equation 9; Rozet et al., "Learning diffusion priors from observations by
-expectation maximization", NeurIPS 2024, equation 14). Any sampler that follows this denoiser in
-place of `denoise` draws from `p(clean | measurement)`.
+problems", TMLR 2024; with conjugate gradients, Rozet et al., "Learning diffusion priors from
+observations by expectation maximization", NeurIPS 2024, "moment matching"). Any sampler that
+follows this denoiser in place of `denoise` draws from `p(clean | measurement)`.
 """
 
 from __future__ import annotations

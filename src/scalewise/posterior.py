@@ -7,11 +7,11 @@ A denoiser that is told the noise holds all of it. For `noisy = clean + S z`, wi
 - the probability flow from there ends in an image that is as sharp as clean ones and as near to the
   truth as sharp ones can be: for Gaussian images it is the optimal transport of the mean (Freirich,
   Michaeli and Meir, "A theory of the distortion-perception tradeoff in Wasserstein space", NeurIPS
-  2021, theorem 3), between which and the mean the optimal trade of distortion and perception is a
-  straight line (there, equation 8);
+  2021), between which and the mean the optimal trade of distortion and perception is a straight
+  line (there);
 - the derivative of the denoiser is the covariance: `Cov[clean | noisy] = dE[clean | noisy]/dnoisy
   S S^T` (Tweedie's formula once more; Manor and Michaeli, "On the posterior distribution in
-  denoising", ICLR 2024, equation 5).
+  denoising", ICLR 2024).
 
 No scales here: one denoiser, one array. `MultiScalePrior.posterior` makes it of the factorisation.
 """
