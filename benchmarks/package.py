@@ -25,7 +25,7 @@ def scores(name: str, results: Path = RESULTS) -> dict[str, Any]:
     """What the card of a packaged model tells, from the results that are of this model."""
     found: dict[str, Any] = {}
     denoising, upscaling = (
-        read_json(results / "denoising.json"),
+        read_json(results / f"denoising-{name}.json") or read_json(results / "denoising.json"),
         read_json(results / "upscaling.json"),
     )
     if any(record.get("model") == name for record in denoising.get("records", ())):

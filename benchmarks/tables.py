@@ -188,6 +188,7 @@ def speed(content: dict[str, Any]) -> str:
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "denoising": ("denoising.json", denoising),
+    "denoising-free": ("denoising-photos-free.json", denoising),
     "upscaling": ("upscaling.json", upscaling),
     "upscaling-ssim": ("upscaling.json", upscaling_ssim),
     "faces": ("faces.json", faces),

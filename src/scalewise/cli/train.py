@@ -26,7 +26,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A packaged recipe (photos, photos-noise, faces) or a JSON file; options "
+            help="A packaged recipe (photos, photos-noise, photos-free, faces) or a JSON file; options "
             "override it."
         ),
     ] = None,
