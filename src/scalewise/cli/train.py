@@ -26,8 +26,8 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A packaged recipe (photos, photos-noise, photos-free, faces) or a JSON file; options "
-            "override it."
+            help="A packaged recipe (photos, photos-noise, photos-free, faces) or a JSON file; "
+            "options override it."
         ),
     ] = None,
     start: Annotated[
