@@ -137,6 +137,11 @@ class NoiseModel(BaseModel):
         return not self.curve and len({level for scale in self.scales for level in scale}) == 1
 
     @property
+    def plain(self) -> NoiseModel | float:
+        """The one number that says all, where it does."""
+        return self.scales[0][0] if self.is_white else self
+
+    @property
     def grows(self) -> bool:
         """Whether it is clearly stronger in the lights, as counted photons make it."""
         dark, bright = self.at(torch.tensor([DARK, BRIGHT])).tolist()

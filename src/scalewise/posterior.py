@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -102,18 +103,15 @@ class Posterior:
         """That of images whose channels are all alike, and so is their noise, as one channel."""
         channels = self.noisy.shape[1]
 
-        def denoise(noisy: Tensor, share: Tensor) -> Tensor:
-            return self.denoise(noisy.expand(-1, channels, -1, -1), share).mean(1, keepdim=True)
-
         def shape(white: Tensor) -> Tensor:
             return self.shape(white.expand(-1, channels, -1, -1))[:, :1]
 
-        return Posterior(denoise, self.noisy[:, :1], shape, self.size)
+        return Posterior(of_gray(self.denoise, channels), self.noisy[:, :1], shape, self.size)
 
     @torch.no_grad()
     def mean(self) -> Tensor:
         """The least-squares estimate `E[clean | noisy]`, shape (N, C, H, W); one call."""
-        return self._cut(self._denoise(self.noisy))
+        return self._cut(self._clean)
 
     @torch.no_grad()
     def samples(
@@ -192,12 +190,12 @@ class Posterior:
         """
         spacing = whole_number(spacing, "spacing")
         signs = self._field(check_seed(seed), 0)
-        clean, found = self._denoise(self.noisy), torch.zeros_like(self.noisy)
+        found = torch.zeros_like(self.noisy)
         for call, places in enumerate(self._lattices(spacing)):
             signed = torch.where(places, signs(call).sign(), 0.0)
             pushed = self.shape(self.shape(signed))
             scale = self._scale(pushed)
-            difference = (self._denoise(self.noisy + scale * pushed) - clean) / scale
+            difference = (self._denoise(self.noisy + scale * pushed) - self._clean) / scale
             found = torch.where(places, difference * signed, found)
         return self._cut(_smoothed(found).clamp(min=0))
 
@@ -261,6 +259,17 @@ class Posterior:
         """Go from the noisy image to a clean one."""
         return draw(self.denoise, noise, rule, first=self.noisy)
 
+    @cached_property
+    def _clean(self) -> Tensor:
+        """The least-squares estimate of all of the noisy image."""
+        return self._denoise(self.noisy)
+
+    @cached_property
+    def _level(self) -> Tensor:
+        """Standard deviation of the noise of each image, shape (N, 1, 1, 1)."""
+        noise = self.shape(self._field(0, 0)(0))
+        return noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+
     def _denoise(self, noisy: Tensor) -> Tensor:
         return self.denoise(noisy, noisy.new_ones(len(noisy)))
 
@@ -288,10 +297,9 @@ class Posterior:
 
     def _scale(self, pushed: Tensor) -> Tensor:
         """What makes of a push one of `PUSH` deviations of the noise at its largest."""
-        noise = self.shape(self._field(0, 0)(0)).square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         largest = pushed.abs().amax(dim=(1, 2, 3), keepdim=True)
         tiny = torch.finfo(pushed.dtype).tiny
-        return (PUSH * noise / largest.clamp(min=tiny)).clamp(min=tiny)
+        return (PUSH * self._level / largest.clamp(min=tiny)).clamp(min=tiny)
 
     def _whole(self, images: Tensor) -> Tensor:
         """Images of the part that is asked for, zero in the rest."""
@@ -302,6 +310,17 @@ class Posterior:
     def _cut(self, images: Tensor) -> Tensor:
         """The part that is asked for."""
         return images[..., : self.size[0], : self.size[1]]
+
+
+def of_gray(
+    denoise: Callable[[Tensor, Tensor], Tensor], channels: int
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A denoiser of gray images (N, 1, H, W), by one of colours, which sees channels alike."""
+
+    def denoised(noisy: Tensor, sigma: Tensor) -> Tensor:
+        return denoise(noisy.expand(-1, channels, -1, -1), sigma).mean(1, keepdim=True)
+
+    return denoised
 
 
 def _then(field: Callable[[int], Tensor], shape: Callable[[Tensor], Tensor]) -> Noise:

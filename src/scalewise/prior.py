@@ -33,7 +33,7 @@ from scalewise.networks.graphs import replayed
 from scalewise.noise import GaussianField, NoiseLevels, in_bands
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import Operator
-from scalewise.posterior import Posterior
+from scalewise.posterior import Posterior, of_gray
 from scalewise.samplers import Multistep, Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, residual_sigma, score_from_denoised
 from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split
@@ -230,7 +230,7 @@ class MultiScalePrior(nn.Module):
         if not bool(measurement.isfinite().all()):
             raise UsageError("measurement holds NaN or infinite values; replace them first")
         denoise = measured(
-            self._estimate_gray if gray else self._estimate,
+            of_gray(self._estimate, self.channels) if gray else self._estimate,
             measurement,
             operator,
             noise,
@@ -247,11 +247,6 @@ class MultiScalePrior(nn.Module):
             image = draw(follow, fresh, rule, mean=start, callback=callback)
             drawn.append(image if spread else agreeing(image, measurement, operator))
         return drawn[0] if samples is None else torch.stack(drawn)
-
-    def _estimate_gray(self, noisy: Tensor, sigma: Noise) -> Tensor:
-        """`E[x | noisy]` of gray images, by networks of colour ones that see alike channels."""
-        repeated = noisy.expand(-1, self.channels, -1, -1)
-        return self._estimate(repeated, sigma).mean(1, keepdim=True)
 
     def _estimate(self, noisy: Tensor, sigma: Noise | None) -> Tensor:
         """`E[x | noisy]` of checked images of any size; a level that is needed is estimated."""

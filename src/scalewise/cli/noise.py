@@ -63,9 +63,7 @@ def noise(
     plane, there = fill_hidden(picture).pixels[0], None if valid is None else valid[0]
     levels = max(1, prior.levels)
     found = (
-        restore.noise_of_frame(plane, levels)
-        if frame
-        else restore.find_noise(plane, levels, valid=there, estimator=prior.estimator)
+        restore.noise_of_frame(plane, levels) if frame else restore.noise_for(prior, plane, there)
     )
     if output is not None:
         write_json(output, found.model_dump(mode="json"))

@@ -40,7 +40,6 @@ narrowest of windows of 3, 5, 7 and values of 0.1, 0.2, 0.4 on photographs."""
 class Doubt(NamedTuple):
     """One noisy image: the error and what the model tells of it."""
 
-    name: str
     sigma: float
     noisy: Tensor
     error: Tensor
@@ -194,7 +193,7 @@ def doubts(
                 scales = _by_scale(prior, mean - clean, drawn - mean)
             if callback:
                 callback({"image": name, "sigma": sigma})
-            yield Doubt(name, sigma, noisy, mean - clean, deviation, mean, scales)
+            yield Doubt(sigma, noisy, mean - clean, deviation, mean, scales)
 
 
 def _by_scale(

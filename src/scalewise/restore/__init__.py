@@ -14,6 +14,7 @@ from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remo
 from scalewise.restore.denoising import Strength, denoise, denoise_plane
 from scalewise.restore.finding import (
     find_noise,
+    noise_for,
     noise_levels,
     noise_of_frame,
     photon_noise,
@@ -38,6 +39,7 @@ __all__ = [
     "find_noise",
     "fit_to_type",
     "inpaint",
+    "noise_for",
     "noise_levels",
     "noise_of_frame",
     "photon_noise",

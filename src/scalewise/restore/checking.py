@@ -14,7 +14,7 @@ from scalewise.images import Picture, to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.posterior import expected_error
 from scalewise.prior import MultiScalePrior
-from scalewise.restore.finding import find_noise
+from scalewise.restore.finding import noise_for
 from scalewise.wavelets import GAIN, decompose, mirror_to_multiple
 
 STRUCTURE, LEFT = 1.15, 0.85
@@ -82,7 +82,7 @@ def check(
     levels = max(1, prior.levels)
     told = noise is not None
     if noise is None:
-        noise = find_noise(before, levels, estimator=prior.estimator)
+        noise = noise_for(prior, before)
     if noise.sigma == 0:
         raise UsageError("no noise was found in the first picture; --sigma tells it")
     mean, variance = _estimate(before, prior, noise)
@@ -108,8 +108,7 @@ def check(
 def _estimate(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> tuple[Tensor, float]:
     """The mean (C, H, W), and the mean variance around it."""
     given, _ = to_channels(noisy, prior.channels)
-    plain = noise.scales[0][0] if noise.is_white else noise
-    posterior = prior.posterior(given[None], plain)
+    posterior = prior.posterior(given[None], noise.plain)
     if len(noisy) == 1 and prior.channels > 1:
         posterior = posterior.gray
     mean = posterior.mean()[0].cpu()

@@ -16,8 +16,8 @@ from scalewise.noise_model import NoiseModel
 from scalewise.posterior import Posterior
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import find_defects, remove_defects
-from scalewise.restore.finding import GRAY_GAIN, VISIBLE, find_noise
-from scalewise.restore.result import Restored, conversion, difference_picture
+from scalewise.restore.finding import GRAY_GAIN, VISIBLE, noise_for
+from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 from scalewise.score import residual_sigma
 from scalewise.stabilise import Stabiliser
 from scalewise.wavelets import merge, mirror_to_multiple, split
@@ -106,12 +106,8 @@ def denoise(
         raise UsageError("sigma and noise both say what the noise is; give one of them")
     strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
     _check_wanted(samples, fidelity, uncertainty, confidence, strength)
-    height, width = picture.pixels.shape[-2:]
-    if mask is not None and tuple(mask.shape) != (height, width):
-        raise UsageError(
-            f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the picture {width}x{height}; they "
-            "must be the same size"
-        )
+    if mask is not None:
+        check_mask(mask, picture)
     given = NoiseModel.white(sigma) if sigma is not None else noise
     seen, valid = fill_hidden(picture).pixels, visible(picture)
     planes, deviations, found, notes = [], [], [], list(picture.notes)
@@ -204,7 +200,7 @@ def _denoised(
     if noise is None and prior.noise_conditional:
         if reduced and prior.estimator is not None:
             return _denoised(given, prior, None, strength, valid, ask)
-        noise = find_noise(noisy, max(1, prior.levels), valid=valid, estimator=prior.estimator)
+        noise = noise_for(prior, noisy, valid)
     if noise is not None:
         _check_channels(noise, len(noisy))
         if noise.uneven and not prior.noise_maps and not reduced:
@@ -284,8 +280,7 @@ def _check_wanted(
 
 def _far(sigma: float, noisy: Tensor, prior: MultiScalePrior, valid: Tensor | None) -> list[str]:
     """A sentence if a given level is far from what the picture seems to hold."""
-    levels = max(1, prior.levels)
-    found = find_noise(noisy, levels, valid=valid, estimator=prior.estimator).sigma
+    found = noise_for(prior, noisy, valid).sigma
     if VISIBLE / FAR <= max(sigma, found) and not found / FAR <= sigma <= FAR * found:
         return [f"sigma {255 * sigma:.3g} was given; it looks like {255 * found:.3g}"]
     return []
@@ -322,8 +317,7 @@ def _told(
             stabiliser = Stabiliser(noise)
             told = stabiliser.noise.times(times)
             return stabiliser.inverse(asked(stabiliser.forward(noisy), told))
-        scaled = noise.times(times)
-        return asked(noisy, scaled.scales[0][0] if scaled.is_white else scaled)
+        return asked(noisy, noise.times(times).plain)
 
     luma = cleaned(strength.luma)
     if strength.chroma == strength.luma or len(noisy) == 1:

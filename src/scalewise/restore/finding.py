@@ -13,6 +13,7 @@ from scalewise.images import Picture, to_channels
 from scalewise.images.picture import LUMA
 from scalewise.networks.estimator import NoiseEstimator
 from scalewise.noise_model import UNEVEN, NoiseModel
+from scalewise.prior import MultiScalePrior
 from scalewise.spectrum import HIDDEN, estimate_noise
 from scalewise.wavelets import GAIN, decompose, split
 
@@ -36,6 +37,17 @@ WITHIN, FEW = 0.2, 0.8 / 255
 
 EVEN = 12.0
 """Ratio of the strongest to the median energy of a frame's parts from which it is not even."""
+
+
+def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None) -> NoiseModel:
+    """What the noise of an image is like, at the scales of a prior and by its estimator.
+
+    Args:
+        prior: that is to be told.
+        noisy: as for `find_noise`.
+        valid: as for `find_noise`.
+    """
+    return find_noise(noisy, max(1, prior.levels), valid=valid, estimator=prior.estimator)
 
 
 def find_noise(

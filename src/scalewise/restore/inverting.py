@@ -18,8 +18,8 @@ from scalewise.noise_model import NoiseModel
 from scalewise.operators import Blur, Downscaling, Inpainting, Operator
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.denoising import visible
-from scalewise.restore.finding import find_noise
-from scalewise.restore.result import Restored, conversion, difference_picture
+from scalewise.restore.finding import noise_for
+from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 
 CONTEXT = 48
 """Pixels around a hole that are looked at to fill it, at least."""
@@ -56,12 +56,7 @@ def inpaint(
     Raises:
         UsageError: the hole has another size, is none, or is all of the picture.
     """
-    height, width = picture.pixels.shape[-2:]
-    if tuple(hole.shape) != (height, width):
-        raise UsageError(
-            f"the mask is {hole.shape[-1]}x{hole.shape[-2]}, the picture {width}x{height}; they "
-            "must be the same size"
-        )
+    check_mask(hole, picture)
     missing = hole > 0
     if not bool(missing.any()) or bool(missing.all()):
         side = "white" if bool(missing.any()) else "black"
@@ -189,9 +184,7 @@ def _inverted(
         given = _given(plane, prior)
         noise = NoiseModel.white(sigma) if sigma is not None else None
         if noise is None:
-            there = None if valid is None else valid[index]
-            levels = max(1, prior.levels)
-            noise = find_noise(given, levels, valid=there, estimator=prior.estimator)
+            noise = noise_for(prior, given, None if valid is None else valid[index])
         drawn = prior.restore(
             given[None],
             operator,

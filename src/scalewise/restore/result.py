@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from scalewise.errors import UsageError
 from scalewise.images import Picture, to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
@@ -37,6 +38,20 @@ class Restored:
     def sigma(self) -> tuple[float, ...]:
         """Noise level of each plane, in [0, 1]; that of the noisiest channel where they differ."""
         return tuple(model.sigma for model in self.noise)
+
+
+def check_mask(mask: Tensor, picture: Picture) -> None:
+    """Refuse a mask (H, W) of another size than the picture.
+
+    Raises:
+        UsageError: it is of another size.
+    """
+    height, width = picture.pixels.shape[-2:]
+    if tuple(mask.shape) != (height, width):
+        raise UsageError(
+            f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the picture {width}x{height}; they "
+            "must be the same size"
+        )
 
 
 def difference_picture(picture: Picture, differences: Tensor) -> Picture:
