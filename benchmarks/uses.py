@@ -20,9 +20,10 @@ from scalewise.evaluation import evaluate_denoise, means
 from scalewise.networks import LocalConditional
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe
+from scalewise.training.batches import draw_batch
 from scalewise.training.budget import Budget, train_to
 from scalewise.training.level import LevelTrainer
-from scalewise.training.objectives import DetailsObjective, draw_batch
+from scalewise.training.objectives import DetailsObjective
 
 USES: dict[str, dict[str, Any]] = {
     "both": {"denoising_fraction": 0.5, "mean_fraction": 0.1},
@@ -57,7 +58,7 @@ def measure(prior: MultiScalePrior, held_out: ImageSet) -> dict[str, Any]:
     objective = DetailsObjective(network, prior.coarser, recipe, 1, network.sigma_data)
     losses = []
     for _ in range(20):
-        batch = draw_batch(held_out, recipe, 1, 32, generator)
+        batch = draw_batch(held_out, recipe, 1, 32, generator).images
         losses.append(objective(batch, generator).item())
     return {
         "psnr": {f"{mean['sigma']:g}": mean["psnr"] for mean in means(records, "sigma")},

@@ -14,7 +14,8 @@ from scalewise.networks import LocalConditional, UNet
 from scalewise.noise import NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, structured
-from scalewise.training.objectives import DetailsObjective, LowObjective, white_noise
+from scalewise.training.batches import white_noise
+from scalewise.training.objectives import DetailsObjective, LowObjective
 from scalewise.training.structured import structured_noise
 from scalewise.wavelets import GAIN, decompose, merge, split
 

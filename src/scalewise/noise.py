@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -109,10 +110,21 @@ class NoiseLevels:
     details: tuple[Sigma, ...]
     low: Sigma
 
+    @classmethod
+    def joined(cls, each: Sequence[NoiseLevels]) -> NoiseLevels:
+        """That of a batch, of that of each of its images (one, or more alike)."""
+        details = zip(*(levels.details for levels in each), strict=True)
+        return cls(tuple(map(_joined, details)), _joined([levels.low for levels in each]))
+
     @property
     def coarser(self) -> NoiseLevels:
         """That of the low-pass image `x_1`."""
         return NoiseLevels(self.details[1:], self.low)
+
+    def to(self, device: torch.device) -> NoiseLevels:
+        """The same on a device."""
+        details = tuple(_map(level).to(device) for level in self.details)
+        return NoiseLevels(details, _map(self.low).to(device))
 
     def times(self, share: Sigma) -> NoiseLevels:
         """That of noise so many times as strong: a number, or one per image, shape (N,)."""
@@ -175,6 +187,13 @@ def _map(sigma: Sigma) -> Tensor:
     """A noise level as a map of four axes."""
     level = torch.as_tensor(sigma)
     return level if level.ndim == 4 else level.reshape(-1, 1, 1, 1)
+
+
+def _joined(levels: Sequence[Sigma]) -> Tensor:
+    """Maps of images one after the other, all as large as the largest of them."""
+    maps = [_map(level) for level in levels]
+    shape = [max(sides) for sides in zip(*(level.shape[1:] for level in maps), strict=True)]
+    return torch.cat([level.expand(-1, *shape) for level in maps])
 
 
 def _twice(values: Tensor) -> Tensor:

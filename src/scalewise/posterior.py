@@ -91,12 +91,14 @@ class Posterior:
         shape: gives white noise the standard deviation and the spectrum of the image's: linear, its
             own transpose.
         size: height and width of the part that is asked for, from the upper left.
+        check: called before images are drawn, to refuse that where nothing is known of clean ones.
     """
 
     denoise: Callable[[Tensor, Tensor], Tensor]
     noisy: Tensor
     shape: Callable[[Tensor], Tensor]
     size: tuple[int, int]
+    check: Callable[[], None] = lambda: None
 
     @property
     def gray(self) -> Posterior:
@@ -106,7 +108,8 @@ class Posterior:
         def shape(white: Tensor) -> Tensor:
             return self.shape(white.expand(-1, channels, -1, -1))[:, :1]
 
-        return Posterior(of_gray(self.denoise, channels), self.noisy[:, :1], shape, self.size)
+        gray = of_gray(self.denoise, channels)
+        return Posterior(gray, self.noisy[:, :1], shape, self.size, self.check)
 
     @torch.no_grad()
     def mean(self) -> Tensor:
@@ -257,6 +260,7 @@ class Posterior:
 
     def _follow(self, rule: StepRule, noise: Noise) -> Tensor:
         """Go from the noisy image to a clean one."""
+        self.check()
         return draw(self.denoise, noise, rule, first=self.noisy)
 
     @cached_property

@@ -60,6 +60,8 @@ class MultiScalePrior(nn.Module):
         wavelet: the orthogonal wavelet between the scales.
         estimator: of noise that is not told; a statistic of white noise without.
         calibration: what images that are kept apart say of the uncertainty it tells.
+        noise_floor: standard deviation of the noise of the images that it learnt from, in [0, 1]
+            intensities: a prior of noisy images denoises, but knows no clean ones to draw.
     """
 
     def __init__(
@@ -69,10 +71,12 @@ class MultiScalePrior(nn.Module):
         wavelet: str = "haar",
         estimator: NoiseEstimator | None = None,
         calibration: Calibration | None = None,
+        noise_floor: float = 0.0,
     ) -> None:
         super().__init__()
         self.low, self.details, self.wavelet = low, nn.ModuleList(details), wavelet
         self.estimator, self.calibration = estimator, calibration
+        self.noise_floor = noise_floor
 
     @property
     def levels(self) -> int:
@@ -173,6 +177,7 @@ class MultiScalePrior(nn.Module):
                 whole,
                 lambda white: levels.shape(white, self.wavelet),
                 _size(noisy),
+                self._need_clean,
             )
         level = per_image(cast(Sigma, told), whole)
         flat = level[0].numel() == 1
@@ -181,7 +186,9 @@ class MultiScalePrior(nn.Module):
             there = level * per_image(share, state)
             return self._denoise(state, there.flatten() if flat else there)
 
-        return Posterior(denoised, whole, lambda white: level * white, _size(noisy))
+        return Posterior(
+            denoised, whole, lambda white: level * white, _size(noisy), self._need_clean
+        )
 
     @torch.no_grad()
     def restore(
@@ -222,6 +229,7 @@ class MultiScalePrior(nn.Module):
             UsageError: the operator measures images of other channels, or the measurement is none
                 of its.
         """
+        self._need_clean()
         measurement, seed = measurement.to(*unit_of(self)), check_seed(seed)
         spread = check_sigma(noise, measurement)
         start = torch.full_like(operator.A_adjoint(measurement), MIDDLE)
@@ -315,6 +323,7 @@ class MultiScalePrior(nn.Module):
             Shape (samples, N, C, factor * H, factor * W); not clipped, so that their low-pass
             images equal `small` to float precision.
         """
+        self._need_clean()
         small = self._checked(small, "small")
         level, seed = self.check_factor(factor), check_seed(seed)
         samples = whole_number(samples, "samples")
@@ -336,6 +345,7 @@ class MultiScalePrior(nn.Module):
             Shape (N, C, factor * H, factor * W). One network call per level; blind networks,
             which cannot be told that there is no measurement, average 16 samples.
         """
+        self._need_clean()
         low = self._checked(small, "small")
         level = self.check_factor(factor)
         networks = self.conditionals[:level]
@@ -371,6 +381,7 @@ class MultiScalePrior(nn.Module):
         Returns:
             Shape (count, C, H, W); not clipped.
         """
+        self._need_clean()
         count, batch = whole_number(count, "count"), whole_number(batch, "batch")
         seed, first = check_seed(seed), whole_number(first, "first", least=0)
         size = size or self.size
@@ -416,6 +427,7 @@ class MultiScalePrior(nn.Module):
             first: number of the first image.
             batch: how many images to measure at a time.
         """
+        self._need_clean()
         images = self._checked(images, "images")
         check_settings(sigma_min, steps, draws)
         seed, batch = check_seed(seed), whole_number(batch, "batch")
@@ -495,6 +507,15 @@ class MultiScalePrior(nn.Module):
         field = GaussianField(seed, keys, level=level, channels=channels, size=size)
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
+
+    def _need_clean(self) -> None:
+        """Refuse what only a prior of clean images can do."""
+        if self.noise_floor:
+            raise UsageError(
+                "this model learnt from noisy images alone (standard deviation "
+                f"{255 * self.noise_floor:.3g} of 255): it denoises, but knows no clean images to "
+                "draw or to compare with; use one that learnt from clean images"
+            )
 
     def _check_noise(self, sigma: Noise, noisy: Tensor) -> float:
         """Check a noise level, or those of all levels; the largest that the image has."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError
+from scalewise.noise_model import NoiseModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,15 +23,18 @@ class ImageSet:
         name: base name of the source, without its folder.
         files: where each image was read from; empty for arrays.
         notes: sentences on what was left out, and on images that teach nothing.
+        noise: of each image, where they are noisy; empty where they are clean.
 
     Raises:
-        ScalewiseError: if there is no image, or channels or types differ.
+        ScalewiseError: if there is no image, or channels or types differ, or the noise is not that
+            of as many images.
     """
 
     images: list[Tensor]
     name: str
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    noise: tuple[NoiseModel, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the images belong together."""
@@ -47,6 +51,11 @@ class ImageSet:
             raise ScalewiseError(
                 f"images of {self.name!r} must be (C, H, W) tensors of uint8 or float32; "
                 f"found {ndim} axes of {dtype}"
+            )
+        if self.noise and len(self.noise) != len(self.images):
+            raise ScalewiseError(
+                f"the noise of {len(self.noise)} images is told, {self.name!r} holds "
+                f"{len(self.images)}"
             )
 
     def __len__(self) -> int:
@@ -98,12 +107,16 @@ class ImageSet:
 
     def to(self, device: torch.device) -> ImageSet:
         """The same images in the memory of a device, where crops are then drawn."""
-        return ImageSet([image.to(device) for image in self.images], self.name, self.files)
+        return replace(self, images=[image.to(device) for image in self.images])
 
     def part(self, indices: Sequence[int]) -> ImageSet:
         """Some of the images, by their numbers."""
-        files = tuple(self.files[index] for index in indices) if self.files else ()
-        return ImageSet([self.images[index] for index in indices], self.name, files, self.notes)
+        return replace(
+            self,
+            images=[self.images[index] for index in indices],
+            files=tuple(self.files[index] for index in indices) if self.files else (),
+            noise=tuple(self.noise[index] for index in indices) if self.noise else (),
+        )
 
     def crops(
         self,
@@ -113,7 +126,18 @@ class ImageSet:
         flips: bool = True,
         rotate: bool = False,
     ) -> Tensor:
-        """Draw random square crops.
+        """Draw random square crops, of shape (count, C, size, size): those of `draw`."""
+        return self.draw(count, size, generator, flips, rotate)[0]
+
+    def draw(
+        self,
+        count: int,
+        size: int,
+        generator: torch.Generator,
+        flips: bool = True,
+        rotate: bool = False,
+    ) -> tuple[Tensor, list[int]]:
+        """Draw random square crops, and tell of which images they are.
 
         An image is drawn with probability proportional to its number of pixels, a position in
         it uniformly. The same state of `generator` gives the same crops.
@@ -126,7 +150,8 @@ class ImageSet:
             rotate: also mirror top to bottom and transpose, each with probability 1/2.
 
         Returns:
-            Crops of shape (count, C, size, size), float32 in [0, 1].
+            Crops of shape (count, C, size, size), float32 in [0, 1], and the positions in the set
+            of their images.
 
         Raises:
             ScalewiseError: if an image is smaller than a crop.
@@ -157,7 +182,7 @@ class ImageSet:
         if rotate:
             _where(batch, chance[4] < 0.5, batch.flip(-2))
             _where(batch, chance[5] < 0.5, batch.transpose(-1, -2))
-        return to_float(batch)
+        return to_float(batch), places.tolist()
 
     def whole(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Give whole images as one batch.

@@ -16,8 +16,9 @@ from scalewise.speed import baseline, layout
 from scalewise.speed.layout import Row
 from scalewise.speed.machine import Setting
 from scalewise.training import Recipe
+from scalewise.training.batches import draw_batch
 from scalewise.training.level import LevelTrainer
-from scalewise.training.objectives import DetailsObjective, draw_batch
+from scalewise.training.objectives import DetailsObjective
 from scalewise.training.plan import Segment
 from scalewise.wavelets import split
 
@@ -100,7 +101,8 @@ class PlainLoop:
     def step(self) -> None:
         """Draw a batch, find the noise in its details, and descend."""
         recipe, device = self.trainer.recipe, self.trainer.device
-        images = draw_batch(self.trainer.images, recipe, 1, recipe.at("batch", 1), self.generator)
+        count = recipe.at("batch", 1)
+        images = draw_batch(self.trainer.images, recipe, 1, count, self.generator).images
         low, details = split(images.to(device), recipe.wavelet)
         sigma = self.levels(len(images)).view(-1, 1, 1, 1).to(device)
         noise = sigma * torch.randn(details.shape, generator=self.generator).to(device)

@@ -116,6 +116,7 @@ class ModelConfig(BaseModel):
         details: the networks of the details, level 1 (finest) first.
         estimator: of noise that is not told; older models have none.
         calibration: of the uncertainty that the model tells, learnt on images kept apart.
+        noise_floor: standard deviation of the noise of the images it learnt from; 0 for clean ones.
         description: one or two sentences for the model card.
         training: how it was made, free JSON; the card shows `data` (name, counts, license) and
             `recipe` in places of their own.
@@ -136,6 +137,7 @@ class ModelConfig(BaseModel):
     details: list[NetworkConfig]
     estimator: EstimatorConfig | None = None
     calibration: Calibration | None = None
+    noise_floor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     description: str = ""
     training: dict[str, JsonValue] = {}
     scores: dict[str, JsonValue] = {}
@@ -178,6 +180,7 @@ def describe(prior: MultiScalePrior, **facts: Any) -> ModelConfig:
         "details": details,
         "estimator": None if prior.estimator is None else prior.estimator.settings,
         "calibration": None if prior.calibration is None else prior.calibration.model_dump(),
+        "noise_floor": prior.noise_floor,
     }
     return _explained(lambda: ModelConfig.model_validate(fields | facts), "model description")
 
@@ -234,7 +237,9 @@ def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
         ]
         told = config.estimator
         estimator = None if told is None else NoiseEstimator(told.width, told.depth)
-        prior = MultiScalePrior(low, details, config.wavelet, estimator, config.calibration)
+        prior = MultiScalePrior(
+            low, details, config.wavelet, estimator, config.calibration, config.noise_floor
+        )
     for place, network in zip(places(config), (low, *details), strict=True):
         found = network.channels
         if found != config.channels:

@@ -21,8 +21,8 @@ from scalewise.store import TRAINING, check_folder
 from scalewise.train.choices import chosen_options, chosen_recipe, started
 from scalewise.train.writer import Progress, Writer
 from scalewise.training import Recipe, TrainingRun
+from scalewise.training.batches import largest_crop
 from scalewise.training.memory import check_memory
-from scalewise.training.objectives import largest_crop
 
 
 def train_model(

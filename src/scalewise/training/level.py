@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError
 from scalewise.networks.local import ModulatedBlock
 from scalewise.networks.unet import ResidualBlock
+from scalewise.training.batches import Batch, draw_batch
 from scalewise.training.files import load_state, save_state
-from scalewise.training.objectives import Objective, draw_batch
+from scalewise.training.objectives import Objective
 from scalewise.training.plan import Segment
 from scalewise.training.recipe import Recipe
 
@@ -133,16 +134,16 @@ class LevelTrainer:
                 self._update_average()
                 after_step(loss)
 
-    def _draw(self, step: int) -> tuple[Tensor, torch.Generator]:
+    def _draw(self, step: int) -> tuple[Batch, torch.Generator]:
         """The batch of a step, drawn while the one before is trained on, and its chance."""
         generator = self._generator(step)
         batch = draw_batch(self.images, self.recipe, self.level, self.batch, generator)
         return batch, generator
 
-    def _descend(self, batch: Tensor, generator: torch.Generator) -> float:
+    def _descend(self, batch: Batch, generator: torch.Generator) -> float:
         with torch.random.fork_rng(self._forked()), self.autocast():
             torch.manual_seed(generator.initial_seed())  # what dropout leaves out, by step alone
-            loss = self.loss(batch, generator)
+            loss = self.loss(batch.images, generator, batch.noise)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -172,16 +173,10 @@ class LevelTrainer:
         live, self.objective.network = self.objective.network, self.average
         try:
             loss = float(
-                np.mean(
-                    [
-                        self.objective(
-                            self.held_out, self._generator(_VALIDATION_STEP + turn)
-                        ).item()
-                        for turn in range(1, 4)
-                    ]
-                )
+                np.mean([self._held_out_loss(_VALIDATION_STEP + turn) for turn in range(1, 4)])
             )
-            psnr = self.objective.psnr(self.held_out, self._generator(_VALIDATION_STEP + 4))
+            images, noise = self.held_out
+            psnr = self.objective.psnr(images, self._generator(_VALIDATION_STEP + 4), noise)
         finally:
             self.objective.network = live
         record = {"step": self.state.step, "loss": loss, "psnr": psnr}
@@ -191,6 +186,10 @@ class LevelTrainer:
         self.state.history = [r for r in self.state.history if r["step"] < self.state.step]
         self.state.history.append(record)
         return record
+
+    def _held_out_loss(self, step: int) -> float:
+        images, noise = self.held_out
+        return float(self.objective(images, self._generator(step), noise))
 
     def save(self, path: Path, identity: str = "") -> None:
         """Write everything that resuming the run of this identity needs, whole or not at all."""

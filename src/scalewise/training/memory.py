@@ -9,7 +9,7 @@ from scalewise.device import memory_of
 from scalewise.errors import UsageError
 from scalewise.networks import Network
 from scalewise.networks.memory import features_bytes, weights_bytes
-from scalewise.training.objectives import crop_side
+from scalewise.training.batches import crop_side
 from scalewise.training.recipe import Recipe, scale_name
 
 

@@ -7,85 +7,28 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scalewise.data import ImageSet
-from scalewise.errors import ScalewiseError
-from scalewise.images import to_channels
 from scalewise.metrics import pooled_psnr
 from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
 from scalewise.networks.base import overall
 from scalewise.noise import LogNormalLevels, NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
 from scalewise.score import Sigma, per_image
+from scalewise.training.batches import normal, white_noise
 from scalewise.training.recipe import Recipe
+from scalewise.training.recorrupted import Recorrupted, recorrupted
 from scalewise.training.structured import structured_noise
-from scalewise.wavelets import GAIN, low_pass, merge, split
+from scalewise.wavelets import GAIN, merge, split
 
 VALIDATION_SIGMA = 25 / 255
 """Noise level, in the image, at which validation PSNR is shown."""
 
 
-def crop_side(images: ImageSet, recipe: Recipe, level: int) -> int:
-    """Side in pixels of the crops of a level; `levels + 1` stands for the low-pass image.
-
-    Raises:
-        ScalewiseError: the images are too small for the levels.
-    """
-    if level > recipe.levels:
-        stride, wanted = 1 << recipe.levels, recipe.low_crop
-        if images.size and images.size[0] == images.size[1] <= 4 * wanted * stride:
-            wanted = images.size[0] // stride
-    else:
-        stride, wanted = 1 << level, recipe.at("crop", level)
-    side = min(wanted, min(images.smallest) // stride)
-    if side < 8:
-        raise ScalewiseError(
-            f"the smallest image of {images.name!r} has sides of {images.smallest}, too small for "
-            f"{recipe.levels} levels: at least {8 * stride} pixels are needed; train with fewer "
-            "levels or larger images"
-        )
-    return side * stride
-
-
-def largest_crop(recipe: Recipe) -> int:
-    """Side in pixels of the largest crops that a recipe asks for."""
-    details = [recipe.at("crop", level) << level for level in range(1, recipe.levels + 1)]
-    return max([*details, recipe.low_crop << recipe.levels])
-
-
-def draw_batch(
-    images: ImageSet, recipe: Recipe, level: int, count: int, generator: torch.Generator
-) -> Tensor:
-    """Draw clean images of the scale that a level starts from: `x_{level-1}`.
-
-    A share `recipe.gray_fraction` of an RGB batch is made gray.
-    """
-    crops = images.crops(
-        count, crop_side(images, recipe, level), generator, flips=True, rotate=recipe.rotate
-    )
-    grays = round(recipe.gray_fraction * count) if images.channels == 3 else 0
-    if grays:
-        crops[-grays:] = to_channels(crops[-grays:], 1)[0]
-    return low_pass(crops, level - 1, recipe.wavelet)
-
-
-def normal(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers of the shape of images, drawn on their device."""
-    if images.device.type == "cpu":
-        return torch.randn(images.shape, generator=generator)
-    seed = int(torch.randint(2**62, (), generator=generator))
-    there = torch.Generator(images.device).manual_seed(seed)
-    return torch.randn(images.shape, generator=there, device=images.device)
-
-
-def white_noise(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard white noise for images (N, C, H, W): for gray ones the same in all channels."""
-    noise = normal(images, generator)
-    gray = (images == images[:, :1]).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-    return torch.where(gray, noise[:, :1], noise)
-
-
 class Objective(nn.Module):
-    """A level's loss: `forward(images, generator)`; and its validation scores."""
+    """A level's loss: `forward(images, generator, noise)`; and its validation scores.
+
+    Of noisy images, whose `noise` is given, networks learn denoising alone, in recorrupted pairs;
+    the loss is then that of clean images and a constant, and PSNR is estimated.
+    """
 
     network: Denoiser | ConditionalDenoiser
 
@@ -106,8 +49,13 @@ class Objective(nn.Module):
             high=50 * sigma_data,
         )
 
-    def psnr(self, images: Tensor, generator: torch.Generator) -> float:
-        """PSNR in dB of the level's images (N, C, h, w), denoised at `VALIDATION_SIGMA`."""
+    def psnr(
+        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
+    ) -> float:
+        """PSNR in dB of the level's images (N, C, h, w), denoised at `VALIDATION_SIGMA`.
+
+        That of noisy images is estimated, at their noise and somewhat more.
+        """
         raise NotImplementedError
 
     def noise(
@@ -135,6 +83,15 @@ class Objective(nn.Module):
         )
         return made.noise + made.unseen, made.told
 
+    def pairs(self, images: Tensor, noise: NoiseLevels, generator: torch.Generator) -> Recorrupted:
+        """Recorrupted pairs of noisy images: as many as there are, of the first half of them."""
+        half = -(-len(images) // 2)
+        first = NoiseLevels(
+            tuple(torch.as_tensor(level)[:half] for level in noise.details),
+            torch.as_tensor(noise.low)[:half],
+        )
+        return recorrupted(images[:half], first, self.recipe.wavelet, generator)
+
     def weighted(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Mean square error, weighted as if the network's raw output were compared.
 
@@ -151,21 +108,33 @@ class LowObjective(Objective):
         super().__init__(recipe, level, sigma_data)
         self.network = network
 
-    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(
+        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
+    ) -> Tensor:
         """Loss of a batch of low-pass images (N, C, h, w)."""
+        if noise is not None:
+            pair = self.pairs(images, noise, generator)
+            level = overall(pair.told.whole)
+            error = self.network(pair.noisy, pair.told.whole) - pair.target
+            return self.weighted(error, level) - self.weighted(pair.added, level)
         measured = round(self.recipe.low_denoising_fraction * len(images))
         levels = [self.sampled.draw(len(images) - measured, generator)]
         if measured:
             levels.append(self.removed.draw(measured, generator))
         sigma = per_image(torch.cat(levels).to(images.device), images)
-        noise, told = self.noise(images, sigma, measured, 0, generator)
+        added, told = self.noise(images, sigma, measured, 0, generator)
         if isinstance(told, NoiseLevels):
             told = told.whole
-            sigma = told.maximum(overall(noise))
-        return self.weighted(self.network(images + noise, told) - images, sigma)
+            sigma = told.maximum(overall(added))
+        return self.weighted(self.network(images + added, told) - images, sigma)
 
-    def psnr(self, images: Tensor, generator: torch.Generator) -> float:
+    def psnr(
+        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
+    ) -> float:
         """PSNR in dB of the low-pass images, denoised."""
+        if noise is not None:
+            pair = self.pairs(images, noise, generator)
+            return estimated_psnr(self.network(pair.noisy, pair.told.whole), pair)
         sigma = VALIDATION_SIGMA * GAIN**self.recipe.levels
         noisy = images + sigma * white_noise(images, generator)
         return pooled_psnr(images, self.network(noisy, sigma))
@@ -195,8 +164,12 @@ class DetailsObjective(Objective):
         self.network = network
         self.estimator = [coarser]  # in a list: not a submodule, so neither trained nor stored
 
-    def forward(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(
+        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
+    ) -> Tensor:
         """Loss of a batch of images `x_{level-1}` (N, C, h, w)."""
+        if noise is not None:
+            return self._from_noisy(images, noise, generator)
         count = len(images)
         order = torch.randperm(count, generator=generator)
         denoised = (
@@ -204,7 +177,10 @@ class DetailsObjective(Objective):
         )
         averaged = round(self.recipe.mean_fraction * count) if self.network.noise_conditional else 0
         parts = order.split([denoised, averaged, count - denoised - averaged])
-        loss = self._sampling(images[parts[2]], images[parts[1]], generator) * (count - denoised)
+        loss = images.new_zeros(())
+        if denoised < count:
+            drawn, unmeasured = images[parts[2]], images[parts[1]]
+            loss = self._sampling(drawn, unmeasured, generator) * (count - denoised)
         if denoised:
             loss = loss + self._denoising(images[parts[0]], generator) * denoised
         return loss / count
@@ -235,6 +211,22 @@ class DetailsObjective(Objective):
             sigma = torch.cat([*3 * [fine], coarse], dim=1)
         return self.weighted(errors, sigma)
 
+    def _from_noisy(
+        self, images: Tensor, noise: NoiseLevels, generator: torch.Generator
+    ) -> Tensor:
+        """The same of recorrupted pairs, less what the noise of the targets adds."""
+        pair = self.pairs(images, noise, generator)
+        bands = self._denoise(pair.noisy, pair.told)
+        low, details = split(pair.target, self.recipe.wavelet)
+        errors = torch.cat([bands.details - details, bands.low - low], dim=1)
+        added = torch.cat(split(pair.added, self.recipe.wavelet)[::-1], dim=1)
+        fine, coarse = (
+            overall(per_image(level, low)).expand(-1, low.shape[1], -1, -1)
+            for level in (pair.told.details[0], pair.told.coarser.whole)
+        )
+        sigma = torch.cat([*3 * [fine], coarse], dim=1)
+        return self.weighted(errors, sigma) - self.weighted(added, sigma)
+
     def _denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels) -> Bands:
         noisy_low, noisy_details = split(noisy, self.recipe.wavelet)
         sigma_bands, sigma_coarser = in_bands(sigma)
@@ -242,10 +234,23 @@ class DetailsObjective(Objective):
             estimate = self.estimator[0]._denoise(noisy_low, sigma_coarser)
         return self.network(noisy_details, estimate, sigma_bands, noisy_low)
 
-    def psnr(self, images: Tensor, generator: torch.Generator) -> float:
+    def psnr(
+        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
+    ) -> float:
         """PSNR in dB of the images `x_{level-1}`, denoised by this level and the coarser ones."""
+        if noise is not None:
+            pair = self.pairs(images, noise, generator)
+            bands = self._denoise(pair.noisy, pair.told)
+            return estimated_psnr(merge(bands.low, bands.details, self.recipe.wavelet), pair)
         sigma = torch.full((len(images), 1, 1, 1), VALIDATION_SIGMA * GAIN ** (self.level - 1))
         sigma = sigma.to(images.device)
         noisy = images + sigma * white_noise(images, generator)
         bands = self._denoise(noisy, sigma.flatten())
         return pooled_psnr(images, merge(bands.low, bands.details, self.recipe.wavelet))
+
+
+def estimated_psnr(denoised: Tensor, pair: Recorrupted) -> float:
+    """PSNR in dB without the truth: of the errors against targets, less what noise adds to them."""
+    error = (denoised - pair.target).square().mean() - pair.added.square().mean()
+    error = error - pair.own.whole.square().mean()
+    return -10 * math.log10(max(float(error), 1e-10))

@@ -17,19 +17,23 @@ from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import NoiseEstimator, with_noise_maps
 from scalewise.networks.base import AnyNetwork
 from scalewise.prior import MultiScalePrior
+from scalewise.training.batches import crop_side
 from scalewise.training.budget import SAVE_SECONDS, run_paced
 from scalewise.training.estimator import SIDES, train_estimator
 from scalewise.training.files import held, load_state, save_state
 from scalewise.training.level import LevelTrainer
-from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, crop_side
+from scalewise.training.objectives import DetailsObjective, LowObjective, Objective
 from scalewise.training.plan import Plan, Segment
 from scalewise.training.recipe import OF_NETWORKS, Recipe, scale_key
-from scalewise.wavelets import low_pass, split
+from scalewise.wavelets import GAIN, low_pass, split
 
 PUBLISH_SECONDS = 60.0
 """The prior is given to be written at most this often, until the end."""
 
 DEFAULT_MINUTES = 30.0
+
+LEAST_CLEAN = 0.3
+"""Least part of the deviation of noisy bands that is taken for what is clean in them."""
 
 ESTIMATOR = "estimator.pt"
 """Name of the file of a finished estimator of noise."""
@@ -85,6 +89,7 @@ class TrainingRun:
         device: where to train.
         listener: hears of steps, scores and priors.
         start: prior whose networks the run starts with, in place of new ones.
+        estimator: of noise, for the prior, in place of that of `start` or a new one.
         options: what else was asked for, plain values, to find again by `saved_options`.
         began: `time.monotonic()` at which its time budget began; now by default.
 
@@ -103,6 +108,7 @@ class TrainingRun:
         listener: Listener,
         *,
         start: MultiScalePrior | None = None,
+        estimator: NoiseEstimator | None = None,
         options: dict[str, Any] | None = None,
         began: float | None = None,
     ) -> None:
@@ -125,7 +131,7 @@ class TrainingRun:
                 self.trainers[level] = LevelTrainer(
                     objective, there, validation, recipe, device, self.rank
                 )
-        self.estimator = None if start is None else start.estimator
+        self.estimator = estimator or (None if start is None else start.estimator)
         self.plan = Plan(recipe, reserve=self._kept)
         self.saved_at = time.monotonic()
         self.published_at, self.within = -math.inf, 0.0
@@ -221,7 +227,9 @@ class TrainingRun:
         """The prior with the best weights so far, in evaluation mode."""
         low = self._best(self.recipe.levels + 1)
         details = [self._best(level) for level in range(1, self.recipe.levels + 1)]
-        return MultiScalePrior(low, details, self.recipe.wavelet, self.estimator).eval()
+        floor = min((noise.sigma for noise in self.images.noise), default=0.0)
+        wavelet, estimator = self.recipe.wavelet, self.estimator
+        return MultiScalePrior(low, details, wavelet, estimator, noise_floor=floor).eval()
 
     def summary(self) -> dict[str, Any]:
         """What to store beside the weights: recipe, data, steps, seconds and scores.
@@ -299,6 +307,7 @@ class TrainingRun:
         scale = low_pass(crops, level - 1, recipe.wavelet)
         if level <= recipe.levels:
             deviation = float(split(scale, recipe.wavelet)[1].square().mean().sqrt())
+            deviation = self._without_noise(deviation, level)
             coarser = MultiScalePrior(
                 self.trainers[recipe.levels + 1].average,
                 [self.trainers[j].average for j in range(level + 1, recipe.levels + 1)],
@@ -311,13 +320,23 @@ class TrainingRun:
             )
             return DetailsObjective(network, coarser, recipe, level, round(deviation, 4))
         mean = self._mean_image(scale)
-        deviation = round(float((scale - mean).square().mean().sqrt()), 4)
+        deviation = float((scale - mean).square().mean().sqrt())
+        deviation = round(self._without_noise(deviation, level), 4)
         if self.start:
             return LowObjective(_trainable(self.start.low, recipe), recipe, level, deviation)
         height, width = scale.shape[-2:]
         low = recipe.low_network(channels, (height, width), deviation)
         low.set_mean(mean)
         return LowObjective(low, recipe, level, deviation)
+
+    def _without_noise(self, deviation: float, level: int) -> float:
+        """Root mean square of what is clean in the bands of a level of noisy images."""
+        if not self.images.noise:
+            return deviation
+        each = [one for noise in self.images.noise for one in noise.scale(level)]
+        variance = sum(one**2 for one in each) / len(each)
+        noise = GAIN ** (2 * min(level, self.recipe.levels)) * variance
+        return math.sqrt(max(deviation**2 - noise, (LEAST_CLEAN * deviation) ** 2))
 
     def _mean_image(self, crops: torch.Tensor) -> torch.Tensor:
         """Mean of whole low-pass images and their mirrors; of crops, their mean colour."""

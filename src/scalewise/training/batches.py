@@ -1,0 +1,102 @@
+"""What a level learns from: crops of the images, at its scale."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scalewise.data import ImageSet
+from scalewise.errors import ScalewiseError
+from scalewise.images import to_channels
+from scalewise.noise import NoiseLevels
+from scalewise.training.recipe import Recipe
+from scalewise.wavelets import low_pass
+
+
+def crop_side(images: ImageSet, recipe: Recipe, level: int) -> int:
+    """Side in pixels of the crops of a level; `levels + 1` stands for the low-pass image.
+
+    Raises:
+        ScalewiseError: the images are too small for the levels.
+    """
+    if level > recipe.levels:
+        stride, wanted = 1 << recipe.levels, recipe.low_crop
+        if images.size and images.size[0] == images.size[1] <= 4 * wanted * stride:
+            wanted = images.size[0] // stride
+    else:
+        stride, wanted = 1 << level, recipe.at("crop", level)
+    side = min(wanted, min(images.smallest) // stride)
+    if side < 8:
+        raise ScalewiseError(
+            f"the smallest image of {images.name!r} has sides of {images.smallest}, too small for "
+            f"{recipe.levels} levels: at least {8 * stride} pixels are needed; train with fewer "
+            "levels or larger images"
+        )
+    return side * stride
+
+
+def largest_crop(recipe: Recipe) -> int:
+    """Side in pixels of the largest crops that a recipe asks for."""
+    details = [recipe.at("crop", level) << level for level in range(1, recipe.levels + 1)]
+    return max([*details, recipe.low_crop << recipe.levels])
+
+
+class Batch(NamedTuple):
+    """Images of one scale to learn from.
+
+    Attributes:
+        images: shape (N, C, H, W), float32.
+        noise: what noise they have, in the bands of each level from this scale on; None where they
+            are clean.
+    """
+
+    images: Tensor
+    noise: NoiseLevels | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        noise = None if self.noise is None else self.noise.to(device)
+        return Batch(self.images.to(device), noise)
+
+
+def draw_batch(
+    images: ImageSet, recipe: Recipe, level: int, count: int, generator: torch.Generator
+) -> Batch:
+    """Draw images of the scale that a level starts from: `x_{level-1}`.
+
+    A share `recipe.gray_fraction` of an RGB batch of clean images is made gray.
+    """
+    crops, places = images.draw(
+        count, crop_side(images, recipe, level), generator, flips=True, rotate=recipe.rotate
+    )
+    if images.noise:
+        told = [
+            images.noise[place].levels(crop[None], recipe.levels, recipe.wavelet)
+            for place, crop in zip(places, crops, strict=True)
+        ]
+        noise = NoiseLevels.joined(told)
+        for _ in range(1, level):
+            noise = noise.coarser
+        return Batch(low_pass(crops, level - 1, recipe.wavelet), noise)
+    grays = round(recipe.gray_fraction * count) if images.channels == 3 else 0
+    if grays:
+        crops[-grays:] = to_channels(crops[-grays:], 1)[0]
+    return Batch(low_pass(crops, level - 1, recipe.wavelet))
+
+
+def normal(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of the shape of images, drawn on their device."""
+    if images.device.type == "cpu":
+        return torch.randn(images.shape, generator=generator)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    there = torch.Generator(images.device).manual_seed(seed)
+    return torch.randn(images.shape, generator=there, device=images.device)
+
+
+def white_noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard white noise for images (N, C, H, W): for gray ones the same in all channels."""
+    noise = normal(images, generator)
+    gray = (images == images[:, :1]).flatten(1).all(dim=1).view(-1, 1, 1, 1)
+    return torch.where(gray, noise[:, :1], noise)
