@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -19,6 +19,11 @@ BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
 
 
+SAMPLES, PROBES = 1 << 10, 1 << 11
+"""In place of a level: fields that samples of denoised images follow, and that probe derivatives,
+lest they be the very noise that was added to an image with the same seed."""
+
+
 @dataclass(frozen=True)
 class GaussianField:
     """Standard white Gaussian noise as a function of its place, not of the order of calls.
@@ -31,7 +36,7 @@ class GaussianField:
     Attributes:
         seed: any integer from 0 to 2^63 - 1.
         samples: numbers of the samples in the batch, one field each.
-        level: level of the transform that the field is for.
+        level: level of the transform that the field is for; 0 is noise added to images.
         channels: C of the field.
         size: height and width.
         origin: position of the first pixel within the whole image, for tiles.
@@ -121,17 +126,17 @@ class NoiseLevels:
         """That of the low-pass image `x_1`."""
         return NoiseLevels(self.details[1:], self.low)
 
+    def over(self, each: Callable[[Tensor], Tensor]) -> NoiseLevels:
+        """What a function makes of the map (N or 1, ...) of every band."""
+        return NoiseLevels(tuple(each(_map(d)) for d in self.details), each(_map(self.low)))
+
     def to(self, device: torch.device) -> NoiseLevels:
         """The same on a device."""
-        details = tuple(_map(level).to(device) for level in self.details)
-        return NoiseLevels(details, _map(self.low).to(device))
+        return self.over(lambda level: level.to(device))
 
     def times(self, share: Sigma) -> NoiseLevels:
         """That of noise so many times as strong: a number, or one per image, shape (N,)."""
-        return NoiseLevels(
-            tuple(_map(share) * _map(level) for level in self.details),
-            _map(share) * _map(self.low),
-        )
+        return self.over(lambda level: _map(share) * level)
 
     def shape(self, white: Tensor, wavelet: str) -> Tensor:
         """Give white noise of deviation 1 (N, C, H, W) these deviations, band by band.

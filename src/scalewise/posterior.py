@@ -29,7 +29,7 @@ from torch import Tensor
 
 from scalewise.checks import check_seed, whole_number
 from scalewise.errors import UsageError
-from scalewise.noise import GaussianField
+from scalewise.noise import SAMPLES, GaussianField
 from scalewise.samplers import Multistep, Noise, StepRule, draw
 
 DIFFUSION = Multistep(1.0, 0.02, steps=12, rho=5.0, eta=1.0)
@@ -281,7 +281,7 @@ class Posterior:
         """White noise of a sample, on the device and in the type of the image."""
         count, channels, height, width = self.noisy.shape
         field = GaussianField(
-            seed, (sample,) * count, level=0, channels=channels, size=(height, width)
+            seed, (sample,) * count, level=SAMPLES, channels=channels, size=(height, width)
         )
         return lambda step: field(step).to(self.noisy)
 

@@ -30,7 +30,7 @@ from scalewise.likelihood import (
 )
 from scalewise.networks import ConditionalDenoiser, Denoiser, NoiseEstimator, unit_of
 from scalewise.networks.graphs import replayed
-from scalewise.noise import GaussianField, NoiseLevels, in_bands
+from scalewise.noise import SAMPLES, GaussianField, NoiseLevels, in_bands
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import Operator
 from scalewise.posterior import Posterior, of_gray
@@ -250,7 +250,8 @@ class MultiScalePrior(nn.Module):
 
         drawn = []
         for sample in range(1 if samples is None else whole_number(samples, "samples")):
-            field = self._noise((sample,) * len(start), 0, start.shape[1], _size(start), seed)
+            keys, size = (sample,) * len(start), _size(start)
+            field = self._noise(keys, SAMPLES, start.shape[1], size, seed)
             follow, fresh = (around(denoise, field), still) if samples is None else (denoise, field)
             image = draw(follow, fresh, rule, mean=start, callback=callback)
             drawn.append(image if spread else agreeing(image, measurement, operator))

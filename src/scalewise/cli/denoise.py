@@ -160,7 +160,8 @@ def denoise(
     from scalewise.cli.jobs import nothing_to_do, work_through
     from scalewise.cli.paths import plan
 
-    _check_noise_options(sigma, noise, noise_from, gain, offset, read_noise)
+    ways = {"--sigma": sigma, "--noise": noise, "--noise-from": noise_from, "--gain": gain}
+    options.check_noise(ways, gain, offset, read_noise)
     jobs = plan(
         input,
         output,
@@ -186,7 +187,7 @@ def denoise(
     if sigma is not None:
         given = NoiseModel.white(sigma / 255)
     elif noise is not None:
-        given = NoiseModel.from_json(_text_of(noise), str(noise))
+        given = options.read_noise_file(noise)
     area = None if mask is None else options.read_mask(mask)
 
     def work(job: Job, bar: Bar) -> Record:
@@ -228,25 +229,6 @@ def denoise(
         work_through(jobs, work, "denoising", as_json=as_json)
 
 
-def _check_noise_options(
-    sigma: float | None,
-    noise: Path | None,
-    noise_from: Path | None,
-    gain: float | None,
-    offset: float,
-    read_noise: float,
-) -> None:
-    """Refuse options that say twice, or only half of, what the noise is."""
-    ways = {"--sigma": sigma, "--noise": noise, "--noise-from": noise_from, "--gain": gain}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} both say what the noise is; give one of them")
-    if gain is None and (offset or read_noise):
-        raise UsageError("--offset and --read-noise belong to --gain; give that too")
-    if gain is not None and gain <= 0:
-        raise UsageError(f"--gain must be above 0, found {gain:g}; it is the value of one electron")
-
-
 def _strength(text: str, grain: float) -> Strength:
     """What `--strength` and `--keep-grain` say."""
     from scalewise.restore import Strength
@@ -262,13 +244,4 @@ def _strength(text: str, grain: float) -> Strength:
     except ValueError:
         raise UsageError(
             f"--strength must be a number such as 0.7, or luma=0.6,chroma=1, found {text!r:.60}"
-        ) from None
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text()
-    except UnicodeDecodeError:
-        raise UsageError(
-            f"{path} holds no description of noise (it is no text); scalewise noise makes one"
         ) from None

@@ -1,4 +1,4 @@
-"""`scalewise evaluate denoise`, `upscale`, `synthesize`, `likelihood` and `calibration`."""
+"""`scalewise evaluate`: its commands; `compare` has a module of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scalewise.cli import options
+from scalewise.cli.compare import compare
 from scalewise.cli.program import Command, Program, add
 from scalewise.errors import UsageError
 
@@ -16,7 +17,7 @@ evaluate = typer.Typer(
     cls=Program,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Measure a model on clean images.",
+    help="Measure a model on images.",
 )
 
 
@@ -354,3 +355,4 @@ add(evaluate, upscale)
 add(evaluate, synthesize)
 add(evaluate, likelihood)
 add(evaluate, calibration, cls=ManySigmas)
+add(evaluate, compare)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,8 @@ from scalewise.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from scalewise.noise_model import NoiseModel
 
 
 def finite(value: float | None) -> float | None:
@@ -180,3 +183,36 @@ def read_mask(path: Path) -> Tensor:
     from scalewise.images import read_image, to_channels
 
     return to_channels(read_image(path).pixels, 1)[0][0, 0]
+
+
+def check_noise(
+    ways: Mapping[str, object], gain: float | None, offset: float, read_noise: float
+) -> None:
+    """Refuse options that say twice, or only half of, what the noise is.
+
+    Args:
+        ways: the options that say it, by name; None where one is not given.
+        gain: of photon counts.
+        offset: belongs to it.
+        read_noise: belongs to it.
+    """
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} both say what the noise is; give one of them")
+    if gain is None and (offset or read_noise):
+        raise UsageError("--offset and --read-noise belong to --gain; give that too")
+    if gain is not None and gain <= 0:
+        raise UsageError(f"--gain must be above 0, found {gain:g}; it is the value of one electron")
+
+
+def read_noise_file(path: Path) -> NoiseModel:
+    """The description of noise in a file that `scalewise noise` wrote."""
+    from scalewise.noise_model import NoiseModel
+
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{path} holds no description of noise (it is no text); scalewise noise makes one"
+        ) from None
+    return NoiseModel.from_json(text, str(path))

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from scalewise.cli import options
+from scalewise.cli.console import table
+from scalewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from scalewise.noise_model import NoiseModel
+    from scalewise.train import Photons
 
 
 def train(
@@ -88,6 +96,50 @@ def train(
     description: Annotated[
         str | None, typer.Option(help="A sentence for the model card.", show_default=False)
     ] = None,
+    noisy: Annotated[
+        bool,
+        typer.Option(
+            "--noisy",
+            help="IMAGES are noisy and there are no clean ones: learn to denoise them. Their noise "
+            "is estimated, unless the next options tell it.",
+        ),
+    ] = False,
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            callback=options.finite,
+            help="With --noisy: their white noise, in 8-bit units.",
+            show_default=False,
+        ),
+    ] = None,
+    noise: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="With --noisy: their noise, as scalewise noise wrote it.",
+            show_default=False,
+        ),
+    ] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(
+            callback=options.finite,
+            help="With --noisy, of counted photons: stored value of one photo-electron.",
+            show_default=False,
+        ),
+    ] = None,
+    offset: Annotated[
+        float,
+        typer.Option(callback=options.finite, help="With --gain: stored value without light."),
+    ] = 0.0,
+    read_noise: Annotated[
+        float,
+        typer.Option(min=0, callback=options.finite, help="With --gain: read noise in electrons."),
+    ] = 0.0,
+    compare: Annotated[
+        str, typer.Option(metavar="MODEL", help="Model to compare with at the end; none for none.")
+    ] = "photos",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json_output: Annotated[
         bool, typer.Option("--json", help="Print what was trained as one JSON record.")
@@ -95,7 +147,8 @@ def train(
 ) -> None:
     """Train a prior on images; killed at any moment, it goes on with --resume.
 
-    Under `torchrun` the levels' batches are spread over the processes.
+    At the end a table says whether it denoises held-out images better than another model. Under
+    `torchrun` the levels' batches are spread over the processes.
 
     Examples:
       scalewise train photos/ --out my-model --minutes 60
@@ -103,12 +156,15 @@ def train(
       scalewise train photos/ --out my-model --resume
 
       scalewise train microscope/ --out mine --start photos --minutes 30
+
+      scalewise train noisy/ --out mine --start photos --noisy --minutes 30
     """
     began = time.monotonic()
     from scalewise.cli.training_bars import TrainingBars
     from scalewise.train import train_model
 
-    given = {
+    told = _noise(noisy, sigma, noise, gain, offset, read_noise)
+    given: dict[str, Any] = {
         "minutes": minutes,
         "steps": steps,
         "levels": levels,
@@ -135,6 +191,9 @@ def train(
             license=license,
             description=description,
             data_license=data_license,
+            noisy=noisy or None,
+            noise=told,
+            compare=None if compare == "none" else compare,
             device=device,
             progress=bars,
             began=began,
@@ -144,14 +203,46 @@ def train(
         typer.echo(_told(record, json_output))
 
 
+def _noise(
+    noisy: bool,
+    sigma: float | None,
+    noise: Path | None,
+    gain: float | None,
+    offset: float,
+    read_noise: float,
+) -> NoiseModel | Photons | None:
+    """What the options say of the noise of the images."""
+    options.check_noise(
+        {"--sigma": sigma, "--noise": noise, "--gain": gain}, gain, offset, read_noise
+    )
+    if not noisy and (sigma, noise, gain) != (None, None, None):
+        raise UsageError("--sigma, --noise and --gain are of noisy images; give --noisy too")
+    if sigma is not None:
+        from scalewise.noise_model import NoiseModel
+
+        return NoiseModel.white(sigma / 255)
+    if gain is not None:
+        from scalewise.train import Photons
+
+        return Photons(gain, offset, read_noise)
+    return None if noise is None else options.read_noise_file(noise)
+
+
 def _told(record: dict[str, Any], as_json: bool) -> str:
-    """What was trained, as JSON or in a sentence."""
+    """What was trained, as JSON, or in sentences and a table."""
     import json
 
     if as_json:
         return json.dumps(record)
     (what, scores), *_ = record["scores"].items()
     gains = ", ".join(
-        f"{sigma}: {psnr['noisy']:.1f} to {psnr['denoised']:.1f}" for sigma, psnr in scores.items()
+        f"{noise}: {psnr['noisy']:.1f} to {psnr['denoised']:.1f}" for noise, psnr in scores.items()
     )
-    return f"{record['model']} is trained. {what[0].upper()}{what[1:]}: {gains}."
+    lines = [f"{record['model']} is trained. {what[0].upper()}{what[1:]}: {gains}."]
+    if "comparison" in record:
+        compared = record["comparison"]
+        columns = {"noise": "noise", "noisy": "noisy", compared["model"]: "other"}
+        columns |= {"this model": "this", "gain in dB": "gain", "standard error": "error"}
+        rows = [[row[key] for key in columns.values()] for row in compared["table"]]
+        lines += ["", table(list(columns), rows), "", *compared["words"]]
+    return "\n".join(lines)

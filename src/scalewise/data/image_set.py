@@ -243,6 +243,13 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
+def middle(image: Tensor, side: int) -> Tensor:
+    """The middle of an image (C, H, W), of at most so many pixels a side."""
+    height, width = image.shape[-2:]
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return image[:, top : top + side, left : left + side]
+
+
 def _where(batch: Tensor, chosen: Tensor, changed: Tensor) -> None:
     """Replace the chosen items of a batch, in place."""
     batch.copy_(torch.where(chosen[:, None, None, None], changed, batch))

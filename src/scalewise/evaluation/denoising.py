@@ -60,7 +60,8 @@ def evaluate_denoise(
 
     Returns:
         One record per image and level: `image`, `sigma`, `psnr_noisy` (of the unclipped noisy
-        image), `psnr`, `ssim`, `sigma_estimated` (8-bit units; None unless blind) and `seconds`.
+        image), `psnr`, `ssim`, `error` (mean square), `sigma_estimated` (8-bit units; None unless
+        blind) and `seconds`.
         `records.means(records, "sigma")` averages them.
     """
     records = []
@@ -87,6 +88,11 @@ def evaluate_denoise(
 
 
 def compare(clean: Tensor, estimate: Tensor) -> Record:
-    """PSNR and SSIM of one estimate (C, H, W), clipped to [0, 1]."""
+    """PSNR, SSIM and mean square error of one estimate (C, H, W), clipped to [0, 1]."""
     pair = clean[None], estimate[None]
-    return {"psnr": psnr(*pair, clip=True).item(), "ssim": ssim(*pair, clip=True).item()}
+    error = (clean - estimate.clamp(0, 1)).square().mean().item()
+    return {
+        "psnr": psnr(*pair, clip=True).item(),
+        "ssim": ssim(*pair, clip=True).item(),
+        "error": error,
+    }

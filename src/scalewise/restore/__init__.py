@@ -13,6 +13,7 @@ from scalewise.restore.checking import Check, check
 from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remove_defects
 from scalewise.restore.denoising import Strength, denoise, denoise_plane
 from scalewise.restore.finding import (
+    GRAY_GAIN,
     find_noise,
     noise_for,
     noise_levels,
@@ -26,6 +27,7 @@ from scalewise.restore.upscaling import fit_to_type, upscale
 
 __all__ = [
     "DEFECTS",
+    "GRAY_GAIN",
     "Check",
     "Restored",
     "Strength",

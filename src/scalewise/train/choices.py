@@ -88,6 +88,9 @@ def chosen_options(state: Path | None, **given: Any) -> dict[str, Any]:
         "license": "other",
         "description": "",
         "data_license": "not stated",
+        "noisy": False,
+        "noise": None,
+        "photons": None,
     }
     before = {} if state is None else saved_options(state)
     typed = {name: value for name, value in given.items() if value is not None}

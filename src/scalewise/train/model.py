@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ import torch
 from scalewise.data import ImageSet, hold_out, load_image_set
 from scalewise.device import pick_device
 from scalewise.errors import UsageError
-from scalewise.store import TRAINING, check_folder
+from scalewise.noise_model import NoiseModel
+from scalewise.store import TRAINING, check_folder, load
 from scalewise.train.choices import chosen_options, chosen_recipe, started
+from scalewise.train.noisy import Photons, of_noisy_images, with_noise
 from scalewise.train.writer import Progress, Writer
 from scalewise.training import Recipe, TrainingRun
 from scalewise.training.batches import largest_crop
 from scalewise.training.memory import check_memory
+
+ESTIMATING = "photos"
+"""Packaged model whose estimator tells the noise of noisy training images, without another."""
 
 
 def train_model(
@@ -38,6 +44,9 @@ def train_model(
     license: str | None = None,
     description: str | None = None,
     data_license: str | None = None,
+    noisy: bool | None = None,
+    noise: NoiseModel | Photons | None = None,
+    compare: str | Path | None = None,
     device: str = "auto",
     progress: Progress | None = None,
     began: float | None = None,
@@ -57,14 +66,18 @@ def train_model(
         license: licence of the weights, for the model card.
         description: a sentence for the model card.
         data_license: licence of the images, for the model card.
+        noisy: the images are noisy, and no clean ones exist: the prior learns to denoise them.
+        noise: what their noise is, if it is known: in [0, 1] intensities, or photons in the
+            stored values of their files; else it is estimated from each.
+        compare: another model, to denoise the held-out images with as well.
         device: "auto", "cpu", "cuda" or "mps".
         progress: hears of steps and notes.
         began: `time.monotonic()` at which a budget of minutes began; now by default.
         **choices: fields of `Recipe` that override it: `minutes`, `steps`, `start`, `seed`, ...
 
     Returns:
-        `model`, `scores` on validation crops and the `training` record; nothing in processes of
-        `torchrun` but the first.
+        `model`, `scores` on validation crops and the `training` record; with `compare`,
+        `comparison`, a sentence. Nothing in processes of `torchrun` but the first.
 
     Raises:
         UsageError: a choice is not valid, or other than the run to resume was started with.
@@ -90,9 +103,22 @@ def train_model(
         license=license,
         description=description,
         data_license=data_license,
+        noisy=True if noise is not None else noisy,
+        noise=noise.model_dump(mode="json") if isinstance(noise, NoiseModel) else None,
+        photons=asdict(noise) if isinstance(noise, Photons) else None,
     )
     wanted = first.channels if first and options["channels"] is None else options["channels"]
     training, held_out = _images(images, options["validation"], wanted, chosen, heard.note)
+    estimator = None
+    if options["noisy"]:
+        known = None if first is None else first.estimator
+        estimator = known or load(ESTIMATING, device="cpu").estimator
+        told = _told_noise(options)
+        training, held_out = (
+            with_noise(images, told, max(1, chosen.levels), estimator, heard.note)
+            for images in (training, held_out)
+        )
+        chosen = of_noisy_images(chosen, training)
     where, rank = _device(device)
     if first is None:
         check_memory(chosen, training, where)
@@ -105,9 +131,19 @@ def train_model(
         levels=chosen.levels,
         quiet=rank > 0,
         progress=heard,
+        other=None if compare is None else str(compare),
     )
     run = TrainingRun(
-        chosen, training, held_out, state, where, writer, start=first, options=options, began=began
+        chosen,
+        training,
+        held_out,
+        state,
+        where,
+        writer,
+        start=first,
+        estimator=estimator,
+        options=options,
+        began=began,
     )
     if resume:
         run.resume()
@@ -120,6 +156,13 @@ def train_model(
         record = writer.finish(prior, run.summary())
     _leave()
     return record
+
+
+def _told_noise(options: dict[str, Any]) -> NoiseModel | Photons | None:
+    """What a run was told of the noise of its images."""
+    if options["photons"] is not None:
+        return Photons(**options["photons"])
+    return None if options["noise"] is None else NoiseModel(**options["noise"])
 
 
 def _images(

@@ -13,15 +13,13 @@ from scalewise.data import ImageSet
 from scalewise.evaluation import sheets
 from scalewise.images import Picture, write_image
 from scalewise.prior import MultiScalePrior
+from scalewise.train.judging import Judge
 from scalewise.training.objectives import VALIDATION_SIGMA
 from scalewise.training.recipe import scale_key, scale_name
 from scalewise.wavelets import low_pass
 
 SHOWN = 4
 """Number of validation images on the sheet."""
-
-SIDE = 128
-"""Side of what is shown of each, in pixels."""
 
 
 class Progress:
@@ -55,6 +53,7 @@ class Writer:
         levels: of the wavelet.
         quiet: do nothing; for all but the first process.
         progress: hears of steps and validations.
+        other: name of a model to compare with.
     """
 
     def __init__(
@@ -67,15 +66,11 @@ class Writer:
         levels: int,
         quiet: bool,
         progress: Progress,
+        other: str | None = None,
     ) -> None:
         self.out, self.facts, self.half, self.quiet = out, facts, half, quiet
         self.progress, self.levels = progress, levels
-        self.crops = held_out.crops(
-            min(SHOWN, len(held_out)),
-            min(SIDE, *held_out.smallest),
-            torch.Generator().manual_seed(0),
-            flips=False,
-        )
+        self.judge, self.other = Judge(held_out), other
         self.writer: Any = None
 
     def __enter__(self) -> Writer:
@@ -112,16 +107,9 @@ class Writer:
         """Measure the finished prior and write it with its scores; return what was written."""
         if self.quiet:
             return {}
-        images = {f"{place:03d}": crop for place, crop in enumerate(self.crops)}
-        records = evaluation.evaluate_denoise(prior, images)
-        scores = {
-            "denoising, validation crops, PSNR in dB": {
-                f"sigma {mean['sigma']:g}": {"noisy": mean["psnr_noisy"], "denoised": mean["psnr"]}
-                for mean in evaluation.means(records, "sigma")
-            }
-        }
-        self._publish(prior, summary, scores)
-        return {"model": str(self.out), "scores": scores, "training": summary}
+        found = self.judge.scores(prior, self.other)
+        self._publish(prior, summary, found["scores"])
+        return {"model": str(self.out), **found, "training": summary}
 
     def _publish(
         self, prior: MultiScalePrior, summary: dict[str, Any], scores: dict[str, Any]
@@ -141,8 +129,13 @@ class Writer:
     @torch.no_grad()
     def _sheet(self, prior: MultiScalePrior) -> torch.Tensor:
         """Clean, noisy and denoised crops; and small ones, enlarged in two ways."""
+        shown = self.judge.crops[:SHOWN]
+        if self.judge.noise:
+            pairs = zip(shown, self.judge.noise, strict=False)
+            rows = [[noisy, prior.denoise(noisy[None], noise)[0]] for noisy, noise in pairs]
+            return sheets.sheet(rows, ["noisy", "denoised"])
         rows = []
-        for place, clean in enumerate(self.crops):
+        for place, clean in enumerate(shown):
             noisy = evaluation.add_noise(clean, VALIDATION_SIGMA, 0, place)
             row = [clean, noisy, prior.denoise(noisy[None], VALIDATION_SIGMA)[0]]
             if prior.levels:

@@ -86,10 +86,7 @@ class Objective(nn.Module):
     def pairs(self, images: Tensor, noise: NoiseLevels, generator: torch.Generator) -> Recorrupted:
         """Recorrupted pairs of noisy images: as many as there are, of the first half of them."""
         half = -(-len(images) // 2)
-        first = NoiseLevels(
-            tuple(torch.as_tensor(level)[:half] for level in noise.details),
-            torch.as_tensor(noise.low)[:half],
-        )
+        first = noise.over(lambda level: level[:half])
         return recorrupted(images[:half], first, self.recipe.wavelet, generator)
 
     def weighted(self, error: Tensor, sigma: Tensor) -> Tensor:
@@ -211,9 +208,7 @@ class DetailsObjective(Objective):
             sigma = torch.cat([*3 * [fine], coarse], dim=1)
         return self.weighted(errors, sigma)
 
-    def _from_noisy(
-        self, images: Tensor, noise: NoiseLevels, generator: torch.Generator
-    ) -> Tensor:
+    def _from_noisy(self, images: Tensor, noise: NoiseLevels, generator: torch.Generator) -> Tensor:
         """The same of recorrupted pairs, less what the noise of the targets adds."""
         pair = self.pairs(images, noise, generator)
         bands = self._denoise(pair.noisy, pair.told)

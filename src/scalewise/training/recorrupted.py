@@ -62,6 +62,6 @@ def recorrupted(
     more, share = torch.cat([more, -more]), share.repeat(2)
     added = -more / share.view(-1, 1, 1, 1)
     images = images.repeat(2, 1, 1, 1)
-    own = NoiseLevels.joined([noise, noise])
+    own = noise.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
     told = own.times((1 + share**2).sqrt())
     return Recorrupted(images + share.view(-1, 1, 1, 1) * more, images + added, own, told, added)

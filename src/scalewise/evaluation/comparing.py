@@ -1,0 +1,66 @@
+"""Which of two models is better on the same images, and whether these images can tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scalewise.evaluation.records import Record
+
+TELLING = 2.0
+"""Standard errors from which a difference is no chance."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two models' errors on the same images say.
+
+    Attributes:
+        gain: by how many dB the first one's mean square error is smaller.
+        error: standard error of that, from image to image; None of one image.
+        better: on how many images the first one is better.
+        images: how many there are.
+    """
+
+    gain: float
+    error: float | None
+    better: int
+    images: int
+
+    @property
+    def told(self) -> bool:
+        """Whether the difference is more than chance."""
+        return self.error is not None and abs(self.gain) > TELLING * self.error
+
+    def in_words(self, first: str, second: str) -> str:
+        """A sentence, with the models' names."""
+        if self.error is None:
+            return f"{first} has {self.gain:+.2f} dB over {second} on the one image there is"
+        found = f"{abs(self.gain):.2f} dB, standard error {self.error:.2f}"
+        if not self.told:
+            return f"{first} and {second} do not differ by more than chance ({found})"
+        kind = "better" if self.gain > 0 else "worse"
+        count = f"{self.better} of {self.images} images"
+        return f"{first} is {kind} than {second} by {found}; it is better on {count}"
+
+
+def compare_models(first: Sequence[Record], second: Sequence[Record]) -> Comparison:
+    """Compare two models by the mean square errors of the same images.
+
+    Args:
+        first: records of one, with `error`, the mean square error of an image.
+        second: of the other, in the same order.
+    """
+    ours, theirs = ([float(record["error"]) for record in records] for records in (first, second))
+    mean, other = sum(ours) / len(ours), sum(theirs) / len(theirs)
+    floor = 1e-12
+    gain = 10 * math.log10(max(other, floor) / max(mean, floor))
+    differences = [b - a for a, b in zip(ours, theirs, strict=True)]
+    error = None
+    if len(ours) > 1:
+        middle = sum(differences) / len(differences)
+        variance = sum((each - middle) ** 2 for each in differences) / (len(ours) - 1)
+        per_dB = 10 / math.log(10) / max((mean + other) / 2, floor)
+        error = per_dB * math.sqrt(variance / len(ours))
+    return Comparison(gain, error, sum(each > 0 for each in differences), len(ours))

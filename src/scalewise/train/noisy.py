@@ -1,0 +1,124 @@
+"""Training on noisy images alone: what their noise is, and what can be learnt from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from scalewise.data import ImageSet
+from scalewise.data.image_set import middle, to_float
+from scalewise.errors import UsageError
+from scalewise.images import read_image
+from scalewise.networks import NoiseEstimator
+from scalewise.noise_model import NoiseModel
+from scalewise.restore import find_noise, photon_noise
+from scalewise.training import Recipe
+
+HARDLY = 0.5
+"""Deviation of 255 below which there is no noise to learn from: what rounding to 8 bits hides."""
+
+LOOKED_AT = 384
+"""Side of the middle of an image from which its noise is estimated, at most."""
+
+
+@dataclass(frozen=True)
+class Photons:
+    """Noise of counted photons, in the stored values of image files.
+
+    Attributes:
+        gain: stored value of one photo-electron, above 0.
+        offset: stored value without light.
+        read: standard deviation of read noise in electrons.
+    """
+
+    gain: float
+    offset: float = 0.0
+    read: float = 0.0
+
+    def of(self, images: ImageSet) -> tuple[NoiseModel, ...]:
+        """That of each image, in its own intensities.
+
+        Raises:
+            UsageError: the images are no files, or the numbers do not fit one.
+        """
+        if not images.files:
+            raise UsageError(
+                "what photon counts are needs image files, whose black and white are known; of an "
+                "array, describe the noise in a file and give it by --noise"
+            )
+        return tuple(
+            photon_noise(read_image(file), gain=self.gain, offset=self.offset, read=self.read)
+            for file in images.files
+        )
+
+
+def of_noisy_images(recipe: Recipe, images: ImageSet) -> Recipe:
+    """A recipe for what noisy images teach: denoising, at their noise and above.
+
+    Raises:
+        UsageError: its networks are blind to the noise.
+    """
+    if recipe.form != "noise-conditional":
+        raise UsageError(
+            "from noisy images networks learn by being told their noise; leave --form out"
+        )
+    white = all(noise.is_white for noise in images.noise)
+    return recipe.model_copy(
+        update={
+            "denoising_fraction": 1.0,
+            "low_denoising_fraction": 1.0,
+            "mean_fraction": 0.0,
+            "gray_fraction": 0.0,
+            "structured_fraction": 0.0 if white else 1.0,
+            "estimator_fraction": 0.0,
+        }
+    )
+
+
+def with_noise(
+    images: ImageSet,
+    noise: NoiseModel | Photons | None,
+    levels: int,
+    estimator: NoiseEstimator | None,
+    note: Callable[[str], None],
+) -> ImageSet:
+    """Say what the noise of each image is: what is told, or what is found in it.
+
+    Args:
+        images: noisy.
+        noise: of all of them, or what counts are; None to estimate that of each.
+        levels: how many scales to look at.
+        estimator: to estimate with.
+        note: told what was found.
+
+    Raises:
+        UsageError: hardly any noise is there, or it is told for other channels.
+    """
+    if isinstance(noise, Photons):
+        return replace(images, noise=noise.of(images))
+    if noise is not None:
+        if noise.channels not in (1, images.channels):
+            raise UsageError(
+                f"the noise is described for {noise.channels} channels, the images have "
+                f"{images.channels}"
+            )
+        if noise.sigma == 0:
+            raise UsageError("images without noise are clean ones; train without --noisy")
+        return replace(images, noise=(noise,) * len(images))
+    found = tuple(
+        find_noise(middle(to_float(image), LOOKED_AT), levels, estimator=estimator)
+        for image in images.images
+    )
+    levels_found = sorted(255 * model.sigma for model in found)
+    median = levels_found[len(found) // 2]
+    count = sum(level < HARDLY for level in levels_found)
+    if count:
+        raise UsageError(
+            f"hardly any noise was found in {count} of the {len(found)} images: clean images train "
+            "without --noisy; where there is noise that is not seen, --sigma tells its level"
+        )
+    note(
+        f"noise of the images: standard deviation {median:.3g} of 255 (from {levels_found[0]:.3g} "
+        f"to {levels_found[-1]:.3g}); {'; '.join(found[0].in_words()[1:]) or 'white'}"
+    )
+    return replace(images, noise=found)

@@ -1,0 +1,429 @@
+"""Learning from noisy images alone, and telling models apart on them."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cli_tools import scalewise, tiny_prior
+from PIL import Image
+from skimage import data as photos
+from test_training import TINY, Silent, dead_leaves
+from torch import Tensor
+from zoo import smooth_spectrum
+
+from scalewise import store
+from scalewise.data import ImageSet
+from scalewise.errors import ScalewiseError, UsageError
+from scalewise.evaluation import add_noise, compare_models, evaluate_unseen
+from scalewise.exact import gaussian_prior
+from scalewise.metrics import psnr
+from scalewise.noise import NoiseLevels
+from scalewise.noise_model import NoiseModel
+from scalewise.prior import MultiScalePrior
+from scalewise.training import Recipe, TrainingRun, saved_options
+from scalewise.training.batches import draw_batch
+from scalewise.training.objectives import LowObjective, estimated_psnr
+from scalewise.training.recorrupted import recorrupted
+
+SIGMA = 0.1
+WHITE = NoiseModel.white(SIGMA)
+CORRELATED = NoiseModel(scales=((0.05,), (0.15,)))
+KINDS = {"white": WHITE, "correlated": CORRELATED, "photons": NoiseModel.photons(0.02)}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise_like(images: Tensor, noise: NoiseModel, seed: int = 1) -> Tensor:
+    """Noise of a description, whose strength follows the clean images."""
+    return noise.levels(images, 2).shape(torch.randn(images.shape, generator=seeded(seed)), "haar")
+
+
+def noisy_leaves(count: int, seed: int, noise: NoiseModel = WHITE) -> ImageSet:
+    clean = dead_leaves(count, 40, seed)
+    images = [
+        image[None].float() / 255 + noise_like(image[None].float() / 255, noise, 100 * seed + place)
+        for place, image in enumerate(clean.images)
+    ]
+    return ImageSet([image[0] for image in images], "noisy", noise=(noise,) * count)
+
+
+class TestPairs:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_noises_of_a_pair_are_uncorrelated_and_as_strong_as_told(self, kind: str) -> None:
+        clean = torch.full((64, 1, 32, 32), 0.5)
+        noise = KINDS[kind]
+        images = clean + noise_like(clean, noise)
+        pair = recorrupted(images, noise.levels(clean, 2), "haar", seeded())
+        first, second = (
+            pair.noisy - clean.repeat(2, 1, 1, 1),
+            pair.target - clean.repeat(2, 1, 1, 1),
+        )
+        products = (first * second).mean(dim=(1, 2, 3))
+        products = (products[:64] + products[64:]) / 2  # pairs of one image belong together
+        assert products.mean().abs() < 4 * products.std() / 8
+        ratio = first.square().mean(dim=(1, 2, 3)) / pair.told.whole.square().mean(dim=(1, 2, 3))
+        assert ratio.mean() == pytest.approx(1, abs=0.02)
+
+    def test_what_is_added_is_added_in_both_directions(self) -> None:
+        images = torch.rand(3, 1, 8, 8, generator=seeded())
+        pair = recorrupted(images, WHITE.levels(images, 1), "haar", seeded())
+        torch.testing.assert_close(pair.noisy[:3] + pair.noisy[3:], 2 * images)
+        torch.testing.assert_close(pair.target[:3] + pair.target[3:], 2 * images)
+        torch.testing.assert_close(pair.target, images.repeat(2, 1, 1, 1) + pair.added)
+
+    def test_of_gray_images_channels_stay_alike(self) -> None:
+        images = torch.rand(2, 1, 8, 8, generator=seeded()).repeat(1, 3, 1, 1)
+        pair = recorrupted(images, WHITE.levels(images, 1), "haar", seeded())
+        assert torch.equal(pair.noisy[:, 0], pair.noisy[:, 2])
+
+    def test_the_loss_tells_denoisers_apart_as_that_of_clean_images_does(self) -> None:
+        """Shrinking towards the mean, of white fields: the error is known for every factor."""
+        deviation, clean = 0.2, 0.2 * torch.randn(4000, 1, 8, 8, generator=seeded())
+        images = clean + SIGMA * torch.randn(clean.shape, generator=seeded(1))
+        pair = recorrupted(images, WHITE.levels(images, 0), "haar", seeded(2))
+
+        def loss(factor: float) -> Tensor:
+            error = (factor * pair.noisy - pair.target).square() - pair.added.square()
+            return error.mean(dim=(1, 2, 3)).view(2, -1).mean(0) - SIGMA**2
+
+        for factor in (0.3, 0.8, 1.0):
+            share = (pair.told.whole.square() / SIGMA**2).mean()
+            expected = (1 - factor) ** 2 * deviation**2 + factor**2 * SIGMA**2 * share
+            found = loss(factor)
+            assert abs(found.mean() - expected) < 4 * found.std() / math.sqrt(4000)
+
+    def test_estimated_psnr_is_the_true_one(self) -> None:
+        clean = torch.rand(200, 1, 16, 16, generator=seeded())
+        images = clean + SIGMA * torch.randn(clean.shape, generator=seeded(1))
+        pair = recorrupted(images, WHITE.levels(images, 0), "haar", seeded(2))
+        found = estimated_psnr(0.7 * pair.noisy, pair)
+        true = psnr(clean.repeat(2, 1, 1, 1), 0.7 * pair.noisy).mean().item()
+        assert found == pytest.approx(true, abs=0.1)
+
+
+class TestBatches:
+    def test_levels_are_told_their_own_noise(self) -> None:
+        recipe = Recipe(**TINY | {"levels": 2})
+        for level in (1, 2, 3):
+            batch = draw_batch(noisy_leaves(4, 0), recipe, level, 6, seeded())
+            assert batch.noise is not None
+            assert len(batch.noise.details) == 3 - level
+            whole = torch.as_tensor(batch.noise.whole)
+            torch.testing.assert_close(whole, torch.full_like(whole, SIGMA / 2 ** (level - 1)))
+
+    def test_noise_goes_with_its_image(self) -> None:
+        models = [NoiseModel.white(level) for level in (0.1, 0.2, 0.3)]
+        images = ImageSet([torch.full((1, 16, 16), m.sigma) for m in models], "x", noise=(*models,))
+        batch = draw_batch(images, Recipe(**TINY), 1, 20, seeded())
+        assert batch.noise is not None
+        found = batch.noise.whole.expand(20, 1, 1, 1).flatten()
+        torch.testing.assert_close(found, batch.images[:, 0, 0, 0])
+        assert images.part([2, 0]).noise == (models[2], models[0])
+        assert images.to(torch.device("cpu")).noise == images.noise
+
+    def test_noise_of_other_images_is_refused(self) -> None:
+        with pytest.raises(ScalewiseError, match="noise of 1 images is told, 'x' holds 2"):
+            ImageSet([torch.zeros(1, 8, 8)] * 2, "x", noise=(WHITE,))
+
+    def test_levels_of_one_image_each_are_joined(self) -> None:
+        flat = NoiseLevels((0.1,), 0.2)
+        uneven = NoiseLevels((torch.rand(1, 3, 4, 4),), torch.rand(1, 3, 4, 4))
+        joined = NoiseLevels.joined([flat, uneven])
+        assert torch.as_tensor(joined.low).shape == (2, 3, 4, 4)
+        last = torch.as_tensor(joined.details[0])[1:]
+        assert torch.equal(last, torch.as_tensor(uneven.details[0]))
+        assert bool((torch.as_tensor(joined.low)[0] == 0.2).all())
+
+
+class TestTraining:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_learns_to_denoise_what_it_never_saw_clean(self, tmp_path: Path, kind: str) -> None:
+        noise = KINDS[kind]
+        recipe = Recipe(
+            **TINY | {"steps": 150, "width": 16, "batch": 8, "low_batch": 8},
+            denoising_fraction=1.0,
+            low_denoising_fraction=1.0,
+            mean_fraction=0.0,
+            structured_fraction=0.0 if kind == "white" else 1.0,
+            estimator_fraction=0.0,
+        )
+        listener = Silent()
+        run = TrainingRun(
+            recipe,
+            noisy_leaves(40, 0, noise),
+            noisy_leaves(8, 1, noise),
+            tmp_path,
+            torch.device("cpu"),
+            listener,
+        )
+        prior = run.run()
+        assert prior.noise_floor == noise.sigma
+        clean = torch.stack(dead_leaves(16, 40, 5).images).float() / 255
+        noisy = clean + noise_like(clean, noise, 7)
+        gain = psnr(clean, prior.denoise(noisy, noise)) - psnr(clean, noisy)
+        assert gain.mean() > 2
+        told = [record["psnr"] for level, record in listener.records if level == 1]
+        assert told[-1] > told[0]
+
+    def test_a_batch_of_one_is_served(self) -> None:
+        objective = LowObjective(tiny_prior(1, (8, 8), 0).low, Recipe(**TINY), 2, 0.1)
+        images = torch.rand(1, 1, 8, 8, generator=seeded())
+        loss = objective(images, seeded(), WHITE.levels(images, 0))
+        assert loss.isfinite()
+
+    def test_all_of_a_batch_may_train_denoising(self, tmp_path: Path) -> None:
+        recipe = Recipe(**TINY, steps=2, denoising_fraction=1.0, mean_fraction=0.0)
+        run = TrainingRun(
+            recipe,
+            dead_leaves(3, 40, 0),
+            dead_leaves(1, 40, 1),
+            tmp_path,
+            torch.device("cpu"),
+            Silent(),
+        )
+        assert run.run().noise_floor == 0
+
+
+class TestPriorOfNoisyImages:
+    @pytest.fixture
+    def prior(self) -> MultiScalePrior:
+        prior = tiny_prior(1, (8, 8), 1)
+        prior.noise_floor = 20 / 255
+        return prior
+
+    def test_denoises_and_tells_the_variance(self, prior: MultiScalePrior) -> None:
+        noisy = torch.rand(1, 1, 16, 16, generator=seeded())
+        assert prior.denoise(noisy, SIGMA).shape == noisy.shape
+        assert prior.posterior(noisy, SIGMA).variance().shape == noisy.shape
+
+    def test_draws_nothing(self, prior: MultiScalePrior) -> None:
+        small = torch.rand(1, 1, 16, 16, generator=seeded())
+        posterior = prior.posterior(small, WHITE)
+        for work in (
+            lambda: prior.sample(1),
+            lambda: prior.upscale(small),
+            lambda: prior.upscale_mean(small),
+            lambda: prior.nll(small),
+            lambda: posterior.samples(1),
+            lambda: posterior.faithful(0.5),
+            lambda: posterior.gray.samples(1),
+        ):
+            with pytest.raises(UsageError, match=r"noisy images alone \(.* 20 of 255\)"):
+                work()
+
+    def test_is_stored_and_read(self, prior: MultiScalePrior, tmp_path: Path) -> None:
+        store.save(prior, tmp_path / "model")
+        assert store.load(tmp_path / "model").noise_floor == 20 / 255
+
+
+class TestUnseen:
+    def test_error_is_the_true_one_of_gaussian_images(self) -> None:
+        """Also of an estimate that is not the best, and of noise that is not white."""
+        spectrum = smooth_spectrum((64, 64))
+        prior = gaussian_prior(spectrum, 2)
+        field = torch.fft.fft2(torch.randn(24, 64, 64, generator=seeded(), dtype=torch.float64))
+        clean = (0.5 + torch.fft.ifft2(field * spectrum.sqrt()).real)[:, None]
+        for noise in (WHITE, NoiseModel.white(0.3)):
+            noisy = clean + noise_like(clean.float(), noise, 3).double()
+            images = {str(place): image for place, image in enumerate(noisy)}
+            records = evaluate_unseen(prior, images, dict.fromkeys(images, noise))
+            estimates = torch.stack([prior.denoise(one[None], noise.sigma)[0] for one in noisy])
+            true = (estimates - clean).square().mean(dim=(1, 2, 3))
+            off = torch.tensor([record["error"] for record in records]) - true
+            assert abs(off.mean()) < 4 * off.std() / math.sqrt(24)
+            assert off.std() < 0.1 * true.mean() + 0.03 * noise.sigma**2
+
+    def test_tells_apart_models_as_the_truth_does(self) -> None:
+        good, rough = store.load("photos", device="cpu"), store.load("photos-free", device="cpu")
+        picture = torch.from_numpy(photos.astronaut()).permute(2, 0, 1).float() / 255
+        crops = [picture[:, y : y + 96, x : x + 96] for y in (0, 200) for x in (100, 300)]
+        noisy = [add_noise(crop, SIGMA, 0, place) for place, crop in enumerate(crops)]
+        images = {str(place): image for place, image in enumerate(noisy)}
+        told = dict.fromkeys(images, WHITE)
+        first, second = (evaluate_unseen(prior, images, told) for prior in (good, rough))
+        found = compare_models(first, second)
+        errors = [
+            [float((prior.denoise(one[None], SIGMA)[0] - crop).square().mean()) for one, crop in
+             zip(noisy, crops, strict=True)]
+            for prior in (good, rough)
+        ]  # fmt: skip
+        true = 10 * math.log10(sum(errors[1]) / sum(errors[0]))
+        assert found.error is not None
+        assert found.gain == pytest.approx(true, abs=0.1)
+
+    def test_gray_of_three_channels_is_gray(self) -> None:
+        prior = tiny_prior(3, (8, 8), 1)
+        gray = torch.rand(1, 32, 32, generator=seeded())
+        one, three = (
+            evaluate_unseen(prior, {"x": image}, {"x": WHITE})[0]["error"]
+            for image in (gray, gray.repeat(3, 1, 1))
+        )
+        assert one == three
+
+    def test_no_noise_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="x has no noise to tell an error by"):
+            evaluate_unseen(
+                tiny_prior(1, (8, 8), 1), {"x": torch.zeros(1, 16, 16)}, {"x": NoiseModel.white(0)}
+            )
+
+
+class TestComparison:
+    @staticmethod
+    def records(*errors: float) -> list[dict[str, Any]]:
+        return [{"error": error} for error in errors]
+
+    def test_gain_is_of_the_mean_error(self) -> None:
+        found = compare_models(self.records(1e-3, 3e-3), self.records(2e-3, 6e-3))
+        assert found.gain == pytest.approx(10 * math.log10(2))
+        assert (found.better, found.images) == (2, 2)
+
+    def test_standard_error_is_that_of_paired_differences(self) -> None:
+        ours, theirs = (1e-3, 2e-3, 3e-3), (1.2e-3, 2.2e-3, 3.2e-3)
+        found = compare_models(self.records(*ours), self.records(*theirs))
+        assert found.error == pytest.approx(0, abs=1e-9)
+        assert found.told
+        assert "first is better than second by 0.41 dB" in found.in_words("first", "second")
+        assert "second is worse" in compare_models(
+            self.records(*theirs), self.records(*ours)
+        ).in_words("second", "first")
+
+    def test_chance_is_called_chance(self) -> None:
+        found = compare_models(self.records(1e-3, 2e-3), self.records(2e-3, 1.1e-3))
+        assert not found.told
+        assert "do not differ by more than chance" in found.in_words("a", "b")
+
+    def test_one_image_tells_no_chance(self) -> None:
+        found = compare_models(self.records(1e-3), self.records(2e-3))
+        assert found.error is None
+        assert found.in_words("a", "b") == "a has +3.01 dB over b on the one image there is"
+
+
+@pytest.fixture
+def noisy_folder(tmp_path: Path) -> Path:
+    """Six noisy pictures of 48 pixels a side."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "noisy"
+    folder.mkdir()
+    for place in range(6):
+        clean = np.kron(rng.integers(60, 200, (6, 6)), np.ones((8, 8)))
+        noisy = clean + 20 * rng.standard_normal(clean.shape)
+        Image.fromarray(noisy.clip(0, 255).round().astype(np.uint8)).save(folder / f"{place}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    recipe = tmp_path / "tiny.json"
+    small = {"blocks": 1, "low_width": 8, "low_multiples": [1], "low_blocks": 1, "low_crop": 8}
+    recipe.write_text(json.dumps(small | {"low_batch": 2}))
+    return ["--recipe", str(recipe), *"--levels 1 --width 8 --receptive-field 5".split(),
+            *"--batch 4 --crop 8 --steps 4".split()]  # fmt: skip
+
+
+class TestCommands:
+    def test_trains_on_noisy_images_and_tells_what_it_is_worth(
+        self, tmp_path: Path, noisy_folder: Path, tiny: list[str]
+    ) -> None:
+        out = tmp_path / "mine"
+        told = scalewise("train", noisy_folder, "--out", out, "--noisy", *tiny)
+        assert told.code == 0, told.stderr
+        assert "noise of the images: standard deviation" in told.stderr
+        assert "own noise, estimated" in told.stdout
+        assert "this model is worse than photos" in told.stdout
+        assert 10 / 255 < store.load(out).noise_floor < 30 / 255
+        config = json.loads((out / "config.json").read_text())
+        assert config["estimator"] is not None
+        assert config["training"]["recipe"]["denoising_fraction"] == 1
+        refused = scalewise("upscale", noisy_folder / "0.png", tmp_path / "x.png", "--model", out)
+        assert (refused.code, "learnt from noisy images alone" in refused.sentence) == (2, True)
+        assert not (tmp_path / "x.png").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "sigma"),
+        [(["--sigma", "20"], 20), (["--gain", "2", "--read-noise", "1"], 16.1)],
+    )
+    def test_noise_that_is_told_is_kept_for_resuming(
+        self, tmp_path: Path, noisy_folder: Path, tiny: list[str], options: list[str], sigma: float
+    ) -> None:
+        out = tmp_path / "mine"
+        words = ["--noisy", "--compare", "none", *options]
+        told = scalewise("train", noisy_folder, "--out", out, *words, *tiny)
+        assert told.code == 0, told.stderr
+        assert 255 * store.load(out).noise_floor == pytest.approx(sigma, abs=0.1)
+        assert saved_options(out / "training")["noisy"] is True
+        more = [*tiny[:-1], "8"]
+        again = scalewise(
+            "train", noisy_folder, "--out", out, "--resume", "--compare", "none", *more
+        )
+        assert again.code == 0, again.stderr
+        assert 255 * store.load(out).noise_floor == pytest.approx(sigma, abs=0.1)
+
+    def test_clean_images_are_not_noisy_ones(self, tmp_path: Path, tiny: list[str]) -> None:
+        folder = tmp_path / "clean"
+        folder.mkdir()
+        ramp = np.tile(np.arange(0, 192, 4, dtype=np.uint8), (48, 1))
+        for place in range(4):
+            Image.fromarray(np.roll(ramp, place, 1)).save(folder / f"{place}.png")
+        told = scalewise("train", folder, "--out", tmp_path / "x", "--noisy", *tiny)
+        assert told.code == 2
+        assert "hardly any noise was found in" in told.sentence
+        assert not (tmp_path / "x").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            (["--sigma", "20"], "--sigma, --noise and --gain are of noisy images"),
+            (["--noisy", "--sigma", "0"], "images without noise are clean ones"),
+            (["--noisy", "--sigma", "20", "--gain", "2"], "--sigma and --gain both say"),
+            (["--noisy", "--offset", "5"], "--offset and --read-noise belong to --gain"),
+            (["--noisy", "--gain", "0"], "--gain must be above 0"),
+            (["--noisy", "--gain", "1", "--offset", "900"], "the offset, 900, is above most"),
+            (["--noisy", "--form", "bias-free"], "networks learn by being told their noise"),
+            (["--noisy", "--noise", "{colour}"], "described for 3 channels, the images have 1"),
+        ],
+    )
+    def test_bad_input_is_a_sentence(
+        self,
+        tmp_path: Path,
+        noisy_folder: Path,
+        tiny: list[str],
+        options: list[str],
+        sentence: str,
+    ) -> None:
+        colour = tmp_path / "colour.json"
+        colour.write_text(json.dumps({"scales": [[0.1, 0.2, 0.3]]}))
+        words = [option.format(colour=colour) for option in options]
+        told = scalewise("train", noisy_folder, "--out", tmp_path / "x", *tiny, *words)
+        assert (told.code, sentence in told.sentence) == (2, True), told.stderr
+        assert not (tmp_path / "x").exists()
+
+    def test_counts_of_an_array_need_a_file(self, tmp_path: Path, tiny: list[str]) -> None:
+        array = tmp_path / "images.npy"
+        np.save(array, np.random.default_rng(0).integers(0, 255, (4, 48, 48), dtype=np.uint8))
+        told = scalewise("train", array, "--out", tmp_path / "x", "--noisy", "--gain", "2", *tiny)
+        assert (told.code, "needs image files" in told.sentence) == (2, True)
+
+    def test_models_are_compared_without_the_truth(
+        self, tmp_path: Path, noisy_folder: Path
+    ) -> None:
+        store.save(tiny_prior(1, (8, 8), 1), tmp_path / "worse")
+        out = tmp_path / "compared.json"
+        told = scalewise(
+            "evaluate", "compare", noisy_folder, "--model", "photos", "--against",
+            tmp_path / "worse", "--sigma", "20", "--json", out,
+        )  # fmt: skip
+        assert told.code == 0, told.stderr
+        assert "photos is better than" in told.stdout
+        found = json.loads(out.read_text())
+        assert found["gain"] > 2 * found["error"] > 0
+        assert len(found["records"]) == 12
+
+    def test_comparing_without_noise_is_refused(self, noisy_folder: Path) -> None:
+        told = scalewise("evaluate", "compare", noisy_folder, "--sigma", "0")
+        assert (told.code, "has no noise to tell an error by" in told.sentence) == (2, True)
