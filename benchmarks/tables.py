@@ -160,6 +160,41 @@ def set5(content: dict[str, Any]) -> str:
     return markdown(["PSNR of luma in dB, Set5", "bicubic", "Scalewise, mean"], rows)
 
 
+def own_minutes(content: dict[str, Any]) -> str:
+    """What training on images of one's own gains over the packaged model."""
+    rows = []
+    for name, compared in content["minutes"]["tables"].items():
+        for row in compared["table"]:
+            gain = f"{row['gain']:+.2f} ± {row['error']:.2f}"
+            values = [_number(row[key]) for key in ("noisy", "other", "this")]
+            rows.append([f"{name}, {row['noise']}", *values, gain])
+    return markdown(["PSNR in dB", "noisy", "photos", "trained", "gain"], rows)
+
+
+def own_noises(content: dict[str, Any]) -> str:
+    """PSNR after training on clean images and on noisy ones alone, by the noise."""
+    columns = ("packaged", "clean", "noisy", "noisy, of unknown noise")
+    rows = [
+        [kind, *(_number(scores[name]) for name in columns)]
+        for kind, scores in content["noises"]["psnr"].items()
+    ]
+    head = ["PSNR in dB", "photos as it is", "trained on clean images", "on noisy ones"]
+    return markdown([*head, "… whose noise was estimated"], rows)
+
+
+def own_methods(content: dict[str, Any]) -> str:
+    """PSNR of one network, trained on noisy images in several ways."""
+    rows = [[name, _number(value)] for name, value in content["methods"]["psnr"].items()]
+    return markdown(["trained from scratch on", "PSNR in dB"], rows)
+
+
+def own_microscope(content: dict[str, Any]) -> str:
+    """PSNR on frames of a microscope, by who was trained on them."""
+    found = content["microscope"]["psnr"]
+    rows = [[name, _number(value)] for name, value in found.items() if name != "minutes"]
+    return markdown(["frames of a microscope", "PSNR in dB"], rows)
+
+
 def beside_deepinv(content: dict[str, Any]) -> str:
     """PSNR and calls of our sampler and deepinv's algorithms, one denoiser in all."""
     names = list(content["deepinv"])
@@ -200,6 +235,10 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "inverse": ("inverse.json", inverse),
     "set5": ("inverse.json", set5),
     "deepinv": ("inverse.json", beside_deepinv),
+    "own-minutes": ("own-data.json", own_minutes),
+    "own-noises": ("own-data.json", own_noises),
+    "own-methods": ("own-data.json", own_methods),
+    "own-microscope": ("own-data.json", own_microscope),
     "speed": ("speed.json", speed),
 }
 

@@ -1,0 +1,335 @@
+"""Training on images of one's own: from noisy ones alone, beside clean ones; in half an hour.
+
+    python -m benchmarks.own_data --part methods --steps 300
+    python -m benchmarks.own_data --part noises --steps 150
+    python -m benchmarks.own_data --part microscope --minutes 10
+    python -m benchmarks.own_data --part minutes --minutes 30 --start photos
+    python -m benchmarks.own_data --part minutes --minutes 30
+
+The first trains one small network from scratch on noisy gray faces by several methods, to choose
+by; the second goes on from the packaged photos, on images of four kinds of noise, beside the same
+training on clean ones; the third on the frames of a real microscope; the last do what the command
+line does with 200 clean colour faces, from the packaged networks and from new ones. All is measured on images kept
+apart, but for the microscope, whose frames have only their noisy versions in the training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, read_json, write_json
+from scalewise.data import ImageSet, load_image_set
+from scalewise.images import find_images
+from scalewise.metrics import psnr
+from scalewise.noise import NoiseLevels
+from scalewise.noise_model import NoiseModel
+from scalewise.prior import MultiScalePrior
+from scalewise.restore import denoise_plane, find_noise
+from scalewise.train import train_model
+from scalewise.train.noisy import of_noisy_images
+from scalewise.training import Recipe, TrainingRun, objectives, recorrupted
+from scalewise.training.batches import white_noise
+from scalewise.training.recorrupted import Recorrupted
+
+PARTS = ("methods", "noises", "microscope", "minutes")
+SIGMA = 25 / 255
+SMALL = {
+    "levels": 2, "width": 48, "blocks": 4, "receptive_field": 13, "batch": 16, "crop": 32,
+    "low_width": 32, "low_blocks": 1, "low_batch": 16, "rotate": False,
+}  # fmt: skip
+"""The network that methods are compared on."""
+
+NOISES = {
+    "white": NoiseModel.white(SIGMA),
+    "photons": NoiseModel.photons(0.02, read=2.0),
+    "correlated": NoiseModel(scales=((0.055,), (0.11,), (0.13,))),
+}
+"""What noisy images of one's own may have."""
+
+Pairs = Callable[[Tensor, NoiseLevels, str, torch.Generator], Recorrupted]
+
+
+class Quiet:
+    """A listener that only says how validation goes."""
+
+    def on_step(self, *_: object) -> None:
+        """Nothing."""
+
+    def on_validation(self, level: int, record: dict[str, float]) -> None:
+        """A line."""
+        print(level, record, flush=True)
+
+    def on_prior(self, *_: object) -> None:
+        """Nothing."""
+
+
+def clean_pairs(
+    images: Tensor, noise: NoiseLevels, wavelet: str, generator: torch.Generator
+) -> Recorrupted:
+    """Of clean images: noise anew in every step, and the images themselves to compare with."""
+    images = images.repeat(2, 1, 1, 1)
+    noise = noise.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
+    noisy = images + noise.shape(white_noise(images, generator), wavelet)
+    return Recorrupted(noisy, images, noise, noise, torch.zeros_like(images))
+
+
+def one_sided(
+    images: Tensor, noise: NoiseLevels, wavelet: str, generator: torch.Generator
+) -> Recorrupted:
+    """Recorrupted pairs as published: one direction, half a deviation (Pang et al. 2021)."""
+    share = 0.5
+    images = images.repeat(2, 1, 1, 1)
+    noise = noise.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
+    more = noise.shape(white_noise(images, generator), wavelet)
+    told = noise.times(math.sqrt(1 + share**2))
+    added = -more / share
+    return Recorrupted(images + share * more, images + added, noise, told, added)
+
+
+def neighbours(
+    images: Tensor, noise: NoiseLevels, wavelet: str, generator: torch.Generator
+) -> Recorrupted:
+    """Two of the four pixels of each square as two images, of white noise (Huang et al. 2021)."""
+    parts = F.pixel_unshuffle(images, 2).unflatten(1, (-1, 4))
+    order = torch.rand(len(images), 1, 4, *parts.shape[-2:], generator=generator).argsort(dim=2)
+    chosen = parts.gather(2, order.expand_as(parts))
+    pairs = torch.cat([chosen[:, :, 0], chosen[:, :, 1]])
+    others = torch.cat([chosen[:, :, 1], chosen[:, :, 0]])
+    noise = noise.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
+    return Recorrupted(pairs, others, noise, noise, torch.zeros_like(pairs))
+
+
+METHODS: dict[str, tuple[Pairs, tuple[float, float]]] = {
+    "clean images": (clean_pairs, (0.1, 1.5)),
+    "recorrupted, both directions": (recorrupted.recorrupted, (0.1, 1.5)),
+    "Stein's estimate": (recorrupted.recorrupted, (0.03, 0.1)),
+    "recorrupted, as published": (one_sided, (0.5, 0.5)),
+    "neighbours": (neighbours, (0.1, 1.5)),
+}
+"""How pairs are made, and how much noise is added."""
+
+
+def noisy_set(clean: ImageSet, noise: NoiseModel, seed: int) -> ImageSet:
+    """Images with noise of a description, which they are told."""
+    generator = torch.Generator().manual_seed(seed)
+    images = [add(image, noise, generator) for image in as_floats(clean)]
+    return ImageSet(images, clean.name, noise=(noise,) * len(images))
+
+
+def as_floats(images: ImageSet) -> list[Tensor]:
+    """Images as floats."""
+    return [image.float() / 255 for image in images.images]
+
+
+def add(image: Tensor, noise: NoiseModel, generator: torch.Generator) -> Tensor:
+    """One image (C, H, W) with noise that its clean intensities say."""
+    gray = image[:1]
+    white = torch.randn(gray[None].shape, generator=generator)
+    added = noise.levels(gray[None], 3).shape(white, "haar")[0]
+    return image + added
+
+
+def train(
+    method: str,
+    images: ImageSet,
+    validation: ImageSet,
+    fields: dict[str, Any],
+    start: MultiScalePrior | None = None,
+) -> MultiScalePrior:
+    """A prior of images whose noise is told, by one of the methods."""
+    pairs, recorrupted.SHARES = METHODS[method]
+    setattr(objectives, "recorrupted", pairs)  # noqa: B010
+    recipe = of_noisy_images(Recipe(**fields), images)
+    if start is not None:
+        recipe = recipe.model_copy(update={"levels": start.levels, "structured_fraction": 1.0})
+    estimator = None if start is None else start.estimator
+    with tempfile.TemporaryDirectory() as folder:
+        run = TrainingRun(
+            recipe,
+            images,
+            validation,
+            Path(folder),
+            torch.device("cpu"),
+            Quiet(),
+            start=start,
+            estimator=estimator,
+        )
+        return run.run()
+
+
+def measure(
+    prior: MultiScalePrior, clean: list[Tensor], noisy: list[Tensor], noise: NoiseModel | None
+) -> float:
+    """Mean PSNR in dB of gray images."""
+    found = [
+        psnr(one[None], denoise_plane(two[:1], prior, noise=noise)[0][None]).item()
+        for one, two in zip(clean, noisy, strict=True)
+    ]
+    return sum(found) / len(found)
+
+
+def compare_methods(steps: int, images: int) -> dict[str, float]:
+    """PSNR on held-out gray faces of white noise, of a small network from scratch."""
+    training, held_out, clean = faces(1, images)
+    white = NOISES["white"]
+    noisy = [add(image, white, torch.Generator().manual_seed(9)) for image in clean]
+    found = {}
+    for method in METHODS:
+        first, second = (
+            noisy_like(part, white) if method == "clean images" else noisy_set(part, white, seed)
+            for seed, part in enumerate((training, held_out))
+        )
+        prior = train(method, first, second, SMALL | {"steps": steps})
+        found[method] = measure(prior, clean, noisy, white)
+        print(method, found[method], flush=True)
+    return found
+
+
+def noisy_like(clean: ImageSet, noise: NoiseModel) -> ImageSet:
+    """Clean images, told the noise that `clean_pairs` is to add."""
+    return ImageSet(as_floats(clean), clean.name, noise=(noise,) * len(clean))
+
+
+def compare_noises(model: str, steps: int, images: int) -> dict[str, dict[str, float]]:
+    """PSNR on held-out gray faces: of a model, and trained further on clean or noisy ones."""
+    found: dict[str, dict[str, float]] = {}
+    for kind, noise in NOISES.items():
+        training, held_out, clean = faces(3, images)
+        gray = [image[:1] for image in clean]
+        noisy = [
+            add(image, noise, torch.Generator().manual_seed(900 + place))
+            for place, image in enumerate(gray)
+        ]
+        start = load_prior(model, "cpu")
+        scores = {"packaged": measure(start, gray, noisy, noise)}
+        scores["packaged, blind"] = measure(start, gray, noisy, None)
+        fields = {"steps": steps, "warmup": 20, "learning_rate": 5e-4, "batch": 8}
+        for name, method in (("clean", "clean images"), ("noisy", "recorrupted, both directions")):
+            first, second = (
+                noisy_like(part, noise) if name == "clean" else noisy_set(part, noise, 1)
+                for part in (training, held_out)
+            )
+            prior = train(method, first, second, fields, start)
+            scores[name] = measure(prior, gray, noisy, noise)
+            scores[f"{name}, blind"] = measure(prior, gray, noisy, None)
+            print(kind, scores, flush=True)
+        unknown = [noisy_set(part, noise, 1) for part in (training, held_out)]
+        told = [estimated(part, start) for part in unknown]
+        prior = train("recorrupted, both directions", told[0], told[1], fields, start)
+        scores["noisy, of unknown noise"] = measure(prior, gray, noisy, noise)
+        scores["noisy, of unknown noise, blind"] = measure(prior, gray, noisy, None)
+        found[kind] = scores
+        print(kind, scores, flush=True)
+    return found
+
+
+def estimated(images: ImageSet, prior: MultiScalePrior) -> ImageSet:
+    """The same images, told the noise that is found in each."""
+    found = [find_noise(i, prior.levels, estimator=prior.estimator) for i in images.images]
+    return ImageSet(images.images, images.name, noise=tuple(found))
+
+
+def faces(channels: int, count: int) -> tuple[ImageSet, ImageSet, list[Tensor]]:
+    """So many images to train on, ten to validate on, 24 held out; all gray, in 1 or 3 channels."""
+    every = load_image_set(DATA / "faces" / "training", 1)
+    places = range(0, len(every), len(every) // (count + 10))
+    chosen = every.part(list(places)[: count + 10])
+    chosen = ImageSet([image.expand(channels, -1, -1) for image in chosen.images], "faces")
+    kept = load_image_set(DATA / "faces" / "validation", 1).part(range(24))
+    clean = [image.expand(channels, -1, -1).float() / 255 for image in kept.images]
+    return chosen.part(range(10, count + 10)), chosen.part(range(10)), clean
+
+
+def microscope(model: str, minutes: float) -> dict[str, float]:
+    """PSNR on the frames of a real microscope, matched as its `gain_offset.csv` says."""
+    folder = DATA / "realnoise" / "microscope"
+    frames = read_images(folder, 1)
+    with (folder / "gain_offset.csv").open() as rows:
+        fits = {f"{int(row['pair']):02d}": row for row in csv.DictReader(rows)}
+    noisy = {name[:2]: frame for name, frame in frames.items() if "noisy" in name}
+    clean = {
+        name[:2]: frame * float(fits[name[:2]]["gain"]) + float(fits[name[:2]]["offset"]) / 255
+        for name, frame in frames.items()
+        if "clean" in name
+    }
+    start = load_prior(model, "cpu")
+    scores = {"noisy": score(clean, noisy), "packaged, blind": score(clean, blind(start, noisy))}
+    images = ImageSet([frame.expand(3, -1, -1) for frame in noisy.values()], "frames")
+    images = estimated(images, start)
+    began = time.monotonic()
+    fields = {"minutes": minutes, "learning_rate": 5e-4, "warmup": 20}
+    prior = train("recorrupted, both directions", images, images, fields, start)
+    scores["trained, blind"] = score(clean, blind(prior, noisy))
+    scores["minutes"] = (time.monotonic() - began) / 60
+    print(scores, flush=True)
+    return scores
+
+
+def half_an_hour(start: str | None, minutes: float, count: int) -> dict[str, Any]:
+    """The table that `scalewise train` ends with, of so many clean colour faces."""
+    files = find_images(DATA / "faces" / "training").files
+    chosen = files[:: len(files) // count][:count]
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "faces.txt"
+        listed.write_text("\n".join(str(file) for file in chosen))
+        record = train_model(
+            listed, Path(folder) / "mine", start=start, minutes=minutes, compare="photos"
+        )
+    found: dict[str, Any] = record["comparison"]
+    print("\n".join(found["words"]), flush=True)
+    return found
+
+
+def blind(prior: MultiScalePrior, noisy: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Frames, denoised without telling anything."""
+    return {name: denoise_plane(frame, prior)[0] for name, frame in noisy.items()}
+
+
+def score(clean: dict[str, Tensor], images: dict[str, Tensor]) -> float:
+    """Mean PSNR in dB."""
+    found = [
+        psnr(clean[name][None], image[None], clip=True).item() for name, image in images.items()
+    ]
+    return sum(found) / len(found)
+
+
+def main() -> None:
+    """Measure one part, and write it beside the others."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=PARTS, required=True)
+    parser.add_argument("--start")
+    parser.add_argument("--model", default="photos")
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=RESULTS / "own-data.json")
+    options = parser.parse_args()
+    if options.part == "methods":
+        found: dict[str, Any] = {"psnr": compare_methods(options.steps, options.images)}
+    elif options.part == "noises":
+        found = {"psnr": compare_noises(options.model, options.steps, options.images)}
+    elif options.part == "microscope":
+        found = {"psnr": microscope(options.model, options.minutes)}
+    else:
+        name = f"from {options.start}" if options.start else "from new networks"
+        table = half_an_hour(options.start, options.minutes, options.images)
+        known = read_json(options.out).get("minutes", {}).get("tables", {})
+        found = {"minutes": options.minutes, "tables": known | {name: table}}
+    given = {"steps": options.steps, "images": options.images}
+    before = read_json(options.out)
+    write_json(options.out, before | {options.part: given | found | {"facts": facts()}})
+
+
+if __name__ == "__main__":
+    main()
