@@ -9,8 +9,8 @@
 The first trains one small network from scratch on noisy gray faces by several methods, to choose
 by; the second goes on from the packaged photos, on images of four kinds of noise, beside the same
 training on clean ones; the third on the frames of a real microscope; the last do what the command
-line does with 200 clean colour faces, from the packaged networks and from new ones. All is measured on images kept
-apart, but for the microscope, whose frames have only their noisy versions in the training.
+line does with 200 clean colour faces, from the packaged networks and from new ones. All is measured
+on images kept apart, but for the microscope, whose noisy frames are what was trained on.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from scalewise.metrics import psnr
 from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise_plane, find_noise
+from scalewise.restore import denoise_plane
 from scalewise.train import train_model
-from scalewise.train.noisy import of_noisy_images
+from scalewise.train.noisy import of_noisy_images, with_noise
 from scalewise.training import Recipe, TrainingRun, objectives, recorrupted
-from scalewise.training.batches import white_noise
+from scalewise.training.batches import normal, white_noise
 from scalewise.training.recorrupted import Recorrupted
 
 PARTS = ("methods", "noises", "microscope", "minutes")
@@ -50,9 +50,12 @@ SMALL = {
 }  # fmt: skip
 """The network that methods are compared on."""
 
+GAIN_OF_PHOTONS, READ = 0.02, 2.0
+"""Intensity of one photon, and read noise in photons."""
+
 NOISES = {
     "white": NoiseModel.white(SIGMA),
-    "photons": NoiseModel.photons(0.02, read=2.0),
+    "photons": NoiseModel.photons(GAIN_OF_PHOTONS, read=READ),
     "correlated": NoiseModel(scales=((0.055,), (0.11,), (0.13,))),
 }
 """What noisy images of one's own may have."""
@@ -124,7 +127,7 @@ def noisy_set(clean: ImageSet, noise: NoiseModel, seed: int) -> ImageSet:
     """Images with noise of a description, which they are told."""
     generator = torch.Generator().manual_seed(seed)
     images = [add(image, noise, generator) for image in as_floats(clean)]
-    return ImageSet(images, clean.name, noise=(noise,) * len(images))
+    return with_noise(ImageSet(images, clean.name), noise, 3, None, print)
 
 
 def as_floats(images: ImageSet) -> list[Tensor]:
@@ -133,8 +136,11 @@ def as_floats(images: ImageSet) -> list[Tensor]:
 
 
 def add(image: Tensor, noise: NoiseModel, generator: torch.Generator) -> Tensor:
-    """One image (C, H, W) with noise that its clean intensities say."""
+    """One image (C, H, W) with noise: counted photons, or what a spectrum says."""
     gray = image[:1]
+    if noise is NOISES["photons"]:
+        counts = torch.poisson(gray / GAIN_OF_PHOTONS, generator)
+        return image - gray + GAIN_OF_PHOTONS * (counts + READ * normal(gray, generator))
     white = torch.randn(gray[None].shape, generator=generator)
     added = noise.levels(gray[None], 3).shape(white, "haar")[0]
     return image + added
@@ -198,7 +204,7 @@ def compare_methods(steps: int, images: int) -> dict[str, float]:
 
 def noisy_like(clean: ImageSet, noise: NoiseModel) -> ImageSet:
     """Clean images, told the noise that `clean_pairs` is to add."""
-    return ImageSet(as_floats(clean), clean.name, noise=(noise,) * len(clean))
+    return with_noise(ImageSet(as_floats(clean), clean.name), noise, 3, None, print)
 
 
 def compare_noises(model: str, steps: int, images: int) -> dict[str, dict[str, float]]:
@@ -224,8 +230,11 @@ def compare_noises(model: str, steps: int, images: int) -> dict[str, dict[str, f
             scores[name] = measure(prior, gray, noisy, noise)
             scores[f"{name}, blind"] = measure(prior, gray, noisy, None)
             print(kind, scores, flush=True)
-        unknown = [noisy_set(part, noise, 1) for part in (training, held_out)]
-        told = [estimated(part, start) for part in unknown]
+        generators = (torch.Generator().manual_seed(1) for _ in range(2))
+        told = [
+            estimated([add(image, noise, generator) for image in as_floats(part)], start)
+            for part, generator in zip((training, held_out), generators, strict=True)
+        ]
         prior = train("recorrupted, both directions", told[0], told[1], fields, start)
         scores["noisy, of unknown noise"] = measure(prior, gray, noisy, noise)
         scores["noisy, of unknown noise, blind"] = measure(prior, gray, noisy, None)
@@ -234,10 +243,9 @@ def compare_noises(model: str, steps: int, images: int) -> dict[str, dict[str, f
     return found
 
 
-def estimated(images: ImageSet, prior: MultiScalePrior) -> ImageSet:
-    """The same images, told the noise that is found in each."""
-    found = [find_noise(i, prior.levels, estimator=prior.estimator) for i in images.images]
-    return ImageSet(images.images, images.name, noise=tuple(found))
+def estimated(images: list[Tensor], prior: MultiScalePrior) -> ImageSet:
+    """Noisy images, told the noise that is found in each."""
+    return with_noise(ImageSet(images, "noisy"), None, prior.levels, prior.estimator, print)
 
 
 def faces(channels: int, count: int) -> tuple[ImageSet, ImageSet, list[Tensor]]:
@@ -265,8 +273,7 @@ def microscope(model: str, minutes: float) -> dict[str, float]:
     }
     start = load_prior(model, "cpu")
     scores = {"noisy": score(clean, noisy), "packaged, blind": score(clean, blind(start, noisy))}
-    images = ImageSet([frame.expand(3, -1, -1) for frame in noisy.values()], "frames")
-    images = estimated(images, start)
+    images = estimated([frame.expand(3, -1, -1) for frame in noisy.values()], start)
     began = time.monotonic()
     fields = {"minutes": minutes, "learning_rate": 5e-4, "warmup": 20}
     prior = train("recorrupted, both directions", images, images, fields, start)

@@ -24,6 +24,9 @@ from scalewise.metrics import psnr
 from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
+from scalewise.restore import denoise_plane
+from scalewise.stabilise import Stabiliser
+from scalewise.train.noisy import with_noise
 from scalewise.training import Recipe, TrainingRun, saved_options
 from scalewise.training.batches import draw_batch
 from scalewise.training.objectives import LowObjective, estimated_psnr
@@ -32,6 +35,7 @@ from scalewise.training.recorrupted import recorrupted
 SIGMA = 0.1
 WHITE = NoiseModel.white(SIGMA)
 CORRELATED = NoiseModel(scales=((0.05,), (0.15,)))
+EVENED = 255 * Stabiliser(NoiseModel.photons(2 / 255, read=1.0)).noise.sigma
 KINDS = {"white": WHITE, "correlated": CORRELATED, "photons": NoiseModel.photons(0.02)}
 
 
@@ -50,7 +54,7 @@ def noisy_leaves(count: int, seed: int, noise: NoiseModel = WHITE) -> ImageSet:
         image[None].float() / 255 + noise_like(image[None].float() / 255, noise, 100 * seed + place)
         for place, image in enumerate(clean.images)
     ]
-    return ImageSet([image[0] for image in images], "noisy", noise=(noise,) * count)
+    return with_noise(ImageSet([image[0] for image in images], "noisy"), noise, 2, None, print)
 
 
 class TestPairs:
@@ -141,6 +145,27 @@ class TestBatches:
         assert bool((torch.as_tensor(joined.low)[0] == 0.2).all())
 
 
+class TestNoiseOfASet:
+    def test_photon_noise_is_made_even(self) -> None:
+        noise = NoiseModel.photons(0.01, read=1.0)
+        clean = torch.linspace(0.1, 0.9, 64).expand(1, 64, 64)
+        added = noise_like(clean[None], noise)[0]
+        told = with_noise(ImageSet([clean + added], "x"), noise, 2, None, print)
+        (even,) = told.noise
+        assert not even.curve
+        still = with_noise(ImageSet([clean.clone()], "x"), noise, 2, None, print)
+        rest = told.images[0] - still.images[0]
+        assert float(rest.std()) == pytest.approx(even.sigma, rel=0.03)
+        dark, bright = rest[..., :20].std(), rest[..., -20:].std()
+        assert float(bright / dark) == pytest.approx(1, abs=0.08)
+
+    def test_other_noise_leaves_images_as_they_are(self) -> None:
+        image = torch.rand(1, 16, 16, generator=seeded())
+        told = with_noise(ImageSet([image], "x"), CORRELATED, 2, None, print)
+        assert told.images[0] is image
+        assert told.noise == (CORRELATED,)
+
+
 class TestTraining:
     @pytest.mark.parametrize("kind", KINDS)
     def test_learns_to_denoise_what_it_never_saw_clean(self, tmp_path: Path, kind: str) -> None:
@@ -163,10 +188,11 @@ class TestTraining:
             listener,
         )
         prior = run.run()
-        assert prior.noise_floor == noise.sigma
+        assert prior.noise_floor == run.images.noise[0].sigma
         clean = torch.stack(dead_leaves(16, 40, 5).images).float() / 255
         noisy = clean + noise_like(clean, noise, 7)
-        gain = psnr(clean, prior.denoise(noisy, noise)) - psnr(clean, noisy)
+        cleaned = torch.stack([denoise_plane(one, prior, noise=noise)[0] for one in noisy])
+        gain = psnr(clean, cleaned) - psnr(clean, noisy)
         assert gain.mean() > 2
         told = [record["psnr"] for level, record in listener.records if level == 1]
         assert told[-1] > told[0]
@@ -346,7 +372,7 @@ class TestCommands:
 
     @pytest.mark.parametrize(
         ("options", "sigma"),
-        [(["--sigma", "20"], 20), (["--gain", "2", "--read-noise", "1"], 16.1)],
+        [(["--sigma", "20"], 20.0), (["--gain", "2", "--read-noise", "1"], EVENED)],
     )
     def test_noise_that_is_told_is_kept_for_resuming(
         self, tmp_path: Path, noisy_folder: Path, tiny: list[str], options: list[str], sigma: float

@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 
 from scalewise.noise_model import NoiseModel
+from scalewise.prior import MultiScalePrior
 
 RANGE, NODES = (-1.0, 2.0), 6001
 """Intensities for which the transform is tabled, and at how many."""
 
 LEAST = 0.02
 """Least deviation that counts, over that of middle intensities: what divides must not vanish."""
+
+SKEW = 3 / 8
+"""Of the square of how fast the variance grows, added to it: counts are not Gaussian, and are even
+down to few photons with it (Anscombe, "The transformation of Poisson, binomial and
+negative-binomial data", Biometrika 1948)."""
 
 DRAWS = 21
 """Nodes of the quadrature over the noise of a pixel."""
@@ -34,7 +40,9 @@ class Stabiliser:
         places = np.linspace(*RANGE, NODES)
         factor = noise.at(torch.from_numpy(places)).numpy()
         factor = np.maximum(factor, LEAST * np.median(factor[(places >= 0) & (places <= 1)]))
-        steps = np.diff(places) * (1 / factor[1:] + 1 / factor[:-1]) / 2
+        growth = np.maximum(0, np.gradient((noise.sigma * factor) ** 2, places))
+        wide = np.sqrt(factor**2 + SKEW * (growth / noise.sigma) ** 2)
+        steps = np.diff(places) * (1 / wide[1:] + 1 / wide[:-1]) / 2
         summed = np.concatenate([[0.0], np.cumsum(steps)])
         start, end = np.interp([0, 1], places, summed)
         self.places, self.values = places, (summed - start) / (end - start)
@@ -54,6 +62,20 @@ class Stabiliser:
     def inverse(self, clean: Tensor) -> Tensor:
         """Intensities of what was denoised."""
         return _interpolated(clean, self.means, self.places)
+
+
+def stabiliser_of(noise: NoiseModel, prior: MultiScalePrior | None = None) -> Stabiliser | None:
+    """What makes noise even before networks see it; None where it is, or they see it as it is.
+
+    Args:
+        noise: of the images.
+        prior: that denoises. Where it sees maps of noise it is told of it, but for noise that grows
+            with the intensity, as that of photons does, which is better made even (its maps would
+            have to be read off the noise itself); None in training on noisy images, where maps
+            would tell of the noise that is to be removed.
+    """
+    maps = prior is not None and prior.noise_maps and prior.noise_floor == 0
+    return Stabiliser(noise) if noise.curve and (noise.grows or not maps) else None
 
 
 def _interpolated(values: Tensor, places: np.ndarray, there: np.ndarray) -> Tensor:

@@ -23,6 +23,7 @@ from scalewise.noise import PROBES, GaussianField
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import GRAY_GAIN, denoise_plane
+from scalewise.stabilise import stabiliser_of
 
 COUNT = 4
 """Random directions along which the derivative is taken, two estimates each."""
@@ -45,6 +46,8 @@ def evaluate_unseen(
     callback: Callback | None = None,
 ) -> list[Record]:
     """Estimate the error of a model's denoised images without clean ones.
+
+    Where noise grows with the intensity, errors are those of stabilised intensities.
 
     Args:
         prior: what denoises.
@@ -70,6 +73,8 @@ def evaluate_unseen(
         noisy = crop_to_multiple(image, 1 << max(1, prior.levels))
         if bool((noisy == noisy[:1]).all()):
             noisy = noisy[:1]  # a gray image, whose noise is the same in all channels
+        if stabiliser := stabiliser_of(model):
+            noisy, model = stabiliser.forward(noisy), stabiliser.noise
         if prior.channels < len(noisy):
             noisy, model = to_channels(noisy, prior.channels)[0], model.as_gray(GRAY_GAIN)
         error = _stein(prior, noisy, model, probes, seed, index)

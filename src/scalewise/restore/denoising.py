@@ -19,7 +19,7 @@ from scalewise.restore.defects import find_defects, remove_defects
 from scalewise.restore.finding import GRAY_GAIN, VISIBLE, noise_for
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 from scalewise.score import residual_sigma
-from scalewise.stabilise import Stabiliser
+from scalewise.stabilise import stabiliser_of
 from scalewise.wavelets import merge, mirror_to_multiple, split
 
 STRONGEST = 4.0
@@ -313,8 +313,7 @@ def _told(
                     f"image, from 0 to 1, found {times:g}"
                 )
             return torch.lerp(noisy.cpu()[None], asked(noisy, None), times)
-        if noise.curve and (noise.grows or not prior.noise_maps):
-            stabiliser = Stabiliser(noise)
+        if stabiliser := stabiliser_of(noise, prior):
             told = stabiliser.noise.times(times)
             return stabiliser.inverse(asked(stabiliser.forward(noisy), told))
         return asked(noisy, noise.times(times).plain)

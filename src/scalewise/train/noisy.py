@@ -12,6 +12,7 @@ from scalewise.images import read_image
 from scalewise.networks import NoiseEstimator
 from scalewise.noise_model import NoiseModel
 from scalewise.restore import find_noise, photon_noise
+from scalewise.stabilise import stabiliser_of
 from scalewise.training import Recipe
 
 HARDLY = 0.5
@@ -84,6 +85,8 @@ def with_noise(
 ) -> ImageSet:
     """Say what the noise of each image is: what is told, or what is found in it.
 
+    Images whose noise depends on the intensity are stabilised, as `restore.denoise` does.
+
     Args:
         images: noisy.
         noise: of all of them, or what counts are; None to estimate that of each.
@@ -94,8 +97,35 @@ def with_noise(
     Raises:
         UsageError: hardly any noise is there, or it is told for other channels.
     """
+    return _evened(replace(images, noise=_noise_of(images, noise, levels, estimator, note)))
+
+
+def _evened(images: ImageSet) -> ImageSet:
+    """The same images, with noise that does not depend on the intensity."""
+    pairs = zip(images.images, images.noise, strict=True)
+    each = [(image, noise, stabiliser_of(noise)) for image, noise in pairs]
+    if not any(stabiliser for _, _, stabiliser in each):
+        return images
+    return replace(
+        images,
+        images=[
+            stabiliser.forward(to_float(image)) if stabiliser else to_float(image)
+            for image, _, stabiliser in each
+        ],
+        noise=tuple(stabiliser.noise if stabiliser else noise for _, noise, stabiliser in each),
+    )
+
+
+def _noise_of(
+    images: ImageSet,
+    noise: NoiseModel | Photons | None,
+    levels: int,
+    estimator: NoiseEstimator | None,
+    note: Callable[[str], None],
+) -> tuple[NoiseModel, ...]:
+    """The noise of each image."""
     if isinstance(noise, Photons):
-        return replace(images, noise=noise.of(images))
+        return noise.of(images)
     if noise is not None:
         if noise.channels not in (1, images.channels):
             raise UsageError(
@@ -104,7 +134,7 @@ def with_noise(
             )
         if noise.sigma == 0:
             raise UsageError("images without noise are clean ones; train without --noisy")
-        return replace(images, noise=(noise,) * len(images))
+        return (noise,) * len(images)
     found = tuple(
         find_noise(middle(to_float(image), LOOKED_AT), levels, estimator=estimator)
         for image in images.images
@@ -121,4 +151,4 @@ def with_noise(
         f"noise of the images: standard deviation {median:.3g} of 255 (from {levels_found[0]:.3g} "
         f"to {levels_found[-1]:.3g}); {'; '.join(found[0].in_words()[1:]) or 'white'}"
     )
-    return replace(images, noise=found)
+    return found

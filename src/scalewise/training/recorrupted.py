@@ -48,7 +48,7 @@ def recorrupted(
 
     Args:
         images: noisy, shape (N, C, H, W) of one scale.
-        noise: what is in them.
+        noise: what is in them; not read off them, or it tells of the noise that is in `target` too.
         wavelet: between the levels.
         generator: of what is added.
 
