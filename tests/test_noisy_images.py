@@ -20,11 +20,12 @@ from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.evaluation import add_noise, compare_models, evaluate_unseen
 from scalewise.exact import gaussian_prior
+from scalewise.images import Picture
 from scalewise.metrics import psnr
 from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise_plane
+from scalewise.restore import denoise, denoise_plane
 from scalewise.stabilise import Stabiliser
 from scalewise.train.noisy import with_noise
 from scalewise.training import Recipe, TrainingRun, saved_options
@@ -242,6 +243,21 @@ class TestPriorOfNoisyImages:
         ):
             with pytest.raises(UsageError, match=r"noisy images alone \(.* 20 of 255\)"):
                 work()
+
+    def test_weaker_noise_gets_a_note(self, prior: MultiScalePrior) -> None:
+        picture = Picture(torch.rand(1, 1, 32, 32, generator=seeded()))
+        for sigma, told in ((10, True), (20, False)):
+            notes = denoise(picture, prior, noise=NoiseModel.white(sigma / 255)).notes
+            assert any("learnt from images with noise of 20" in n for n in notes) == told
+
+    def test_card_and_info_say_so(self, prior: MultiScalePrior, tmp_path: Path) -> None:
+        store.save(prior, tmp_path / "model")
+        card = (tmp_path / "model" / "README.md").read_text()
+        assert "from noisy images alone: it denoises noise of 20 of 255 and more" in card
+        assert "prior.sample" not in card
+        assert "prior.upscale" not in card
+        told = scalewise("info", tmp_path / "model")
+        assert "learnt from noisy ones alone, of 20 of 255" in told.stdout
 
     def test_is_stored_and_read(self, prior: MultiScalePrior, tmp_path: Path) -> None:
         store.save(prior, tmp_path / "model")

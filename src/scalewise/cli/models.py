@@ -81,11 +81,14 @@ def _described(facts: dict[str, Any]) -> str:
     from scalewise.files import flat
 
     size = "any" if facts["size"] is None else "{} x {}".format(*facts["size"])
+    draws = f"draws {size}"
+    if facts["noise_floor"]:
+        draws = f"learnt from noisy ones alone, of {255 * facts['noise_floor']:.3g} of 255"
     top = {
         "model": facts["name"],
         "folder": facts["folder"],
         "about": facts["description"],
-        "images": f"{facts['channels']} channels ({facts['color_space']}), draws {size}",
+        "images": f"{facts['channels']} channels ({facts['color_space']}), {draws}",
         "levels": f"{facts['levels']} ({facts['wavelet']})",
         "parameters": f"{facts['parameters']:,}",
         "noise level": facts["noise_level"],

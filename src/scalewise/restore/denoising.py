@@ -28,6 +28,9 @@ STRONGEST = 4.0
 Ask = Callable[[Posterior], Tensor]
 """What is wanted of the clean image's distribution, as images of shape (K, 1, C, H, W)."""
 
+BELOW = 0.7
+"""Share of the noise that a model learnt from, below which people are told so."""
+
 FAR = 2.0
 """Ratio of a given level to the estimated one, or the reverse, from which a note says so."""
 
@@ -127,8 +130,7 @@ def denoise(
     notes += conversion(picture, prior)
     if sigma is not None and prior.noise_conditional:
         notes += _far(sigma, seen[0], prior, None if valid is None else valid[0])
-    if given is None and max(model.sigma for model in found) == 0:
-        notes.append("no noise was found; --sigma says how much to remove all the same")
+    notes += _weak(max(model.sigma for model in found), prior, told=given is not None)
     drawn = torch.stack(planes, dim=1)
     apart = torch.stack(deviations) if uncertainty else None
     share = _share(picture, mask, drawn)
@@ -276,6 +278,18 @@ def _check_wanted(
             "samples, fidelity and uncertainty are of the image without any of the noise; leave "
             "out strength and keep-grain"
         )
+
+
+def _weak(sigma: float, prior: MultiScalePrior, told: bool) -> list[str]:
+    """A sentence if there is no noise, or less than the prior has learnt."""
+    if sigma == 0 and not told:
+        return ["no noise was found; --sigma says how much to remove all the same"]
+    if sigma >= BELOW * prior.noise_floor:
+        return []
+    return [
+        f"the model learnt from images with noise of {255 * prior.noise_floor:.3g} of 255 and more; "
+        f"this one has {255 * sigma:.3g}, which a model of clean images may remove better"
+    ]
 
 
 def _far(sigma: float, noisy: Tensor, prior: MultiScalePrior, valid: Tensor | None) -> list[str]:

@@ -92,9 +92,11 @@ def _use(config: ModelConfig) -> str:
         'prior = scalewise.load("path/to/this/folder")',
         f"clean = prior.denoise(noisy)  # (N, {config.channels}, H, W), intensities in [0, 1]",
     ]
-    if config.levels:
+    if config.levels and not config.noise_floor:
         lines.append("sharp = prior.upscale(small, factor=2, samples=4, seed=0)")
-    return "\n".join([*lines, "new = prior.sample(4, seed=0)", "```"])
+    if not config.noise_floor:
+        lines.append("new = prior.sample(4, seed=0)")
+    return "\n".join([*lines, "```"])
 
 
 def _networks(config: ModelConfig) -> str:
@@ -132,6 +134,13 @@ def _limits(config: ModelConfig) -> str:
     color = {"gray": "grayscale images", "sRGB": "sRGB images"}.get(
         config.color_space, f"images of {config.channels} channels"
     )
+    if config.noise_floor:
+        learnt = f"{255 * config.noise_floor:.3g} of 255 and more"
+        return (
+            f"- Knows {color} with intensities in [0, 1], from noisy images alone: it denoises "
+            f"noise of {learnt}, and draws, enlarges and fills nothing.\n"
+            "- The licence of the training data binds whoever uses the weights."
+        )
     reach = f"up to ×{1 << config.levels}" if config.levels else "not possible: it has no levels"
     return (
         f"- Knows {color} with intensities in [0, 1]; images unlike its training data are restored "
