@@ -287,8 +287,8 @@ def _weak(sigma: float, prior: MultiScalePrior, told: bool) -> list[str]:
     if sigma >= BELOW * prior.noise_floor:
         return []
     return [
-        f"the model learnt from images with noise of {255 * prior.noise_floor:.3g} of 255 and more; "
-        f"this one has {255 * sigma:.3g}, which a model of clean images may remove better"
+        f"the model learnt from images with noise of {255 * prior.noise_floor:.3g} of 255 and "
+        f"more; this one has {255 * sigma:.3g}, which a model of clean images may remove better"
     ]
 
 
