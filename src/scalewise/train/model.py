@@ -77,7 +77,7 @@ def train_model(
 
     Returns:
         `model`, `scores` on validation crops and the `training` record; with `compare`,
-        `comparison`, a sentence. Nothing in processes of `torchrun` but the first.
+        `comparison`, a table and sentences. Nothing in processes of `torchrun` but the first.
 
     Raises:
         UsageError: a choice is not valid, or other than the run to resume was started with.
