@@ -217,16 +217,17 @@ class TestFolders:
         assert "does not exist" in taken.stderr
 
     def test_sheets_of_many_show_every_second_one(self, tmp_path: Path) -> None:
-        sheet = ContactSheet(tmp_path / "sheet.png")
+        sources = [Path(f"{number}.png") for number in range(2 * MOST - 5)]
+        sheet = ContactSheet(tmp_path / "sheet.png", sources)
         picture = Picture(torch.rand(1, 8, 8, generator=seeded()))
-        for _ in range(2 * MOST + 5):
-            sheet.add(picture, picture)
-        assert MOST / 2 <= len(sheet.pairs) <= MOST
+        for source in reversed(sources):
+            sheet.add(source, picture, picture)
+        assert set(sheet.pairs) == set(sources[::2])
 
     def test_enlarged_pictures_are_shown_at_one_size(self, tmp_path: Path) -> None:
-        sheet = ContactSheet(tmp_path / "sheet.png")
+        sheet = ContactSheet(tmp_path / "sheet.png", [Path("small.png")])
         small = Picture(torch.rand(3, 90, 90, generator=seeded()))
         large = Picture(small.pixels[0].repeat_interleave(4, 1).repeat_interleave(4, 2))
-        sheet.add(small, large)
-        (pair,) = sheet.pairs
+        sheet.add(Path("small.png"), small, large)
+        (pair,) = sheet.pairs.values()
         assert pair[0].equal(pair[1])

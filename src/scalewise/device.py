@@ -1,4 +1,4 @@
-"""From the name of a device to the device."""
+"""From the name of a device to the device, and the threads that a thread computes with."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ def pick_device(name: str = "auto") -> torch.device:
     if (device.index or 0) >= count:
         raise UsageError(f"device {name} is not there: PyTorch sees {count} of that type; use auto")
     return device
+
+
+def use_threads(count: int) -> None:
+    """Let the thread that calls compute with so many of the processor's.
+
+    PyTorch keeps the number for each thread; those that compute for the first time afterwards take
+    over the number that was set last.
+    """
+    torch.get_num_threads()  # takes over the number of the process, lest a later call does
+    torch.set_num_threads(count)
 
 
 def memory_of(device: torch.device) -> int | None:

@@ -24,6 +24,9 @@ PATIENCE = 2.0
 """Seconds of work after which a progress bar appears."""
 
 
+RECENT_SECONDS = 600.0
+"""How long back the speed is looked at, from which the time that is left is estimated."""
+
 QUIET_SECONDS = 60.0
 """Where stderr is no terminal, a line tells how far the work is this often."""
 
@@ -68,10 +71,12 @@ class Bar:
     Args:
         title: what is being done.
         total: number of steps.
+        images: number of those that they are of; of several, they are what is counted.
     """
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, images: int = 1) -> None:
         self.title, self.total, self.done = title, total, 0
+        self.images, self.finished = images, 0
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._timer = threading.Timer(PATIENCE, self._show)
@@ -102,19 +107,17 @@ class Bar:
 
     def step(self, *_: object) -> None:
         """Go one step further; takes and ignores whatever a `callback` is called with."""
-        self.move_to(self.done + 1)
+        self.advance(1)
 
-    def within(self, steps: int) -> Callable[[float], None]:
-        """Tell the share that is done of the next so many steps."""
-        begin = self.done
-        return lambda share: self.move_to(begin + int(share * steps))
-
-    def move_to(self, done: int) -> None:
-        """Say how many steps are done."""
+    def advance(self, steps: int, images: int = 0) -> None:
+        """Say how many steps further the work is, and how many images more are finished."""
         with self._lock:
-            self.done = done
+            self.done += steps
+            self.finished += images
             if self._progress is not None:
-                self._progress.update(self._progress.task_ids[0], completed=done)
+                done, total, _ = self._counted()
+                task = self._progress.task_ids[0]
+                self._progress.update(task, completed=self.done, counted=f"{done}/{total}")
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -126,9 +129,15 @@ class Bar:
             if self._progress is not None:
                 self._progress.start()
 
+    def _counted(self) -> tuple[int, int, str]:
+        """How many are done, of how many, of what."""
+        if self.images > 1:
+            return self.finished, self.images, "images"
+        return self.done, self.total, "steps"
+
     def _line(self) -> str:
-        minutes = (time.monotonic() - self._began) / 60
-        line = f"{self.title}: {self.done} of {self.total} steps after {minutes:.0f} min"
+        minutes, (done, total, what) = (time.monotonic() - self._began) / 60, self._counted()
+        line = f"{self.title}: {done} of {total} {what} after {minutes:.0f} min"
         if not 0 < self.done < self.total:
             return line
         return f"{line}, about {minutes / self.done * (self.total - self.done):.0f} min left"
@@ -147,16 +156,48 @@ class Bar:
             self._progress = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.completed}/{task.total}"),
+                TextColumn("{task.fields[counted]}"),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
                 redirect_stdout=False,
                 redirect_stderr=False,
+                speed_estimate_period=RECENT_SECONDS,
             )
-            self._progress.add_task(self.title, total=self.total, completed=self.done)
+            done, total, _ = self._counted()
+            self._progress.add_task(
+                self.title, total=self.total, completed=self.done, counted=f"{done}/{total}"
+            )
             self._progress.start()
+
+
+class Share:
+    """What one image has of a bar, whichever of several is ahead.
+
+    Args:
+        bar: of all images.
+        steps: of this one.
+    """
+
+    def __init__(self, bar: Bar, steps: int) -> None:
+        self._bar, self._steps, self._done = bar, steps, 0
+
+    def step(self, *_: object) -> None:
+        """Go one step further; takes and ignores whatever a `callback` is called with."""
+        self._move_to(self._done + 1)
+
+    def fill(self, share: float) -> None:
+        """Say which share of the work is done, from 0 to 1."""
+        self._move_to(int(share * self._steps))
+
+    def finish(self) -> None:
+        """Say that the image is finished, well or not."""
+        self._move_to(self._steps, 1)
+
+    def _move_to(self, done: int, images: int = 0) -> None:
+        self._bar.advance(done - self._done, images)
+        self._done = done
 
 
 def tell(notes: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scalewise.cli.jobs import Job
     from scalewise.images import Picture
 
 SIDE = 128
@@ -24,22 +25,20 @@ class ContactSheet:
 
     Args:
         path: the image file to write.
+        sources: the images that will be worked on, in the order of the sheet.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sources: Sequence[Path]) -> None:
         self.path = path
-        self.pairs: list[tuple[Tensor, Tensor]] = []
-        self.seen, self.every = 0, 1
+        self.shown = list(sources)[:: max(1, -(-len(sources) // MOST))]
+        self.pairs: dict[Path, tuple[Tensor, Tensor]] = {}
 
-    def add(self, before: Picture, after: Picture) -> None:
-        """Remember the middle of a picture, its first plane."""
-        self.seen += 1
-        if (self.seen - 1) % self.every:
-            return
-        factor = max(1, after.pixels.shape[-1] // before.pixels.shape[-1])
-        self.pairs.append((_middle(before, SIDE // factor, factor), _middle(after, SIDE, 1)))
-        if len(self.pairs) > MOST:
-            self.pairs, self.every = self.pairs[::2], 2 * self.every
+    def add(self, source: Path, before: Picture, after: Picture) -> None:
+        """Remember the middle of a picture, its first plane; from any thread, in any order."""
+        if source in self.shown:
+            factor = max(1, after.pixels.shape[-1] // before.pixels.shape[-1])
+            pair = _middle(before, SIDE // factor, factor), _middle(after, SIDE, 1)
+            self.pairs[source] = pair
 
     def write(self, *, force: bool) -> None:
         """Write the sheet, if there is anything to show."""
@@ -51,19 +50,20 @@ class ContactSheet:
         from scalewise.images import Picture, write_image
 
         if self.pairs:
-            cells = torch.stack([torch.cat(pair, dim=2) for pair in self.pairs])
+            pairs = [self.pairs[source] for source in self.shown if source in self.pairs]
+            cells = torch.stack([torch.cat(pair, dim=2) for pair in pairs])
             columns = max(1, math.ceil(math.sqrt(len(cells) / 2)))
             write_image(self.path, Picture(grid(cells, columns)), force=force)
 
 
-def contact_sheet(path: Path | None, force: bool) -> ContactSheet | None:
-    """A sheet for a file that can be written; None where none is wanted."""
+def contact_sheet(path: Path | None, jobs: Sequence[Job], force: bool) -> ContactSheet | None:
+    """A sheet of jobs for a file that can be written; None where none is wanted."""
     if path is None:
         return None
     from scalewise.images import check_output
 
     check_output(path, force=force)
-    return ContactSheet(path)
+    return ContactSheet(path, [job.source for job in jobs if not job.present])
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from scalewise.cli import options
 from scalewise.errors import UsageError
 
 if TYPE_CHECKING:
-    from scalewise.cli.console import Bar, Record
+    from scalewise.cli.console import Record, Share
     from scalewise.cli.jobs import Job
     from scalewise.restore import Strength
 
@@ -138,6 +138,7 @@ def denoise(
     exact: options.Exact = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    together: options.Jobs = 1,
     sheet: options.Sheet = None,
     as_json: options.Json = False,
 ) -> None:
@@ -171,7 +172,7 @@ def denoise(
         skip_existing=skip_existing,
         quality=quality,
     )
-    contact = contact_sheet(sheet, force)
+    contact = contact_sheet(sheet, jobs, force)
     if nothing_to_do(jobs):
         return
     from scalewise import restore, store
@@ -190,7 +191,7 @@ def denoise(
         given = options.read_noise_file(noise)
     area = None if mask is None else options.read_mask(mask)
 
-    def work(job: Job, bar: Bar) -> Record:
+    def work(job: Job, share: Share) -> Record:
         picture = read_image(job.source, black=black, white=white)
         model = given
         if noise_from is not None:
@@ -214,7 +215,7 @@ def denoise(
         )
         kept = save_all(result, job, force, skip_existing, quality)
         if contact is not None:
-            contact.add(picture, result.picture)
+            contact.add(job.source, picture, result.picture)
         levels = [round(255 * found, 3) for found in result.sigma]
         words = dict.fromkeys("; ".join(found.in_words()[1:]) for found in result.noise)
         return {
@@ -226,7 +227,7 @@ def denoise(
         }
 
     with sheet_of(contact, force):
-        work_through(jobs, work, "denoising", as_json=as_json)
+        work_through(jobs, work, "denoising", as_json=as_json, together=together)
 
 
 def _strength(text: str, grain: float) -> Strength:

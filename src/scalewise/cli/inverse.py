@@ -13,7 +13,7 @@ from scalewise.errors import ScalewiseError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scalewise.cli.console import Bar, Record
+    from scalewise.cli.console import Record, Share
     from scalewise.cli.jobs import Job
     from scalewise.operators import Blur
 
@@ -45,6 +45,7 @@ def inpaint(
     exact: options.Exact = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    together: options.Jobs = 1,
     as_json: options.Json = False,
 ) -> None:
     """Fill holes of an image: scratches, dust, dead columns, what should not be there.
@@ -78,16 +79,16 @@ def inpaint(
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     count = None if mode is options.ModeName.MEAN else samples
 
-    def work(job: Job, bar: Bar) -> Record:
+    def work(job: Job, share: Share) -> Record:
         picture = read_image(job.source, black=black, white=white)
         hole = _mask_of(job.source, input, mask)
         result = restore.inpaint(
-            picture, hole, prior, samples=count, seed=seed, callback=bar.within(STEPS)
+            picture, hole, prior, samples=count, seed=seed, callback=share.fill
         )
         kept = save_all(result, job, force, skip_existing, quality)
         return {"input": str(job.source), **job.written, "notes": [*result.notes, *kept]}
 
-    work_through(jobs, work, "inpainting", STEPS, as_json)
+    work_through(jobs, work, "inpainting", STEPS, as_json, together)
 
 
 def deblur(
@@ -124,6 +125,7 @@ def deblur(
     exact: options.Exact = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    together: options.Jobs = 1,
     sheet: options.Sheet = None,
     as_json: options.Json = False,
 ) -> None:
@@ -148,7 +150,7 @@ def deblur(
         skip_existing=skip_existing,
         quality=quality,
     )
-    contact = contact_sheet(sheet, force)
+    contact = contact_sheet(sheet, jobs, force)
     if nothing_to_do(jobs):
         return
     from scalewise import restore, store
@@ -158,7 +160,7 @@ def deblur(
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     count = None if mode is options.ModeName.MEAN else samples
 
-    def work(job: Job, bar: Bar) -> Record:
+    def work(job: Job, share: Share) -> Record:
         picture = read_image(job.source, black=black, white=white)
         result = restore.deblur(
             picture,
@@ -167,11 +169,11 @@ def deblur(
             sigma=None if sigma is None else sigma / 255,
             samples=count,
             seed=seed,
-            callback=bar.within(STEPS),
+            callback=share.fill,
         )
         kept = save_all(result, job, force, skip_existing, quality)
         if contact is not None:
-            contact.add(picture, result.picture)
+            contact.add(job.source, picture, result.picture)
         return {
             "input": str(job.source),
             **job.written,
@@ -180,7 +182,7 @@ def deblur(
         }
 
     with sheet_of(contact, force):
-        work_through(jobs, work, "deblurring", STEPS, as_json)
+        work_through(jobs, work, "deblurring", STEPS, as_json, together)
 
 
 def _mask_of(source: Path, input: Path, mask: Path) -> Tensor:

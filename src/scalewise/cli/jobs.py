@@ -1,4 +1,4 @@
-"""Images to work on one by one: a bad one is reported, and the rest go on."""
+"""Images to work on, one by one or several at once: a bad one is reported, the rest go on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import typer
 
-from scalewise.cli.console import Bar, Record, show, tell
+from scalewise.cli.console import Bar, Record, Share, show, tell
 from scalewise.cli.program import explain, report
+from scalewise.cli.workers import at_once
 from scalewise.errors import ScalewiseError
 
 NAMED = 20
@@ -58,47 +59,56 @@ def nothing_to_do(jobs: Sequence[Job]) -> bool:
 
 def work_through(
     jobs: Sequence[Job],
-    work: Callable[[Job, Bar], Record],
+    work: Callable[[Job, Share], Record],
     title: str,
     steps: int = 1,
     as_json: bool = False,
+    together: int = 1,
 ) -> None:
-    """Work on images one by one; a bad one is reported and the rest go on.
+    """Work on all images; a bad one is reported and the rest go on.
 
-    Of several images, a last line says how many were done, left as they were, or failed.
+    Records are printed as images are finished: in the order of the jobs where one is worked on at a
+    time. Of several images, a last line says how many were done, left as they were, or failed.
 
     Args:
         jobs: the images; those that are present are left out.
-        work: works on one, and tells what was done.
+        work: works on one, in any thread, and tells what was done.
         title: what is done, for the progress bar.
         steps: steps of the bar per image; `work` may take them as it goes.
         as_json: print records as JSON.
+        together: how many images at once, at most.
 
     Raises:
         ScalewiseError: some of several images failed; of a single one, whatever went wrong.
     """
-    failed: list[str] = []
     wanted = [job for job in jobs if not job.present]
-    with Bar(title, steps * len(wanted)) as bar:
-        for place, job in enumerate(wanted, start=1):
-            start = time.perf_counter()
+    failed: set[Job] = set()
+    with Bar(title, steps * len(wanted), len(wanted)) as bar:
+
+        def attempt(job: Job) -> tuple[Job, Record, Exception | None]:
+            start, share = time.perf_counter(), Share(bar, steps)
             try:
-                record = work(job, bar) | {"seconds": round(time.perf_counter() - start, 3)}
+                record = work(job, share) | {"seconds": round(time.perf_counter() - start, 3)}
             except Exception as error:
-                failed.append(job.source.name)
                 record = {"input": str(job.source), "output": None, "error": explain(error)}
+                return job, record, error
+            finally:
+                share.finish()
+            return job, record, None
+
+        with at_once(attempt, wanted, together) as outcomes:
+            for job, record, error in outcomes:
                 with bar.aside():
-                    if as_json:
+                    if as_json or error is None:
                         show(record, as_json)
-                    if len(jobs) == 1:
-                        raise
-                    report(error)
-            else:
-                with bar.aside():
-                    show(record, as_json)
-            bar.move_to(place * steps)
+                    if error is not None and len(jobs) == 1:
+                        raise error
+                    if error is not None:
+                        failed.add(job)
+                        report(error)
     if len(jobs) > 1 and not as_json:
-        typer.echo(summary(len(wanted) - len(failed), len(jobs) - len(wanted), failed))
+        names = [job.source.name for job in wanted if job in failed]
+        typer.echo(summary(len(wanted) - len(failed), len(jobs) - len(wanted), names))
     if failed:
         rest = "the others are written" if len(failed) < len(wanted) else "none is written"
         raise ScalewiseError(f"{len(failed)} of {len(wanted)} images failed; {rest}")

@@ -152,6 +152,17 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exi
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave out images whose outputs exist.")
 ]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        min=1,
+        max=64,
+        metavar="N",
+        help="Of a folder: how many images at once. One uses all cores if it is large; small ones "
+        "are faster several at once, up to one per core, and take as many times the memory.",
+    ),
+]
 Sheet = Annotated[
     Path | None,
     typer.Option(

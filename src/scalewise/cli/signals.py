@@ -1,7 +1,8 @@
 """Ctrl-C and the like end the program in a sentence, at any moment.
 
 A signal raises `Ended`, a `SystemExit`, so that everything is put in order on the way out. Imports
-and finalizers may swallow exceptions or translate them; there the process is left at once.
+and finalizers may swallow exceptions or translate them; there the process is left at once. Python
+raises it in the main thread; others are ended by `halt`, which raises `Halted` in them likewise.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
@@ -29,6 +31,22 @@ class Ended(SystemExit):
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.sentence = SENTENCES[signal.Signals(number).name]
+
+
+class Halted(SystemExit):
+    """A thread was told to end; nothing is said of it, as of every `SystemExit` of a thread."""
+
+
+def halt(thread: threading.Thread) -> None:
+    """Raise `Halted` in another thread, before its next line of Python, so that it puts in order.
+
+    What a library computes there without Python is finished before. Within a finalizer it is lost.
+    """
+    import ctypes
+
+    if thread.is_alive() and thread.ident is not None:
+        place, kind = ctypes.c_ulong(thread.ident), ctypes.py_object(Halted)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(place, kind)
 
 
 def catch() -> None:
@@ -71,4 +89,5 @@ def _swallowed(unraisable: Any) -> None:
     """Leave where `Ended` was raised within a finalizer, which would have swallowed it."""
     if isinstance(unraisable.exc_value, Ended):
         _leave_now(unraisable.exc_value.code - 128)
-    sys.__unraisablehook__(unraisable)
+    if not isinstance(unraisable.exc_value, Halted):
+        sys.__unraisablehook__(unraisable)

@@ -10,7 +10,7 @@ from scalewise.cli import options
 from scalewise.errors import UsageError
 
 if TYPE_CHECKING:
-    from scalewise.cli.console import Bar, Record
+    from scalewise.cli.console import Record, Share
     from scalewise.cli.jobs import Job
 
 
@@ -53,6 +53,7 @@ def upscale(
     exact: options.Exact = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    together: options.Jobs = 1,
     sheet: options.Sheet = None,
     as_json: options.Json = False,
 ) -> None:
@@ -84,7 +85,7 @@ def upscale(
         skip_existing=skip_existing,
         quality=quality,
     )
-    contact = contact_sheet(sheet, force)
+    contact = contact_sheet(sheet, jobs, force)
     if nothing_to_do(jobs):
         return
     from scalewise import store
@@ -102,7 +103,7 @@ def upscale(
     steps = 1 if count is None else samples * (int(factor).bit_length() - 1)
     steps = steps if reduced_by is None else 100
 
-    def work(job: Job, bar: Bar) -> Record:
+    def work(job: Job, share: Share) -> Record:
         picture = read_image(job.source, black=black, white=white)
         if reduced_by is not None:
             height, width = (round(factor * side) for side in picture.pixels.shape[-2:])
@@ -114,7 +115,7 @@ def upscale(
                 sigma=sigma / 255,
                 samples=count,
                 seed=seed,
-                callback=bar.within(steps),
+                callback=share.fill,
             )
         else:
             result = restored(
@@ -124,11 +125,11 @@ def upscale(
                 samples=count,
                 seed=seed,
                 sampler=rule,
-                callback=bar.step,
+                callback=share.step,
             )
         kept = save_all(result, job, force, skip_existing, quality)
         if contact is not None:
-            contact.add(picture, result.picture)
+            contact.add(job.source, picture, result.picture)
         return {
             "input": str(job.source),
             **job.written,
@@ -136,7 +137,7 @@ def upscale(
         }
 
     with sheet_of(contact, force):
-        work_through(jobs, work, "upscaling", steps, as_json)
+        work_through(jobs, work, "upscaling", steps, as_json, together)
 
 
 def _check_factor(factor: float, reduced_by: str | None, sigma: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,16 +52,14 @@ def read_metadata(
     """
     orientation, block = 1, None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, on damaged tags
-            exif = load()
-            orientation = exif.pop(ORIENTATION, 1)
-            found = exif_resolution(
-                exif.pop(X_RESOLUTION, None),
-                exif.pop(Y_RESOLUTION, None),
-                exif.pop(RESOLUTION_UNIT, 2),
-            )
-            block = exif.tobytes() if len(exif) else None
+        exif = load()
+        orientation = exif.pop(ORIENTATION, 1)
+        found = exif_resolution(
+            exif.pop(X_RESOLUTION, None),
+            exif.pop(Y_RESOLUTION, None),
+            exif.pop(RESOLUTION_UNIT, 2),
+        )
+        block = exif.tobytes() if len(exif) else None
         resolution = resolution or found
     except Exception:  # a damaged EXIF block does not spoil the pixels
         block = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import warnings
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
@@ -72,9 +71,7 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
 def decode_webp(stream: BinaryIO) -> tuple[Array, Metadata, None]:
     """Read (H, W, S) values, and what the file says."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = WebPImagePlugin.WebPImageFile(stream)
+        image = WebPImagePlugin.WebPImageFile(stream)
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise ScalewiseError(

@@ -16,6 +16,7 @@ from scalewise.images.metadata import Metadata
 from scalewise.images.picture import JpegTables, Picture, PngChunks, to_tensor, upright
 from scalewise.images.pillow import decode_bmp, decode_jpeg, decode_webp
 from scalewise.images.png import decode_png
+from scalewise.images.silence import silent
 from scalewise.images.tiff import read_tiff
 
 Decoded = tuple[Array, Metadata, JpegTables | PngChunks | None]
@@ -56,7 +57,7 @@ def read_image(
         found = "a folder" if os.path.isdir(file) else "no file"
         raise ScalewiseError(f"{file}: expected an image file, found {found} of this name")
     try:
-        with file.open("rb") as stream:
+        with silent(), file.open("rb") as stream:
             head = stream.read(16)
             stream.seek(0)
             if head[:4] in _TIFF_HEADS:

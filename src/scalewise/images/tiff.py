@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -48,30 +45,17 @@ def read_tiff(stream: BinaryIO, black: float | None, white: float | None) -> Pic
         black: stored value of black; None for what the file says.
         white: likewise.
     """
-    with _silent():
-        count = check_chain(stream)
-        with tifffile.TiffFile(stream, _multifile=False) as tiff:
-            series, notes = whole_series(tiff, count)
-            page = series.keyframe
-            check_pages(series, tiff.filehandle)
-            layout, array = _expanded(page, layout_of(tiff, series), series)
-            metadata = _metadata(stream, tiff, page, layout)
+    count = check_chain(stream)
+    with tifffile.TiffFile(stream, _multifile=False) as tiff:
+        series, notes = whole_series(tiff, count)
+        page = series.keyframe
+        check_pages(series, tiff.filehandle)
+        layout, array = _expanded(page, layout_of(tiff, series), series)
+        metadata = _metadata(stream, tiff, page, layout)
     array = upright(array, metadata.orientation)
     picture = _picture(array, page, layout, black, white)
     facts = metadata.facts() | {"notes": (*metadata.notes, *notes, *picture.notes)}
     return replace(picture, origin=layout, **facts)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """What is wrong is told once, as an error."""
-    log = logging.getLogger("tifffile")
-    before = log.disabled
-    log.disabled = True
-    try:
-        yield
-    finally:
-        log.disabled = before
 
 
 def _expanded(page: Any, layout: TiffLayout, series: Any) -> tuple[TiffLayout, Array]:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from scalewise.data import ImageSet
+from scalewise.device import use_threads
 from scalewise.errors import ScalewiseError
 from scalewise.networks.local import ModulatedBlock
 from scalewise.networks.unet import ResidualBlock
@@ -239,12 +240,7 @@ def one_thread() -> ThreadPoolExecutor:
     operators, for a sixth of the step (`benchmarks/LOG.md`).
     """
     threads = torch.get_num_threads()
-
-    def alone() -> None:
-        torch.get_num_threads()  # takes over the number of the process, lest a later call does
-        torch.set_num_threads(1)
-
     loader = ThreadPoolExecutor(max_workers=1)
-    loader.submit(alone).result()
+    loader.submit(use_threads, 1).result()
     torch.set_num_threads(threads)  # it is set for threads to come, too
     return loader
