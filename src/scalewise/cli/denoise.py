@@ -112,6 +112,14 @@ def denoise(
             help="1: the least error; 0: as sharp as a clean photo, at the least error that costs.",
         ),
     ] = 1.0,
+    average: Annotated[
+        int,
+        typer.Option(
+            metavar="1|2|4|8",
+            help="The mean of so many estimates, of the image mirrored and turned: a little less "
+            "error (below 0.1 dB) for so many times the time.",
+        ),
+    ] = 1,
     seed: options.Seed = 0,
     mask: Annotated[
         Path | None,
@@ -150,12 +158,13 @@ def denoise(
     Examples:
       scalewise denoise noisy.png clean.png
       scalewise denoise noisy.tif clean.tif --sigma 25
-      scalewise denoise scans/ cleaned/ --skip-existing
+      scalewise denoise scans/ cleaned/ --jobs 4 --skip-existing
       scalewise denoise cells.tif clean.tif --gain 2.2 --offset 100 --read-noise 1.6
       scalewise denoise photo.jpg clean.jpg --strength luma=0.6,chroma=1 --keep-grain 0.3
       scalewise denoise cells.tif clean.tif --uncertainty deviation.tif
       scalewise denoise noisy.png drawn.png --samples 8
       scalewise denoise noisy.png sharp.png --fidelity 0.5
+      scalewise denoise noisy.png clean.png --average 8
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
@@ -183,6 +192,7 @@ def denoise(
     amount = _strength(strength, keep_grain)
     kinds = () if fix is None else tuple(part.strip() for part in fix.split(","))
     restore.check_defects(kinds)
+    restore.check_average(average)
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     given: NoiseModel | None = None
     if sigma is not None:
@@ -207,6 +217,7 @@ def denoise(
             strength=amount,
             samples=samples,
             fidelity=fidelity,
+            average=average,
             uncertainty=job.deviation is not None,
             confidence=confidence,
             seed=seed,
@@ -223,6 +234,7 @@ def denoise(
             **job.written,
             "sigma": levels[0] if len(levels) == 1 else levels,
             "noise": next(iter(words)) if len(words) == 1 else list(words),
+            "average": average,
             "notes": [*result.notes, *kept],
         }
 

@@ -9,6 +9,7 @@ Planes are restored one by one, in intensities from black to white, with the cha
 knows; all else that a file says goes with them.
 """
 
+from scalewise.restore.averaging import averaged, check_average
 from scalewise.restore.checking import Check, check
 from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remove_defects
 from scalewise.restore.denoising import Strength, denoise, denoise_plane
@@ -31,7 +32,9 @@ __all__ = [
     "Check",
     "Restored",
     "Strength",
+    "averaged",
     "check",
+    "check_average",
     "check_defects",
     "deblur",
     "denoise",

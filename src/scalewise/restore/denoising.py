@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from scalewise.checks import whole_number
 from scalewise.errors import UsageError
 from scalewise.images import Picture, fill_hidden, to_channels
 from scalewise.noise_model import NoiseModel
-from scalewise.posterior import Posterior
 from scalewise.prior import MultiScalePrior
+from scalewise.restore.asking import Ask, asking, calibrated, check_wanted, ends
+from scalewise.restore.averaging import price
 from scalewise.restore.defects import find_defects, remove_defects
 from scalewise.restore.finding import GRAY_GAIN, VISIBLE, noise_for
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
@@ -24,9 +24,6 @@ from scalewise.wavelets import merge, mirror_to_multiple, split
 
 STRONGEST = 4.0
 """Largest strength."""
-
-Ask = Callable[[Posterior], Tensor]
-"""What is wanted of the clean image's distribution, as images of shape (K, 1, C, H, W)."""
 
 BELOW = 0.7
 """Share of the noise that a model learnt from, below which people are told so."""
@@ -68,6 +65,7 @@ def denoise(
     strength: Strength | float = 1.0,
     samples: int | None = None,
     fidelity: float = 1.0,
+    average: int = 1,
     uncertainty: bool = False,
     confidence: int | None = None,
     seed: int = 0,
@@ -91,6 +89,9 @@ def denoise(
             the least-squares estimate, which is their mean.
         fidelity: 1 for that estimate; less for one that is sharper and errs more, 0 for one as
             sharp as clean pictures are.
+        average: of how many estimates that estimate is the mean: of the picture as it is (1),
+            mirrored left to right (2), upside down as well (4), and turned by a quarter (8); a
+            little less error for so many times the work.
         uncertainty: whether to tell the standard deviation of every pixel: that of the samples, if
             there are two or more, or else from the derivative of the networks.
         confidence: in percent; instead of that deviation, tell how far from the mean the truth is
@@ -108,7 +109,7 @@ def denoise(
     if sigma is not None and noise is not None:
         raise UsageError("sigma and noise both say what the noise is; give one of them")
     strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
-    _check_wanted(samples, fidelity, uncertainty, confidence, strength)
+    check_wanted(samples, fidelity, average, uncertainty, confidence, strength != Strength())
     if mask is not None:
         check_mask(mask, picture)
     given = NoiseModel.white(sigma) if sigma is not None else noise
@@ -118,16 +119,17 @@ def denoise(
         there = None if valid is None else valid[index]
         notes += find_defects(noisy) if not fix else []
         fixed = remove_defects(noisy, fix)
-        ask = _asking(samples, fidelity, seed + index)
+        ask = asking(samples, fidelity, average, seed + index)
         clean, model = _denoised(fixed, prior, given, strength, there, ask)
         planes.append(clean.to(seen))
         found.append(model)
         if uncertainty:
             told = clean.std(0) if len(clean) > 1 else _told_deviation(fixed, prior, model)
-            deviations.append(_calibrated(told, prior, model.sigma, confidence).to(seen))
+            deviations.append(calibrated(told, prior, model.sigma, confidence).to(seen))
         if callback:
             callback()
     notes += conversion(picture, prior)
+    notes += price(average)
     if sigma is not None and prior.noise_conditional:
         notes += _far(sigma, seen[0], prior, None if valid is None else valid[0])
     notes += _weak(max(model.sigma for model in found), prior, told=given is not None)
@@ -184,7 +186,7 @@ def denoise_plane(
     """
     if isinstance(noise, float | int):
         noise = NoiseModel.white(noise)
-    clean, model = _denoised(noisy, prior, noise, strength, valid)
+    clean, model = _denoised(noisy, prior, noise, strength, valid, asking())
     return clean[0], model
 
 
@@ -194,9 +196,9 @@ def _denoised(
     noise: NoiseModel | None,
     strength: Strength,
     valid: Tensor | None,
-    ask: Ask | None = None,
+    ask: Ask,
 ) -> tuple[Tensor, NoiseModel]:
-    """What `ask` wants (by default the mean) of one image, shape (K, C, H, W), and the noise."""
+    """What `ask` wants of one image, shape (K, C, H, W), and the noise."""
     given, _ = to_channels(noisy, prior.channels)
     reduced = len(given) < len(noisy)
     if noise is None and prior.noise_conditional:
@@ -221,63 +223,10 @@ def _denoised(
     return (to_channels(clean, 1)[0] if len(noisy) == 1 else clean), noise
 
 
-def _asking(samples: int | None, fidelity: float, seed: int) -> Ask | None:
-    """What is asked of a plane; None for the mean alone."""
-    if samples is not None:
-        return lambda posterior: posterior.samples(samples, seed=seed)
-    if fidelity < 1:
-        return lambda posterior: posterior.faithful(fidelity)[None]
-    return None
-
-
-def _calibrated(
-    told: Tensor, prior: MultiScalePrior, sigma: float, confidence: int | None
-) -> Tensor:
-    """The deviation that a prior tells, corrected, or the half width of intervals."""
-    table = prior.calibration
-    if confidence is None:
-        return told if table is None else table.deviation(told, sigma)
-    if table is None:
-        raise UsageError(
-            "confidence needs a model that is calibrated, which this one is not; scalewise "
-            "evaluate calibration --learn does it"
-        )
-    return table.half_width(told, sigma, confidence)
-
-
 def _told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> Tensor:
     """Standard deviation of every pixel (C, H, W) given the noisy image."""
-    ends, _ = _denoised(noisy, prior, noise, Strength(), None, _ends)
-    return (ends[1] - ends[0]).abs() / 2
-
-
-def _ends(posterior: Posterior) -> Tensor:
-    """The mean, a standard deviation less and more."""
-    mean, deviation = posterior.mean(), posterior.variance().sqrt()
-    return torch.stack([mean - deviation, mean + deviation])
-
-
-def _check_wanted(
-    samples: int | None,
-    fidelity: float,
-    uncertainty: bool,
-    confidence: int | None,
-    strength: Strength,
-) -> None:
-    """Refuse what contradicts itself."""
-    if samples is not None:
-        whole_number(samples, "samples")
-    if not 0 <= fidelity <= 1:
-        raise UsageError(f"fidelity must be from 0 to 1, found {fidelity:g}")
-    if confidence is not None and not uncertainty:
-        raise UsageError("confidence is of the uncertainty; ask for that too")
-    if samples is not None and fidelity < 1:
-        raise UsageError("samples are drawn at random, fidelity is for one estimate; give one")
-    if (samples is not None or fidelity < 1 or uncertainty) and strength != Strength():
-        raise UsageError(
-            "samples, fidelity and uncertainty are of the image without any of the noise; leave "
-            "out strength and keep-grain"
-        )
+    (less, more), _ = _denoised(noisy, prior, noise, Strength(), None, ends)
+    return (more - less).abs() / 2
 
 
 def _weak(sigma: float, prior: MultiScalePrior, told: bool) -> list[str]:
@@ -305,17 +254,9 @@ def _told(
     prior: MultiScalePrior,
     noise: NoiseModel | None,
     strength: Strength,
-    ask: Ask | None,
+    ask: Ask,
 ) -> Tensor:
     """Denoised images (K, C, H, W) on the CPU, of networks told so many times the noise."""
-
-    def asked(noisy: Tensor, told: NoiseModel | float | None) -> Tensor:
-        if ask is None:
-            return prior.denoise(noisy[None], told).cpu()
-        posterior = prior.posterior(noisy[None], told)
-        alike = bool((noisy == noisy[:1]).all())
-        found = ask(posterior.gray if alike else posterior)[:, 0].cpu()
-        return found.expand(-1, len(noisy), -1, -1)
 
     def cleaned(times: float) -> Tensor:
         if times == 0:
@@ -326,11 +267,11 @@ def _told(
                     "this model is told no noise level, so strength is a share of the denoised "
                     f"image, from 0 to 1, found {times:g}"
                 )
-            return torch.lerp(noisy.cpu()[None], asked(noisy, None), times)
+            return torch.lerp(noisy.cpu()[None], ask(prior, noisy, None), times)
         if stabiliser := stabiliser_of(noise, prior):
             told = stabiliser.noise.times(times)
-            return stabiliser.inverse(asked(stabiliser.forward(noisy), told))
-        return asked(noisy, noise.times(times).plain)
+            return stabiliser.inverse(ask(prior, stabiliser.forward(noisy), told))
+        return ask(prior, noisy, noise.times(times).plain)
 
     luma = cleaned(strength.luma)
     if strength.chroma == strength.luma or len(noisy) == 1:

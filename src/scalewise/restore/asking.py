@@ -1,0 +1,107 @@
+"""What is asked of a noisy image: its mean, samples, or what lies between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from scalewise.checks import whole_number
+from scalewise.errors import UsageError
+from scalewise.noise_model import NoiseModel
+from scalewise.posterior import Posterior
+from scalewise.prior import MultiScalePrior
+from scalewise.restore.averaging import averaged, check_average
+
+Ask = Callable[[MultiScalePrior, Tensor, NoiseModel | float | None], Tensor]
+"""Maps a prior, a noisy image (C, H, W) and its noise to images (K, C, H, W) on the CPU."""
+
+
+def asking(
+    samples: int | None = None, fidelity: float = 1.0, average: int = 1, seed: int = 0
+) -> Ask:
+    """Draw samples, or estimate: the mean, of one or of several estimates, or one that is sharper.
+
+    Args:
+        samples: how many; None for an estimate.
+        fidelity: of the estimate, 1 for the mean.
+        average: of how many estimates the mean is taken.
+        seed: of the samples.
+    """
+    if samples is not None:
+        return _of_posterior(lambda posterior: posterior.samples(samples, seed=seed))
+    if fidelity < 1:
+        return _of_posterior(lambda posterior: posterior.faithful(fidelity)[None])
+
+    def mean(prior: MultiScalePrior, noisy: Tensor, told: NoiseModel | float | None) -> Tensor:
+        return averaged(lambda images: prior.denoise(images, told).cpu(), noisy[None], average)
+
+    return mean
+
+
+def _of_posterior(wanted: Callable[[Posterior], Tensor]) -> Ask:
+    """Ask for images (K, 1, C, H, W) of the clean image's distribution."""
+
+    def ask(prior: MultiScalePrior, noisy: Tensor, told: NoiseModel | float | None) -> Tensor:
+        posterior = prior.posterior(noisy[None], told)
+        alike = bool((noisy == noisy[:1]).all())
+        found = wanted(posterior.gray if alike else posterior)[:, 0].cpu()
+        return found.expand(-1, len(noisy), -1, -1)
+
+    return ask
+
+
+def _ends(posterior: Posterior) -> Tensor:
+    """The mean, a standard deviation less and more."""
+    mean, deviation = posterior.mean(), posterior.variance().sqrt()
+    return torch.stack([mean - deviation, mean + deviation])
+
+
+ends = _of_posterior(_ends)
+"""Asks for the mean, a standard deviation less and more."""
+
+
+def calibrated(
+    told: Tensor, prior: MultiScalePrior, sigma: float, confidence: int | None
+) -> Tensor:
+    """The deviation that a prior tells, corrected, or the half width of intervals."""
+    table = prior.calibration
+    if confidence is None:
+        return told if table is None else table.deviation(told, sigma)
+    if table is None:
+        raise UsageError(
+            "confidence needs a model that is calibrated, which this one is not; scalewise "
+            "evaluate calibration --learn does it"
+        )
+    return table.half_width(told, sigma, confidence)
+
+
+def check_wanted(
+    samples: int | None,
+    fidelity: float,
+    average: int,
+    uncertainty: bool,
+    confidence: int | None,
+    partly: bool,
+) -> None:
+    """Refuse what contradicts itself; `partly` tells that noise is left, or more removed."""
+    if samples is not None:
+        whole_number(samples, "samples")
+    if not 0 <= fidelity <= 1:
+        raise UsageError(f"fidelity must be from 0 to 1, found {fidelity:g}")
+    if confidence is not None and not uncertainty:
+        raise UsageError("confidence is of the uncertainty; ask for that too")
+    if samples is not None and fidelity < 1:
+        raise UsageError("samples are drawn at random, fidelity is for one estimate; give one")
+    if (samples is not None or fidelity < 1 or uncertainty) and partly:
+        raise UsageError(
+            "samples, fidelity and uncertainty are of the image without any of the noise; leave "
+            "out strength and keep-grain"
+        )
+    check_average(average)
+    if average > 1 and (samples is not None or fidelity < 1 or uncertainty):
+        raise UsageError(
+            f"average {average} is for the estimate of least error alone; samples, fidelity and "
+            "uncertainty are those of the picture as it is, so leave out one or the other"
+        )

@@ -1,0 +1,74 @@
+"""One estimate from several: of an image as it is, mirrored and turned.
+
+A network that learnt from photographs treats an image and its mirror image a little differently,
+though photographs are about as likely either way. The mean of the estimates, each brought back,
+errs less than they do on average (squared error is convex). Known as self-ensemble (Timofte, Rothe
+and Van Gool, "Seven ways to improve example-based single image super resolution", CVPR 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from scalewise.errors import UsageError
+
+COUNTS = (1, 2, 4, 8)
+"""How many estimates a mean may be of: the sizes of groups of symmetries of the square."""
+
+
+def averaged(denoise: Callable[[Tensor], Tensor], images: Tensor, count: int) -> Tensor:
+    """The mean of the estimates of images as they are, mirrored and turned.
+
+    One after the other, so that no more memory is needed than for one.
+
+    Args:
+        denoise: maps images (N, C, H, W), and (N, C, W, H), to images of the same shape. What it
+            is told of the noise must not depend on the place but through the image.
+        images: shape (N, C, H, W).
+        count: 1 as they are; 2 mirrored left to right, too; 4 upside down, too; 8 transposed, too.
+
+    Returns:
+        Shape (N, C, H, W).
+
+    Raises:
+        UsageError: `count` is none of these.
+    """
+    check_average(count)
+    return sum(estimates(denoise, images, count), torch.zeros(())) / count
+
+
+def estimates(denoise: Callable[[Tensor], Tensor], images: Tensor, count: int) -> Iterator[Tensor]:
+    """What the mean is of, one after the other, each turned back; as for `averaged`."""
+    for number in range(count):
+        yield _back(denoise(_turned(images, number)), number)
+
+
+def check_average(count: int) -> None:
+    """Refuse other numbers than those of `COUNTS`."""
+    if isinstance(count, bool) or count not in COUNTS:
+        raise UsageError(f"average must be 1 (off), 2, 4 or 8, found {count}")
+
+
+def price(count: int) -> list[str]:
+    """What a mean of so many costs, as a note; none where it is of one."""
+    return [] if count == 1 else [f"the mean of {count} estimates, for {count} times the work"]
+
+
+def _turned(images: Tensor, number: int) -> Tensor:
+    """One of the eight symmetries of the square: the bits say what is done."""
+    turned = images.mT if number & 4 else images
+    return turned.flip(_axes(number)).contiguous()
+
+
+def _back(images: Tensor, number: int) -> Tensor:
+    """The inverse."""
+    back = images.flip(_axes(number))
+    return back.mT if number & 4 else back
+
+
+def _axes(number: int) -> list[int]:
+    """Axes that are mirrored."""
+    return [3] * (number & 1) + [2] * (number >> 1 & 1)
