@@ -2,8 +2,8 @@
 
     python -m benchmarks.jobs
 
-Reads, denoises and writes crops of photographs as `scalewise denoise in/ out/ --jobs N` does, in one
-process; every round runs all N in turn. Run it with all cores, and without OMP_NUM_THREADS.
+Reads, denoises and writes crops of photographs as `scalewise denoise in/ out/ --jobs N` does, in
+one process; every round runs all N in turn. Run it with all cores, and without OMP_NUM_THREADS.
 """
 
 from __future__ import annotations

@@ -213,6 +213,29 @@ def beside_deepinv(content: dict[str, Any]) -> str:
     return markdown(["PSNR in dB", *names, "calls"], rows)
 
 
+def averaging(content: dict[str, Any]) -> str:
+    """PSNR of the mean of so many estimates, by set and noise level."""
+    found: dict[tuple[str, float], list[str]] = {}
+    for record in sorted(content["means"], key=lambda record: record["average"]):
+        key = f"{record['set']}, {record['count']} images, σ = {record['sigma']:g}"
+        found.setdefault((key, record["sigma"]), []).append(_number(record["psnr"]))
+    rows = [[key, *found[key, sigma]] for key, sigma in found]
+    return markdown(["PSNR in dB", "1", "2", "4", "8"], rows)
+
+
+def jobs(content: dict[str, Any]) -> str:
+    """Seconds for a folder, by how many images at once."""
+    found: dict[tuple[int, int], dict[int, float]] = {}
+    for record in content["records"]:
+        found.setdefault((record["images"], record["side"]), {})[record["jobs"]] = record["seconds"]
+    counts = list(next(iter(found.values())))
+    rows = [
+        [f"{images} images of {side}×{side}", *(f"{taken[count]:.1f}" for count in counts)]
+        for (images, side), taken in found.items()
+    ]
+    return markdown(["seconds", *(f"`--jobs {count}`" for count in counts)], rows)
+
+
 def speed(content: dict[str, Any]) -> str:
     """What every run of the speed benchmark measures, and training at other receptive fields."""
     kept = ("precision", "limits", *QUICK.parts, "training_wider")
@@ -239,6 +262,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "own-noises": ("own-data.json", own_noises),
     "own-methods": ("own-data.json", own_methods),
     "own-microscope": ("own-data.json", own_microscope),
+    "averaging": ("averaging.json", averaging),
+    "jobs": ("jobs.json", jobs),
     "speed": ("speed.json", speed),
 }
 
