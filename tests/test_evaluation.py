@@ -418,6 +418,42 @@ class TestBenchmarks:
         assert "| whole image, samples |" in text
         assert "| two eyes | 50 % | 50 % | 50 % |" in text
 
+    def test_averaging_and_jobs(
+        self,
+        photos: Path,
+        tmp_path: Path,
+        prior: MultiScalePrior,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        averaging = importlib.import_module("benchmarks.averaging")
+        monkeypatch.setattr(averaging, "load_prior", lambda model, device: prior)
+        sets = ["--photos", str(photos), "--set12", str(photos), "--images", "1"]
+        averaging.main([*sets, "--sigma", "25", "--json", str(tmp_path / "averaging.json")])
+        jobs = importlib.import_module("benchmarks.jobs")
+        monkeypatch.setattr(jobs, "load_prior", lambda model, device: prior)
+        words = [
+            "--photos",
+            str(photos),
+            "--folder",
+            "2",
+            "16",
+            "--rounds",
+            "1",
+            "--jobs",
+            "1",
+            "2",
+        ]
+        jobs.main([*words, "--json", str(tmp_path / "jobs.json")])
+        tables = importlib.import_module("benchmarks.tables")
+        text = tables.fill(
+            "<!-- table:averaging -->\n<!-- /table:averaging -->\n"
+            "<!-- table:jobs -->\n<!-- /table:jobs -->\n",
+            tmp_path,
+        )
+        assert "| Set12, 1 images, σ = 25 |" in text
+        assert "| seconds | `--jobs 1` | `--jobs 2` |" in text
+        assert "| 2 images of 16×16 |" in text
+
     def test_restoration(
         self, tmp_path: Path, prior: MultiScalePrior, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -117,7 +117,7 @@ def denoise(
         typer.Option(
             metavar="1|2|4|8",
             help="The mean of so many estimates, of the image mirrored and turned: a little less "
-            "error (below 0.1 dB) for so many times the time.",
+            "error (about 0.1 dB) for so many times the time.",
         ),
     ] = 1,
     seed: options.Seed = 0,

@@ -159,8 +159,8 @@ Jobs = Annotated[
         min=1,
         max=64,
         metavar="N",
-        help="Of a folder: how many images at once. One uses all cores if it is large; small ones "
-        "are faster several at once, up to one per core, and take as many times the memory.",
+        help="Of a folder: how many images at once. One uses all cores if it is large; several "
+        "small ones can use cores that are idle otherwise, and take as many times the memory.",
     ),
 ]
 Sheet = Annotated[
