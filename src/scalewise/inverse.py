@@ -14,14 +14,15 @@ follows this denoiser in place of `denoise` draws from `p(clean | measurement)`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import count
 
 import torch
 from torch import Tensor
 
-from scalewise.operators import Operator
-from scalewise.samplers import Multistep, Noise
+from scalewise.operators import Filling, Operator
+from scalewise.samplers import Callback, Multistep, Noise, draw
 from scalewise.score import Sigma, per_image
 
 PUSH = 0.1
@@ -32,6 +33,16 @@ ITERATIONS = 3
 
 DRAWING = Multistep(30.0, 0.004, steps=28, rho=7.0, eta=1.0)
 """How samples are drawn, in [0, 1] intensities: from noise that hides even means of large areas."""
+
+ERROR = 0.008
+"""Mean squared error of an estimate over the deviation of the state's noise, where that is much
+larger: what the packaged priors have on photographs, within a fifth for deviations of 5 to 50."""
+
+STEPS = 4
+"""Of the way from an interpolation."""
+
+FILLED, END = 0.1, 0.004
+"""Deviation, in [0, 1] intensities, that hides the errors of an interpolation; last one."""
 
 LARGEST = 1.0
 """What a deviation can be over that of the noise. Networks are no exact denoisers: where a state is
@@ -94,6 +105,56 @@ def measured(
         return clean
 
     return denoised
+
+
+@torch.no_grad()
+def complete(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    measurement: Tensor,
+    operator: Filling,
+    noise: Sigma,
+    field: Noise,
+    *,
+    steps: int = STEPS,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Return about the mean of images given a measurement that can be interpolated, in few calls.
+
+    The steps begin at the interpolation, whose errors are taken for noise of deviation `FILLED`.
+    What the measurement says against an estimate, `measurement - A m`, is interpolated too and
+    added, as far as it is not noise, in place of a product with the covariance. An estimate is
+    taken to err as those of photographs do (`ERROR`).
+
+    Args:
+        denoise: as for `measured`.
+        measurement: as for `measured`.
+        operator: that can interpolate, such as `operators.Demosaicking`.
+        noise: as for `measured`.
+        field: standard Gaussian noise of the images' shape, for `around`.
+        steps: how many, of two calls of `denoise` each.
+        callback: called after every step.
+
+    Returns:
+        Images, not clipped.
+    """
+    variance = per_image(noise, measurement) ** 2
+
+    def completed(noisy: Tensor, sigma: Tensor) -> Tensor:
+        alone = denoise(noisy, sigma)
+        level = per_image(sigma, noisy)
+        left = level**2 * ERROR / (level + ERROR)
+        return alone + operator.fill(left / (left + variance) * (measurement - operator.A(alone)))
+
+    deviation = float(variance.mean().sqrt())
+    start, end = math.hypot(FILLED, 2 * deviation), max(deviation / 4, END)
+    mean = operator.fill(measurement)
+    return draw(
+        around(completed, field),
+        lambda step: torch.zeros_like(mean),
+        Multistep(start, end, steps=steps, rho=3.0, eta=1.0),
+        mean=mean,
+        callback=callback,
+    )
 
 
 def around(

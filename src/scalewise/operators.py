@@ -28,6 +28,13 @@ class Operator(Protocol):
         """The transpose of `A`: the inner product of `A(x)` and `y` is that of `x` and this."""
 
 
+class Filling(Operator, Protocol):
+    """An operator that can also interpolate what it does not measure."""
+
+    def fill(self, y: Tensor) -> Tensor:
+        """A linear estimate of the images."""
+
+
 class Inpainting:
     """Pixels that are known.
 
@@ -72,10 +79,40 @@ class Demosaicking:
 
     A_dagger = A_adjoint
 
+    def fill(self, y: Tensor) -> Tensor:
+        """A linear estimate of the images, which agrees with `y`, of sides from 3 pixels.
+
+        Each missing colour is interpolated, and corrected by the gradient of the colour that is
+        there (Malvar, He and Cutler, "High-quality linear interpolation for demosaicing of
+        Bayer-patterned color images", ICASSP 2004).
+        """
+        green, row, column, cross = F.conv2d(
+            F.pad(y, [2] * 4, "reflect"), _MALVAR[:, None].to(y) / 16
+        ).split(1, dim=1)
+        red, there, blue = self._there(y).split(1, dim=0)
+        found = []
+        for own, other in ((red, blue), (blue, red)):
+            in_row, in_column = own.amax(2, keepdim=True), own.amax(1, keepdim=True)
+            at_green = in_row * row + in_column * column
+            found.append(own * y + there * at_green + other * cross)
+        return torch.cat([found[0], there * y + (1 - there) * green, found[1]], dim=1)
+
     def _there(self, like: Tensor) -> Tensor:
         height, width = like.shape[-2:]
         tiles = self.masks.repeat(1, -(-height // 2), -(-width // 2))
         return tiles[:, :height, :width].to(like)
+
+
+_MALVAR = torch.tensor(
+    [
+        [0, 0, -2, 0, 0, 0, 0, 4, 0, 0, -2, 4, 8, 4, -2, 0, 0, 4, 0, 0, 0, 0, -2, 0, 0],
+        [0, 0, 1, 0, 0, 0, -2, 0, -2, 0, -2, 8, 10, 8, -2, 0, -2, 0, -2, 0, 0, 0, 1, 0, 0],
+        [0, 0, -2, 0, 0, 0, -2, 8, -2, 0, 1, 0, 10, 0, 1, 0, -2, 8, -2, 0, 0, 0, -2, 0, 0],
+        [0, 0, -3, 0, 0, 0, 4, 0, 4, 0, -3, 0, 12, 0, -3, 0, 4, 0, 4, 0, 0, 0, -3, 0, 0],
+    ]
+).view(4, 5, 5)
+"""Green at red or blue; red (blue) at green between two of it in a row, in a column; red at blue
+and blue at red. In sixteenths."""
 
 
 class Blur:

@@ -201,6 +201,7 @@ class MultiScalePrior(nn.Module):
         seed: int = 0,
         iterations: int = ITERATIONS,
         rule: Multistep = DRAWING,
+        origin: tuple[int, int] = (0, 0),
         callback: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
         """Return images of which only a linear measurement is known.
@@ -220,6 +221,7 @@ class MultiScalePrior(nn.Module):
             seed: sample `i` of a seed is the same whatever else is drawn.
             iterations: of the inverse in each step, one call of the networks each.
             rule: the steps, in [0, 1] intensities.
+            origin: position of the first pixel within a larger image, for tiles.
             callback: called with (step, noisy, clean) after every step.
 
         Returns:
@@ -251,7 +253,7 @@ class MultiScalePrior(nn.Module):
         drawn = []
         for sample in range(1 if samples is None else whole_number(samples, "samples")):
             keys, size = (sample,) * len(start), _size(start)
-            field = self._noise(keys, SAMPLES, start.shape[1], size, seed)
+            field = self._noise(keys, SAMPLES, start.shape[1], size, seed, origin)
             follow, fresh = (around(denoise, field), still) if samples is None else (denoise, field)
             image = draw(follow, fresh, rule, mean=start, callback=callback)
             drawn.append(image if spread else agreeing(image, measurement, operator))
@@ -502,10 +504,16 @@ class MultiScalePrior(nn.Module):
         return low
 
     def _noise(
-        self, keys: tuple[int, ...], level: int, channels: int, size: tuple[int, int], seed: int
+        self,
+        keys: tuple[int, ...],
+        level: int,
+        channels: int,
+        size: tuple[int, int],
+        seed: int,
+        origin: tuple[int, int] = (0, 0),
     ) -> Callable[[int], Tensor]:
         """Position-keyed noise of one level, on the device and in the type of the weights."""
-        field = GaussianField(seed, keys, level=level, channels=channels, size=size)
+        field = GaussianField(seed, keys, level=level, channels=channels, size=size, origin=origin)
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
 

@@ -34,11 +34,14 @@ class Stabiliser:
 
     Args:
         noise: with a curve.
+        shape: noise that the transform is for instead, so that several pictures, of other noise
+            each, share a transform; means are not biased all the same.
     """
 
-    def __init__(self, noise: NoiseModel) -> None:
+    def __init__(self, noise: NoiseModel, shape: NoiseModel | None = None) -> None:
         places = np.linspace(*RANGE, NODES)
-        factor = noise.at(torch.from_numpy(places)).numpy()
+        deviation = noise.sigma * noise.at(torch.from_numpy(places)).numpy()
+        factor = (shape or noise).at(torch.from_numpy(places)).numpy()
         factor = np.maximum(factor, LEAST * np.median(factor[(places >= 0) & (places <= 1)]))
         growth = np.maximum(0, np.gradient((noise.sigma * factor) ** 2, places))
         wide = np.sqrt(factor**2 + SKEW * (growth / noise.sigma) ** 2)
@@ -47,17 +50,21 @@ class Stabiliser:
         start, end = np.interp([0, 1], places, summed)
         self.places, self.values = places, (summed - start) / (end - start)
         nodes, weights = np.polynomial.hermite_e.hermegauss(DRAWS)
-        deviation = noise.sigma * factor
         means = sum(
             weight * np.interp(places + node * deviation, places, self.values)
             for node, weight in zip(nodes, weights / weights.sum(), strict=True)
         )
         self.means = np.maximum.accumulate(means)
+        self.deviations = deviation / factor / (end - start)
         self.noise = noise.model_copy(update={"curve": ()}).times(1 / (end - start))
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Stabilise intensities, any shape; `noise` is then that of the result."""
+        """Stabilise intensities, any shape; without a `shape`, `noise` is that of the result."""
         return _interpolated(picture, self.places, self.values)
+
+    def deviation(self, picture: Tensor) -> Tensor:
+        """What noise is left with after it, at intensities: the same where no shape was given."""
+        return _interpolated(picture, self.places, self.deviations)
 
     def inverse(self, clean: Tensor) -> Tensor:
         """Intensities of what was denoised."""

@@ -8,6 +8,7 @@ import typer
 
 from scalewise.cli.check import check
 from scalewise.cli.demo import demo
+from scalewise.cli.demosaic import demosaic
 from scalewise.cli.denoise import denoise
 from scalewise.cli.evaluate import evaluate
 from scalewise.cli.inverse import deblur, inpaint
@@ -34,6 +35,7 @@ add(app, denoise)
 add(app, upscale)
 add(app, inpaint)
 add(app, deblur)
+add(app, demosaic)
 add(app, noise)
 add(app, check)
 add(app, synthesize)

@@ -9,6 +9,7 @@ from scalewise.images.formats import IMAGE_SUFFIXES
 from scalewise.images.intensities import Intensities
 from scalewise.images.kinds import Depth
 from scalewise.images.picture import PIXEL_LIMIT, Picture, to_channels
+from scalewise.images.raw import Mosaic, check_pattern, read_mosaic, read_raw
 from scalewise.images.reading import read_image
 from scalewise.images.resolution import Resolution
 from scalewise.images.writing import check_output, has_quality, write_image
@@ -19,13 +20,17 @@ __all__ = [
     "Depth",
     "ImageFiles",
     "Intensities",
+    "Mosaic",
     "Picture",
     "Resolution",
     "check_output",
+    "check_pattern",
     "fill_hidden",
     "find_images",
     "has_quality",
     "read_image",
+    "read_mosaic",
+    "read_raw",
     "to_channels",
     "write_image",
 ]

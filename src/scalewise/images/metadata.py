@@ -14,6 +14,7 @@ from scalewise.images.resolution import Resolution
 
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
 EXIF_IFD, GPS_IFD, INTEROP = 0x8769, 0x8825, 0xA005
+_FACTS = (271, 272, 306, 315, 33432, EXIF_IFD, GPS_IFD)  # other tags lay out the file
 _UNITS: dict[int, str | None] = {1: None, 2: "inch", 3: "cm"}
 _LONGEST_PROFILE = 2**25
 
@@ -104,6 +105,18 @@ def exif_block(exif: bytes | None, resolution: Resolution | None) -> bytes | Non
         block.load(exif)
     block[X_RESOLUTION], block[Y_RESOLUTION], block[RESOLUTION_UNIT] = resolution_tags(resolution)
     return block.tobytes()
+
+
+def camera_facts(tags: Image.Exif) -> Image.Exif:
+    """Camera, place, date and author, of the tags of a TIFF."""
+    exif = Image.Exif()
+    for tag in _FACTS:
+        if tag in (EXIF_IFD, GPS_IFD) and tag in tags:
+            facts = tags.get_ifd(tag)
+            exif[tag] = {key: value for key, value in facts.items() if key != INTEROP}
+        elif tag in tags:
+            exif[tag] = tags[tag]
+    return exif
 
 
 def _sound_profile(icc: object) -> tuple[bytes | None, tuple[str, ...]]:

@@ -17,11 +17,9 @@ from scalewise.images.filling import filled
 from scalewise.images.intensities import given_range, type_range
 from scalewise.images.kinds import EXACT, Array, Depth, is_float, type_ends
 from scalewise.images.metadata import (
-    EXIF_IFD,
-    GPS_IFD,
-    INTEROP,
     ORIENTATION,
     Metadata,
+    camera_facts,
     exif_resolution,
     read_metadata,
 )
@@ -31,7 +29,6 @@ from scalewise.images.tiff_checks import check_chain, check_pages
 from scalewise.images.tiff_layout import TiffLayout, ome_pixels
 from scalewise.images.tiff_series import layout_of, whole_series
 
-_FACTS = (271, 272, 306, 315, 33432, EXIF_IFD, GPS_IFD)  # other tags lay out the file
 _ICC, _XMP = 34675, 700
 _RANGES = ((340, 341), (280, 281), (50714, 50717))  # SMin/SMax, Min/MaxSampleValue, DNG levels
 _KINDS = tifffile.PHOTOMETRIC
@@ -202,11 +199,4 @@ def _read_exif(stream: BinaryIO, tiff: tifffile.TiffFile, page: tifffile.TiffPag
     tags = Image.Exif()
     tags.endian, tags.bigtiff = tiff.byteorder, tiff.is_bigtiff
     tags.load_from_fp(stream, page.offset)
-    exif = Image.Exif()
-    for tag in _FACTS:
-        if tag in (EXIF_IFD, GPS_IFD) and tag in tags:
-            facts = tags.get_ifd(tag)
-            exif[tag] = {key: value for key, value in facts.items() if key != INTEROP}
-        elif tag in tags:
-            exif[tag] = tags[tag]
-    return exif
+    return camera_facts(tags)

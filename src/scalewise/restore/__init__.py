@@ -12,6 +12,7 @@ knows; all else that a file says goes with them.
 from scalewise.restore.averaging import averaged, check_average
 from scalewise.restore.checking import Check, check
 from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remove_defects
+from scalewise.restore.demosaicking import demosaic
 from scalewise.restore.denoising import Strength, denoise, denoise_plane
 from scalewise.restore.finding import (
     GRAY_GAIN,
@@ -24,6 +25,7 @@ from scalewise.restore.finding import (
 )
 from scalewise.restore.inverting import deblur, enlarge, inpaint
 from scalewise.restore.result import Restored
+from scalewise.restore.sensing import SensorNoise, find_sensor_noise
 from scalewise.restore.upscaling import fit_to_type, upscale
 
 __all__ = [
@@ -31,17 +33,20 @@ __all__ = [
     "GRAY_GAIN",
     "Check",
     "Restored",
+    "SensorNoise",
     "Strength",
     "averaged",
     "check",
     "check_average",
     "check_defects",
     "deblur",
+    "demosaic",
     "denoise",
     "denoise_plane",
     "enlarge",
     "find_defects",
     "find_noise",
+    "find_sensor_noise",
     "fit_to_type",
     "inpaint",
     "noise_for",
