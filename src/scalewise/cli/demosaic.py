@@ -174,16 +174,17 @@ def _warning(bar: Bar) -> Callable[[float], None]:
     """Move the bar, and say once, when it can be known, that the work will take long."""
     from scalewise.cli.console import tell
 
-    began, moved = time.monotonic(), bar.within(STEPS)
-    said = False
+    moved = bar.within(STEPS)
+    calls: list[tuple[float, float]] = []
 
     def told(share: float) -> None:
-        nonlocal said
-        whole = (time.monotonic() - began) / share
-        if not said and whole > LONG:
-            with bar.aside():
-                tell([f"this will take about {whole / 60:.0f} minutes; Ctrl-C stops it"])
-        said = True
+        calls.append((share, time.monotonic()))
+        if len(calls) == 2:
+            (before, began), (after, now) = calls
+            left = (now - began) / (after - before) * (1 - after)
+            if left > LONG:
+                with bar.aside():
+                    tell([f"this will take about {left / 60:.0f} minutes more; Ctrl-C stops it"])
         moved(share)
 
     return told

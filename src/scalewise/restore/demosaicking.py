@@ -8,6 +8,7 @@ from itertools import count
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.checks import whole_number
@@ -23,7 +24,7 @@ from scalewise.restore.inverting import Callback
 from scalewise.restore.result import Restored, difference_picture
 from scalewise.restore.sensing import SensorNoise, find_sensor_noise
 
-TILE, OVERLAP = 512, 64
+TILE, OVERLAP = 1024, 32
 """Side of the parts that are worked on, and how far they look beyond, in pixels."""
 
 
@@ -82,7 +83,8 @@ def demosaic(
     found = find_sensor_noise(mosaic, prior.estimator) if noise is None else noise
     curve, operator = Curve(found, factors), Demosaicking(mosaic.pattern)
     colours = operator.A_adjoint(mosaic.values[None, None]) * factors.view(1, 3, 1, 1)
-    seen, deviation = curve.forward(operator.A(colours).clamp(max=1), operator)
+    counts = operator.A(colours).clamp(max=1)
+    seen, deviation = curve.forward(counts, operator)
     clean = torch.empty(samples or 1, 3, *mosaic.values.shape)
     tiles = list(_tiles(*mosaic.values.shape))
     calls = steps if steps and samples is None else DRAWING.steps * (samples or 1)
@@ -98,7 +100,10 @@ def demosaic(
             )
         kept = (drawn if samples is None else drawn[:, 0])[(..., *tile.inside)]
         clean[(..., *tile.core)] = kept.cpu()
-    pictures = tuple(developed(curve.inverse(each), mosaic, exposure) for each in clean)
+    blown = -F.max_pool2d(-counts, 3, 1, 1)[0] >= 1  # with all of their neighbours
+    pictures = tuple(
+        developed(torch.where(blown, 1.0, curve.inverse(each)), mosaic, exposure) for each in clean
+    )
     apart = torch.stack([each.pixels for each in pictures]).std(0) if len(pictures) > 1 else None
     return Restored(
         pictures,
