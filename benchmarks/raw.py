@@ -3,7 +3,7 @@
     python -m benchmarks.raw --model photos
 
 Parts of McMaster, which nothing was chosen on, become mosaics with white noise (quality against
-time, in intensities of displays), and raw files of a camera that there is not, with noise of
+time, in intensities of displays; `benchmarks.inverse` has `prior.restore` on the same), and raw files of a camera that there is not, with noise of
 photons (developed pictures, in sRGB). LibRaw's are made in a process of their own, with the same
 white balance and matrix, without automatic brightness.
 """
@@ -40,9 +40,6 @@ SIDE = 128
 LEVELS = (0.0, 5.0, 10.0, 20.0)
 """White noise of mosaics, in 8-bit units."""
 
-SLOW = (0.0, 10.0)
-"""Levels at which `prior.restore` is measured."""
-
 SENSORS = {
     "no noise": (0.0, 0.0),
     "20,000 electrons": (1 / 20_000, 0.0003),
@@ -66,7 +63,7 @@ with rawpy.imread(sys.argv[1]) as raw:
 """
 
 
-def ways(prior: MultiScalePrior, slow: bool) -> dict[str, Callable[[Tensor, float], Tensor]]:
+def ways(prior: MultiScalePrior) -> dict[str, Callable[[Tensor, float], Tensor]]:
     """From a mosaic and the deviation of its noise to an image."""
     operator = Demosaicking()
 
@@ -86,16 +83,14 @@ def ways(prior: MultiScalePrior, slow: bool) -> dict[str, Callable[[Tensor, floa
         ),
         **{f"{steps} steps": quick(steps) for steps in (2, 4, 8)},
     }
-    if slow:
-        found["restore, mean"] = lambda seen, noise: prior.restore(seen, operator, noise)
     return found
 
 
-def against_time(prior: MultiScalePrior, images: dict[str, Tensor], slow: bool) -> dict[str, Any]:
+def against_time(prior: MultiScalePrior, images: dict[str, Tensor]) -> dict[str, Any]:
     """PSNR and seconds of every way from mosaics with white noise."""
     found: dict[str, Any] = {}
     for level in LEVELS:
-        for name, run in ways(prior, slow and level in SLOW).items():
+        for name, run in ways(prior).items():
             scores, began = [], time.perf_counter()
             for index, image in enumerate(images.values()):
                 clean = middle(image, SIDE)
@@ -142,14 +137,13 @@ def main() -> None:
     parser.add_argument("--model", default="photos")
     parser.add_argument("--mcmaster", type=Path, default=DATA / "eval" / "mcmaster")
     parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--slow", action="store_true", help="measure `prior.restore` as well")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS / "raw.json")
     options = parser.parse_args()
     prior = load_prior(options.model, options.device)
     images = read_images(options.mcmaster, 3, options.images)
     found = {
-        "mosaics": against_time(prior, images, options.slow),
+        "mosaics": against_time(prior, images),
         "developed": developed(prior, images),
     }
     write_json(options.out, {**facts(), **found})

@@ -151,6 +151,29 @@ def inverse(content: dict[str, Any]) -> str:
     return markdown(["PSNR in dB", "plain", "mean", "one sample"], rows)
 
 
+def mosaics(content: dict[str, Any]) -> str:
+    """PSNR and seconds of ways from a mosaic to an image, by the level of white noise."""
+    levels = list(next(iter(content["mosaics"].values())))
+    rows = []
+    for name, found in content["mosaics"].items():
+        means = [fmean(found[level]["psnr"]) if level in found else None for level in levels]
+        seconds = fmean(each["seconds"] for each in found.values())
+        rows.append([name, *map(_number, means), _number(seconds)])
+    return markdown(["PSNR in dB", *(f"σ = {level}" for level in levels), "seconds"], rows)
+
+
+def raw(content: dict[str, Any]) -> str:
+    """PSNR of developed raw files, by the sensor."""
+    methods = list(next(iter(content["developed"].values())))
+    rows = [
+        [name, *_best([fmean(found[method]) for method in methods])]
+        for name, found in content["developed"].items()
+    ]
+    return markdown(
+        ["PSNR in dB", *(f"LibRaw: {name}" for name in methods[:-1]), methods[-1]], rows
+    )
+
+
 def set5(content: dict[str, Any]) -> str:
     """PSNR of luma on Set5 by the field's protocol."""
     rows = [
@@ -256,6 +279,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "coverage": ("calibration.json", coverage),
     "bounds": ("calibration.json", bounds),
     "inverse": ("inverse.json", inverse),
+    "mosaics": ("raw.json", mosaics),
+    "raw": ("raw.json", raw),
     "set5": ("inverse.json", set5),
     "deepinv": ("inverse.json", beside_deepinv),
     "own-minutes": ("own-data.json", own_minutes),
