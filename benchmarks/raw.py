@@ -3,9 +3,10 @@
     python -m benchmarks.raw --model photos
 
 Parts of McMaster, which nothing was chosen on, become mosaics with white noise (quality against
-time, in intensities of displays; `benchmarks.inverse` has `prior.restore` on the same), and raw files of a camera that there is not, with noise of
-photons (developed pictures, in sRGB). LibRaw's are made in a process of their own, with the same
-white balance and matrix, without automatic brightness.
+time, in intensities of displays; `benchmarks.inverse` has `prior.restore` on the same), and raw
+files of a camera that there is not, with noise of photons (developed pictures, in sRGB). LibRaw's
+are made in a process of their own, with the same white balance and matrix, without automatic
+brightness.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, write_json
 from benchmarks.inverse import middle, plain
+from benchmarks.raw_files import photographed, write_dng
 from scalewise.images import read_raw
 from scalewise.inverse import complete
 from scalewise.metrics import psnr
@@ -32,7 +34,6 @@ from scalewise.noise import GaussianField
 from scalewise.operators import Demosaicking
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import demosaic
-from tests.raw_files import photographed, write_dng
 
 SIDE = 128
 """Of the middle parts of McMaster that are measured."""

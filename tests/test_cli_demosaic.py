@@ -9,8 +9,8 @@ import pytest
 import torch
 from cli_tools import picture_file, save_models, scalewise, smooth, tree
 from PIL import Image
-from raw_files import photographed, write_dng
 
+from benchmarks.raw_files import photographed, write_dng
 from scalewise.images import Picture, read_image, write_image
 
 

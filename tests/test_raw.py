@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from raw_files import BLACK, NEUTRAL, WHITE, photographed, write_dng
 from skimage import data
 from torch import Tensor
 
+from benchmarks.raw_files import BLACK, NEUTRAL, WHITE, photographed, write_dng
 from scalewise import store
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images import Mosaic, Picture, read_mosaic, read_raw, write_image

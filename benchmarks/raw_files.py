@@ -1,4 +1,4 @@
-"""DNG files for tests: mosaics as a camera would have counted them, of a known picture."""
+"""DNG files for tests and benchmarks: what a camera would have counted of a known picture."""
 
 from __future__ import annotations
 
