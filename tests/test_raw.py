@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.raw_files import BLACK, NEUTRAL, WHITE, photographed, write_dng
 from scalewise import store
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.images import Mosaic, Picture, read_mosaic, read_raw, write_image
+from scalewise.images import Mosaic, Picture, read_image, read_mosaic, read_raw, write_image
 from scalewise.inverse import complete
 from scalewise.metrics import psnr
 from scalewise.operators import Demosaicking
@@ -151,6 +151,11 @@ class TestBadFiles:
             ScalewiseError, match=r"a.png: is no raw file that LibRaw knows; .*--pa"
         ):
             read_raw(tmp_path / "a.png")
+
+    def test_other_readers_say_what_develops_it(self, tmp_path: Path) -> None:
+        file = write_dng(tmp_path / "a.dng", np.full((24, 24), 0.5))
+        with pytest.raises(ScalewiseError, match="mosaic of a camera; scalewise demosaic devel"):
+            read_image(file)
 
     def test_empty_missing_and_folder(self, tmp_path: Path) -> None:
         (tmp_path / "a.dng").touch()

@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import scalewise
+from benchmarks.raw_files import write_dng
 from scalewise.cli.commands import app
 from scalewise.operators import MaskedFourier
 from scalewise.store import load, packaged
@@ -49,6 +50,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     picture(tmp_path / "cleaned.png", 48, 40)
     picture(tmp_path / "scan.png", 48, 40)
     picture(tmp_path / "soft.png", 48, 40)
+    frame = np.random.default_rng(0).uniform(0.2, 0.6, (32, 48))
+    write_dng(tmp_path / "IMG_0001.dng", frame)
     mask = np.zeros((48, 40), np.uint8)
     mask[20:23] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")

@@ -115,6 +115,8 @@ def _colours(page: Any) -> tuple[int, bool]:
     kind, samples = page.photometric, page.samplesperpixel
     jpeg = kind == _KINDS.YCBCR and page.compression in (6, 7)
     if kind not in (_KINDS.MINISWHITE, _KINDS.MINISBLACK, _KINDS.RGB, _KINDS.PALETTE) and not jpeg:
+        if kind == _KINDS.CFA:
+            raise ScalewiseError("holds the mosaic of a camera; scalewise demosaic develops it")
         raise ScalewiseError(
             f"holds {samples} channels of {getattr(kind, 'name', kind)} data; expected gray, RGB "
             "or a palette; convert it first"
