@@ -87,7 +87,11 @@ def test_a_mosaic_as_an_image(
         (2, "must be three numbers such as", ("raw.dng", "out.png", "--white-balance", "2")),
         (2, "three numbers above 0", ("raw.dng", "out.png", "--white-balance", "2,0,1")),
         (2, "both say what the noise is", ("raw.dng", "out.png", "--gain", "1", "--sigma", "2")),
-        (2, "--read-noise belongs to --gain", ("raw.dng", "out.png", "--read-noise", "2")),
+        (
+            2,
+            "--offset and --read-noise belong to --gain",
+            ("raw.dng", "out.png", "--read-noise", "2"),
+        ),
         (2, "--gain must be above 0", ("raw.dng", "out.png", "--gain", "0")),
         (2, "needs a model of RGB images", ("raw.dng", "out.png", "--model", "gray")),
     ],

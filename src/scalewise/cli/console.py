@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -194,6 +194,10 @@ class Share:
     def finish(self) -> None:
         """Say that the image is finished, well or not."""
         self._move_to(self._steps, 1)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Take the bar away while something is printed."""
+        return self._bar.aside()
 
     def _move_to(self, done: int, images: int = 0) -> None:
         self._bar.advance(done - self._done, images)

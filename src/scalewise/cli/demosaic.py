@@ -13,7 +13,7 @@ from scalewise.cli import options
 from scalewise.errors import UsageError
 
 if TYPE_CHECKING:
-    from scalewise.cli.console import Bar, Record
+    from scalewise.cli.console import Record, Share
     from scalewise.cli.jobs import Job
     from scalewise.images import Mosaic
     from scalewise.restore import SensorNoise
@@ -138,7 +138,7 @@ def demosaic(
     if input.is_dir():
         raise UsageError(f"{input}: is a folder; give one raw file at a time")
     balance = None if white_balance is None else _balance(white_balance)
-    _check_noise_options(gain, read_noise, sigma)
+    options.check_noise({"--gain": gain, "--sigma": sigma}, gain, 0, read_noise)
     if pattern is not None:
         from scalewise.images import check_pattern
 
@@ -147,7 +147,7 @@ def demosaic(
     from scalewise import restore, store
     from scalewise.images import read_mosaic, read_raw
 
-    def work(job: Job, bar: Bar) -> Record:
+    def work(job: Job, share: Share) -> Record:
         if pattern is None:
             mosaic = read_raw(job.source, black=black, white=white)
         else:
@@ -162,7 +162,7 @@ def demosaic(
             balance=balance,
             exposure=exposure,
             seed=seed,
-            callback=_warning(bar),
+            callback=_warning(share),
         )
         kept = save_all(result, job, force, False, quality)
         return {"input": str(job.source), **job.written, "notes": [*result.notes, *kept]}
@@ -170,11 +170,10 @@ def demosaic(
     work_through(jobs, work, "demosaicking", STEPS, as_json)
 
 
-def _warning(bar: Bar) -> Callable[[float], None]:
+def _warning(bar: Share) -> Callable[[float], None]:
     """Move the bar, and say once, when it can be known, that the work will take long."""
     from scalewise.cli.console import tell
 
-    moved = bar.within(STEPS)
     calls: list[tuple[float, float]] = []
 
     def told(share: float) -> None:
@@ -185,19 +184,9 @@ def _warning(bar: Bar) -> Callable[[float], None]:
             if left > LONG:
                 with bar.aside():
                     tell([f"this will take about {left / 60:.0f} minutes more; Ctrl-C stops it"])
-        moved(share)
+        bar.fill(share)
 
     return told
-
-
-def _check_noise_options(gain: float | None, read_noise: float, sigma: float | None) -> None:
-    """Refuse options that say twice, or only half of, what the noise is."""
-    if gain is not None and sigma is not None:
-        raise UsageError("--gain and --sigma both say what the noise is; give one of them")
-    if gain is None and read_noise:
-        raise UsageError("--read-noise belongs to --gain; give that too")
-    if gain is not None and gain <= 0:
-        raise UsageError(f"--gain must be above 0, found {gain:g}; it is the value of one electron")
 
 
 def _noise(
