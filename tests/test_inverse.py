@@ -18,6 +18,8 @@ from scalewise.images import Picture
 from scalewise.metrics import psnr
 from scalewise.operators import (
     Blur,
+    Chain,
+    Decimation,
     Demosaicking,
     Downscaling,
     Inpainting,
@@ -51,6 +53,8 @@ OPERATORS = {
     "lanczos": Downscaling(SIZE, (5, 7), "lanczos"),
     "gaussian reduction": Downscaling(SIZE, (3, 4), "gaussian:0.5"),
     "fourier": MaskedFourier(mask(SIZE)),
+    "decimation": Decimation(SIZE, 3, Blur(skewed())),
+    "chain": Chain(Downscaling(SIZE, (3, 4), "mean"), Inpainting(mask((3, 4)))),
 }
 
 
@@ -112,6 +116,7 @@ class TestGaussianImages:
         "holes": (Inpainting(mask((8, 8))), 0.0),
         "noisy holes": (Inpainting(mask((8, 8))), 0.05),
         "blur": (Blur.gaussian(0.7), 0.05),
+        "blur and decimation": (Decimation((8, 8), 2, Blur.gaussian(0.7)), 0.02),
         "means of blocks": (Downscaling((8, 8), (4, 4), "mean"), 0.0),
         "bicubic": (Downscaling((8, 8), (4, 4), "bicubic"), 0.02),
         "frequencies": (MaskedFourier(mask((8, 8), 0.7)), 0.05),
@@ -298,6 +303,10 @@ class TestBadInput:
             Blur.gaussian(-1)
         with pytest.raises(UsageError, match="must be smaller: 9x4 of 8x8"):
             Downscaling((8, 8), (9, 4))
+        with pytest.raises(UsageError, match="9x8 pixels cannot be decimated by 2"):
+            Decimation((9, 8), 2, Blur.gaussian(0.5))
+        with pytest.raises(UsageError, match="larger than the picture"):
+            Decimation((4, 4), 2, Blur.gaussian(1.0))
         for filter in ("nearest", "gaussian", "gaussian:0", "gaussian:x"):
             with pytest.raises(UsageError, match="filter of a reduction"):
                 Downscaling((8, 8), (4, 4), filter)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.errors import UsageError
+from scalewise.filters import weights
 
 
 class Operator(Protocol):
@@ -141,16 +142,26 @@ class Blur:
             raise UsageError(f"the deviation of a blur must be above 0, found {deviation:g}")
         reach = math.ceil(4 * deviation)
         line = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        weights = torch.exp(-0.5 * (line / deviation) ** 2)
-        return cls(weights[:, None] * weights)
+        bell = torch.exp(-0.5 * (line / deviation) ** 2)
+        return cls(bell[:, None] * bell)
+
+    def check_fits(self, size: tuple[int, ...]) -> None:
+        """Refuse images (height, width) that are smaller than the kernel."""
+        if any(side > whole for side, whole in zip(self.kernel.shape, size, strict=True)):
+            raise UsageError(
+                f"the kernel is {self.kernel.shape[1]}x{self.kernel.shape[0]}, larger than the "
+                "picture"
+            )
 
     def A(self, x: Tensor) -> Tensor:
         """Blurred images."""
-        channels = x.shape[1]
+        height, width = x.shape[-2:]
         up, left = (side // 2 for side in self.kernel.shape)
         padded = F.pad(x, (left, left, up, up), "replicate")
-        kernel = self.kernel.to(x).flip(0, 1).expand(channels, 1, -1, -1)
-        return F.conv2d(padded, kernel, groups=channels)
+        size = padded.shape[-2:]
+        transfer = torch.fft.rfft2(self.kernel.to(x), s=size)
+        blurred = torch.fft.irfft2(transfer * torch.fft.rfft2(padded), s=size)
+        return blurred[..., 2 * up : 2 * up + height, 2 * left : 2 * left + width]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """The transpose, by reverse differentiation."""
@@ -180,7 +191,7 @@ class Downscaling:
                 f"a reduced image must be smaller: {small[0]}x{small[1]} of {size[0]}x{size[1]}"
             )
         self.rows, self.columns = (
-            _reduction(before, after, filter) for before, after in zip(size, small, strict=True)
+            weights(before, after, filter) for before, after in zip(size, small, strict=True)
         )
         self.inverses = torch.linalg.pinv(self.rows), torch.linalg.pinv(self.columns)
 
@@ -196,6 +207,35 @@ class Downscaling:
         """The least images that are reduced to `y`."""
         rows, columns = (inverse.to(y) for inverse in self.inverses)
         return rows @ y @ columns.T
+
+
+class Decimation:
+    """A blur of which every so many pixels are kept, from the first of each side.
+
+    Args:
+        size: height and width of the images, multiples of `factor`.
+        factor: of the reduction, from 1.
+        blur: what goes before.
+
+    Raises:
+        UsageError: the sizes are no multiples, or the kernel is larger than the images.
+    """
+
+    def __init__(self, size: tuple[int, int], factor: int, blur: Blur) -> None:
+        if factor < 1 or any(side % factor for side in size):
+            raise UsageError(f"{size[0]}x{size[1]} pixels cannot be decimated by {factor}")
+        blur.check_fits(size)
+        self.size, self.factor, self.blur = size, factor, blur
+
+    def A(self, x: Tensor) -> Tensor:
+        """Reduced images."""
+        return self.blur.A(x)[..., :: self.factor, :: self.factor]
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """The transpose."""
+        spread = y.new_zeros(*y.shape[:2], *self.size)
+        spread[..., :: self.factor, :: self.factor] = y
+        return self.blur.A_adjoint(spread)
 
 
 class MaskedFourier:
@@ -228,6 +268,26 @@ class MaskedFourier:
         return self.A_adjoint(y * twice.repeat(2, 1, 1))
 
 
+class Chain:
+    """One measurement of what another one gives.
+
+    Args:
+        first: measures images.
+        then: measures what that gives.
+    """
+
+    def __init__(self, first: Operator, then: Operator) -> None:
+        self.first, self.then = first, then
+
+    def A(self, x: Tensor) -> Tensor:
+        """Both measurements."""
+        return self.then.A(self.first.A(x))
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """The transpose."""
+        return self.first.A_adjoint(self.then.A_adjoint(y))
+
+
 def _check_mask(mask: Tensor) -> None:
     if mask.ndim not in (2, 3):
         raise UsageError(f"a mask must have shape (H, W) or (C, H, W), found {tuple(mask.shape)}")
@@ -243,42 +303,3 @@ def _fitting(mask: Tensor, images: Tensor) -> Tensor:
             f"{images.shape[-1]}x{images.shape[-2]}; they must be the same size"
         )
     return mask.to(images)
-
-
-def _reduction(size: int, small: int, filter: str) -> Tensor:
-    """Weights of a line of pixels in each of the reduced line, shape (small, size), float64."""
-    kind, _, deviation = filter.partition(":")
-    factor = size / small
-    centres = (torch.arange(small, dtype=torch.float64) + 0.5) * factor
-    places = torch.arange(size, dtype=torch.float64) + 0.5
-    apart = (places - centres[:, None]) / factor
-    if kind == "mean":
-        low, high = places - 0.5, places + 0.5
-        start, end = centres[:, None] - factor / 2, centres[:, None] + factor / 2
-        weights = (torch.minimum(high, end) - torch.maximum(low, start)).clamp(min=0)
-    elif kind == "bicubic":
-        weights = _cubic(apart.abs())
-    elif kind == "lanczos":
-        weights = torch.sinc(apart) * torch.sinc(apart / 3) * (apart.abs() < 3)
-    elif kind == "gaussian" and _is_positive(deviation):
-        weights = torch.exp(-0.5 * (apart / float(deviation)) ** 2)
-    else:
-        raise UsageError(
-            f"the filter of a reduction must be mean, bicubic, lanczos or gaussian:DEVIATION, "
-            f"found {filter!r}"
-        )
-    return weights / weights.sum(dim=1, keepdim=True)
-
-
-def _cubic(apart: Tensor, a: float = -0.5) -> Tensor:
-    """Cubic convolution (Keys, IEEE ASSP 1981), of distances."""
-    near = ((a + 2) * apart - (a + 3)) * apart**2 + 1
-    far = a * (((apart - 5) * apart + 8) * apart - 4)
-    return torch.where(apart <= 1, near, torch.where(apart < 2, far, 0.0))
-
-
-def _is_positive(text: str) -> bool:
-    try:
-        return 0 < float(text) < math.inf
-    except ValueError:
-        return False

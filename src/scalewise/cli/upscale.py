@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scalewise.cli import options
-from scalewise.errors import UsageError
+from scalewise.errors import ScalewiseError, UsageError
 
 if TYPE_CHECKING:
     from scalewise.cli.console import Record, Share
     from scalewise.cli.jobs import Job
+    from scalewise.images import JpegCoefficients, Picture
+    from scalewise.operators import Blur
+    from scalewise.prior import MultiScalePrior
 
 
 def upscale(
@@ -26,8 +30,9 @@ def upscale(
         typer.Option(
             metavar="FILTER",
             help="What reduced the image: mean (of areas), bicubic, lanczos or gaussian:DEVIATION "
-            "in its own pixels. Outputs agree with it, --factor may be any number from 1, and it "
-            "takes longer. Without it: means of blocks.",
+            "in its own pixels; or an image of the blur before every so many pixels were kept, of "
+            "odd sides. Losses of a JPEG are taken into account. Outputs agree with it, --factor "
+            "may be any number from 1, and it takes longer. Without it: means of blocks.",
             show_default=False,
         ),
     ] = None,
@@ -39,6 +44,13 @@ def upscale(
             help="With --reduced-by: level of white noise in INPUT, in 8-bit units.",
         ),
     ] = 0.0,
+    ignore_jpeg: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-jpeg",
+            help="With --reduced-by: take the pixels of a JPEG as they are, losses and all.",
+        ),
+    ] = False,
     mode: options.Mode = options.ModeName.SAMPLE,
     samples: options.Samples = 1,
     uncertainty: options.Uncertainty = None,
@@ -68,7 +80,7 @@ def upscale(
       scalewise upscale small.png big.png --factor 4
       scalewise upscale small.png big.png --factor 4 --mode mean
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
-      scalewise upscale web.jpg big.png --factor 3 --reduced-by bicubic --sigma 2
+      scalewise upscale web.jpg big.png --factor 3 --reduced-by bicubic --mode mean
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
@@ -99,22 +111,27 @@ def upscale(
     rule, count = SAMPLERS[sampler.value], None if mode is options.ModeName.MEAN else samples
     if reduced_by is None:
         prior.check_factor(int(factor))
+    filter = _filter(reduced_by or "mean")
 
     steps = 1 if count is None else samples * (int(factor).bit_length() - 1)
     steps = steps if reduced_by is None else 100
 
     def work(job: Job, share: Share) -> Record:
         picture = read_image(job.source, black=black, white=white)
+        notes: tuple[str, ...] = ()
         if reduced_by is not None:
+            held, why = (None, None) if ignore_jpeg else _jpeg(picture, job.source, prior)
+            notes = () if why is None else (why,)
             height, width = (round(factor * side) for side in picture.pixels.shape[-2:])
             result = enlarge(
                 picture,
                 (height, width),
-                reduced_by,
+                filter,
                 prior,
                 sigma=sigma / 255,
                 samples=count,
                 seed=seed,
+                jpeg=held,
                 callback=share.fill,
             )
         else:
@@ -133,11 +150,34 @@ def upscale(
         return {
             "input": str(job.source),
             **job.written,
-            "notes": list(dict.fromkeys([*result.notes, *kept])),
+            "notes": list(dict.fromkeys([*result.notes, *notes, *kept])),
         }
 
     with sheet_of(contact, force):
         work_through(jobs, work, "upscaling", steps, as_json, together)
+
+
+def _filter(reduced_by: str) -> str | Blur:
+    """The name of a filter, or the blur of which a file holds the kernel."""
+    from scalewise.operators import Blur
+
+    return Blur(options.read_mask(Path(reduced_by))) if Path(reduced_by).is_file() else reduced_by
+
+
+def _jpeg(
+    picture: Picture, source: Path, prior: MultiScalePrior
+) -> tuple[JpegCoefficients | None, str | None]:
+    """What a JPEG holds, or a sentence why it is not taken into account; neither of others."""
+    from scalewise.images import read_coefficients
+
+    if not picture.is_jpeg:
+        return None, None
+    if picture.pixels.shape[1] > prior.channels or picture.intensities.source == "given":
+        return None, "the losses of the JPEG were not taken into account: it was converted"
+    try:
+        return read_coefficients(source), None
+    except ScalewiseError as error:
+        return None, str(error)
 
 
 def _check_factor(factor: float, reduced_by: str | None, sigma: float) -> None:

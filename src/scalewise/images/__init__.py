@@ -7,6 +7,7 @@ from scalewise.images.alpha import fill_hidden
 from scalewise.images.finding import ImageFiles, find_images
 from scalewise.images.formats import IMAGE_SUFFIXES
 from scalewise.images.intensities import Intensities
+from scalewise.images.jpeg_coefficients import JpegCoefficients, read_coefficients
 from scalewise.images.kinds import Depth
 from scalewise.images.picture import PIXEL_LIMIT, Picture, to_channels
 from scalewise.images.raw import Mosaic, check_pattern, read_mosaic, read_raw
@@ -21,6 +22,7 @@ __all__ = [
     "ImageFiles",
     "Intensities",
     "Mosaic",
+    "JpegCoefficients",
     "Picture",
     "Resolution",
     "check_output",
@@ -28,6 +30,7 @@ __all__ = [
     "fill_hidden",
     "find_images",
     "has_quality",
+    "read_coefficients",
     "read_image",
     "read_mosaic",
     "read_raw",

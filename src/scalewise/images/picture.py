@@ -112,6 +112,11 @@ class Picture:
                 f"found {len(self.intensities.black)}"
             )
 
+    @property
+    def is_jpeg(self) -> bool:
+        """Whether the file is a JPEG of gray or colours."""
+        return isinstance(self.origin, JpegTables)
+
     def scaled(self, factor: float) -> "Picture":
         """The same pixels, of which `factor` more go into a length: for an enlarged image."""
         resolution, origin, notes = self.resolution, self.origin, self.notes

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.errors import UsageError
-from scalewise.images import Picture, fill_hidden, to_channels
+from scalewise.images import JpegCoefficients, Picture, fill_hidden, to_channels
 from scalewise.inverse import DRAWING
 from scalewise.noise_model import NoiseModel
-from scalewise.operators import Blur, Downscaling, Inpainting, Operator
+from scalewise.operators import Blur, Chain, Decimation, Downscaling, Inpainting, Operator
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.denoising import visible
 from scalewise.restore.finding import noise_for
+from scalewise.restore.jpeg import check_coefficients, keeping
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 
 CONTEXT = 48
@@ -115,48 +116,65 @@ def deblur(
     Raises:
         UsageError: the kernel is larger than the picture.
     """
-    if any(
-        side > whole
-        for side, whole in zip(blur.kernel.shape, picture.pixels.shape[-2:], strict=True)
-    ):
-        raise UsageError(
-            f"the kernel is {blur.kernel.shape[1]}x{blur.kernel.shape[0]}, larger than the picture"
-        )
+    blur.check_fits(picture.pixels.shape[-2:])
     return _inverted(picture, blur, prior, sigma, samples, seed, callback)
 
 
 def enlarge(
     picture: Picture,
     size: tuple[int, int],
-    reduced_by: str,
+    reduced_by: str | Blur,
     prior: MultiScalePrior,
     *,
     sigma: float | None = 0.0,
     samples: int | None = 1,
     seed: int = 0,
+    jpeg: JpegCoefficients | None = None,
     callback: Callback | None = None,
 ) -> Restored:
     """Super-resolve a picture that some filter has reduced, to any size.
 
-    Reduced again by the same filter, the output is the input, to the rounding of its type.
+    Reduced again by the same filter, the output is the input, to the rounding of its type; with
+    `jpeg`, reduced and compressed again, its coefficients are those of the file.
 
     Args:
         picture: what to enlarge, its planes one by one; alpha is enlarged likewise, its resolution
             multiplied.
         size: height and width of the output.
-        reduced_by: a filter of `operators.Downscaling`.
+        reduced_by: a filter of `operators.Downscaling`, or the blur before every so many pixels
+            were kept (`operators.Decimation`).
         prior: of any number of channels.
         sigma: standard deviation of white noise, in [0, 1]; None to estimate it.
         samples: how many to draw; None for the mean.
         seed: of the samples; each plane has fields of its own.
+        jpeg: what the file of the picture holds, if it is a JPEG whose loss is to be undone.
         callback: called with the share of the work that is done.
 
     Raises:
-        UsageError: the filter is none, or the size smaller than the picture.
+        UsageError: the filter is none, the size smaller than the picture, or the coefficients are
+            of another size or other channels.
     """
     small = (picture.pixels.shape[-2], picture.pixels.shape[-1])
-    operator = Downscaling(size, small, reduced_by)
-    restored = _inverted(picture, operator, prior, sigma, samples, seed, callback)
+    reduction: Downscaling | Decimation
+    if isinstance(reduced_by, str):
+        reduction = Downscaling(size, small, reduced_by)
+    else:
+        reduction = Decimation(size, _whole_factor(size, small), reduced_by)
+    if jpeg is None:
+        restored = _inverted(picture, reduction, prior, sigma, samples, seed, callback)
+    else:
+        check_coefficients(jpeg, picture, prior)
+        restored = _inverted(
+            picture,
+            Chain(reduction, jpeg.operator),
+            prior,
+            sigma,
+            samples,
+            seed,
+            callback,
+            (jpeg.values, jpeg.steps / math.sqrt(12)),
+        )
+        restored = keeping(restored, reduction, jpeg)
     factor = size[1] / small[1]
     return replace(
         restored,
@@ -173,8 +191,13 @@ def _inverted(
     samples: int | None,
     seed: int,
     callback: Callback | None,
+    held: tuple[Tensor, Tensor] | None = None,
 ) -> Restored:
-    """A picture whose planes an operator has measured."""
+    """A picture whose planes an operator has measured.
+
+    `held`: what was measured, (1, c, h, w), and the deviation of its own noise, where it is not
+    the picture itself.
+    """
     if sigma is not None and not 0 <= sigma < math.inf:
         raise UsageError(f"sigma must be 0 or more, found {sigma}")
     progress = _counted(callback, len(picture.pixels) * (samples or 1))
@@ -185,10 +208,12 @@ def _inverted(
         noise = NoiseModel.white(sigma) if sigma is not None else None
         if noise is None:
             noise = noise_for(prior, given, None if valid is None else valid[index])
+        measurement, own = (given[None], None) if held is None else held
+        spread = noise.sigma if own is None else (own**2 + noise.sigma**2).sqrt()
         drawn = prior.restore(
-            given[None],
+            measurement,
             operator,
-            noise.sigma,
+            spread,
             samples=samples,
             seed=seed + index,
             callback=progress,
@@ -198,6 +223,17 @@ def _inverted(
     notes = [*picture.notes, *conversion(picture, prior)]
     restored = _restored(picture, torch.stack(planes, dim=1), notes)
     return replace(restored, noise=tuple(found))
+
+
+def _whole_factor(size: tuple[int, int], small: tuple[int, int]) -> int:
+    """The factor between sizes, where it is a whole number."""
+    factor = size[0] // small[0]
+    if size != (factor * small[0], factor * small[1]):
+        raise UsageError(
+            f"where a kernel reduced it, a picture of {small[1]}x{small[0]} is enlarged by a whole "
+            f"factor, found {size[1]}x{size[0]}"
+        )
+    return factor
 
 
 def _given(plane: Tensor, prior: MultiScalePrior) -> Tensor:
