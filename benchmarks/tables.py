@@ -172,6 +172,19 @@ def raw(content: dict[str, Any]) -> str:
     return markdown(
         ["PSNR in dB", *(f"LibRaw: {name}" for name in methods[:-1]), methods[-1]], rows
     )
+def compressed(content: dict[str, Any]) -> str:
+    """Enlargement of small JPEGs: PSNR, and coefficients that stay the same."""
+    names = {
+        "bicubic": "bicubic",
+        "ignored": "Scalewise, `--ignore-jpeg`",
+        "accounted": "Scalewise",
+    }
+    rows = []
+    for key, name in names.items():
+        quality = fmean(row[key] for row in content["images"])
+        same = fmean(row[f"{key}, same coefficients"] for row in content["images"])
+        rows.append([name, _number(quality), f"{100 * same:.1f} %"])
+    return markdown(["×2 of JPEGs of quality 75", "PSNR in dB", "same coefficients"], rows)
 
 
 def set5(content: dict[str, Any]) -> str:
@@ -281,6 +294,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "inverse": ("inverse.json", inverse),
     "mosaics": ("raw.json", mosaics),
     "raw": ("raw.json", raw),
+    "compressed": ("compressed.json", compressed),
     "set5": ("inverse.json", set5),
     "deepinv": ("inverse.json", beside_deepinv),
     "own-minutes": ("own-data.json", own_minutes),

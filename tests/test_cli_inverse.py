@@ -9,6 +9,7 @@ import pytest
 import tifffile
 import torch
 from cli_tools import save_models, scalewise, smooth
+from PIL import Image
 
 from scalewise.images import Picture, read_image, write_image
 
@@ -142,6 +143,50 @@ class TestEnlarge:
         done = scalewise("upscale", photo, tmp_path / "big.png", *options, *model)
         assert done.code == 0, done.stderr
         assert read_image(tmp_path / "big.png").pixels.shape == (1, 3, 60, 84)
+
+    def test_losses_of_a_jpeg_are_told(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        write_image(tmp_path / "small.jpg", read_image(photo), quality=60)
+        for name, ignored in (("first", ()), ("second", ("--ignore-jpeg",))):
+            done = scalewise(
+                *("upscale", tmp_path / "small.jpg", tmp_path / f"{name}.png", "--mode", "mean"),
+                *("--reduced-by", "bicubic", "--factor", "1.5", *ignored, *model),
+            )
+            assert done.code == 0, done.stderr
+            assert ("losses of the JPEG were taken into account" in done.stderr) is not bool(
+                ignored
+            )
+        first, second = (read_image(tmp_path / f"{name}.png") for name in ("first", "second"))
+        assert first.pixels.shape == (1, 3, 60, 84)
+        assert not torch.equal(first.pixels, second.pixels)
+
+    def test_a_jpeg_turned_by_exif_is_served_as_pixels(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        exif = Image.Exif()
+        exif[0x112] = 6
+        Image.open(photo).save(tmp_path / "turned.jpg", exif=exif)
+        done = scalewise(
+            *("upscale", tmp_path / "turned.jpg", tmp_path / "big.png", "--mode", "mean"),
+            *("--reduced-by", "mean", "--factor", "1", *model),
+        )
+        assert done.code == 0, done.stderr
+        assert "turned by EXIF" in done.stderr
+
+    def test_a_kernel_before_decimation(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        kernel = torch.zeros(1, 1, 3, 5)
+        kernel[..., 1, 1:4] = 1
+        write_image(tmp_path / "kernel.png", Picture(kernel))
+        options = ("--reduced-by", tmp_path / "kernel.png", "--mode", "mean", *model)
+        done = scalewise("upscale", photo, tmp_path / "big.png", *options)
+        assert done.code == 0, done.stderr
+        assert read_image(tmp_path / "big.png").pixels.shape == (1, 3, 80, 112)
+        done = scalewise("upscale", photo, tmp_path / "no.png", *options, "--factor", "1.5")
+        assert done.code == 1
+        assert "enlarged by a whole factor" in done.stderr
 
     @pytest.mark.parametrize(
         ("options", "sentence"),

@@ -128,6 +128,6 @@ def test_the_mean_is_exact_for_gaussian_images() -> None:
     middle = torch.full((64,), 0.5, dtype=torch.float64)
     mean, left = condition(middle, covariance, look, seen.flatten(1), noise.flatten() ** 2)
     rule = Multistep(8.0, 0.002, steps=40, rho=5.0, eta=1.0)
-    found = gaussian_prior(spectrum, 2).restore(seen, operator, noise, iterations=40, rule=rule)
+    found = gaussian_prior(spectrum, 2).restore(seen, operator, noise, iterations=12, rule=rule)
     error = (found.flatten(1) - mean).square().mean().sqrt()
     assert error < 0.03 * left.diagonal().mean().sqrt()

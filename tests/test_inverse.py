@@ -141,7 +141,7 @@ class TestGaussianImages:
     def test_mean(self, case: tuple[Operator, float, Tensor]) -> None:
         operator, noise, seen = case
         prior = gaussian_prior(self.SPECTRUM, 2)
-        found = prior.restore(seen, operator, noise, iterations=40, rule=self.RULE)
+        found = prior.restore(seen, operator, noise, iterations=12, rule=self.RULE)
         mean, covariance = self.truth(*case)
         deviation = covariance.diagonal().mean().sqrt()
         error = (found.flatten(1) - mean).square().mean().sqrt()
