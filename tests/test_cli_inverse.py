@@ -154,7 +154,7 @@ class TestEnlarge:
                 *("--reduced-by", "bicubic", "--factor", "1.5", *ignored, *model),
             )
             assert done.code == 0, done.stderr
-            assert ("losses of the JPEG were taken into account" in done.stderr) is not bool(
+            assert ("losses of the JPEG were taken into account" in done.stdout) is not bool(
                 ignored
             )
         first, second = (read_image(tmp_path / f"{name}.png") for name in ("first", "second"))
@@ -172,7 +172,7 @@ class TestEnlarge:
             *("--reduced-by", "mean", "--factor", "1", *model),
         )
         assert done.code == 0, done.stderr
-        assert "turned by EXIF" in done.stderr
+        assert "turned by EXIF" in done.stdout
 
     def test_a_kernel_before_decimation(
         self, photo: Path, model: tuple[str, Path], tmp_path: Path
