@@ -185,7 +185,7 @@ class TestEnlarge:
         assert done.code == 0, done.stderr
         assert read_image(tmp_path / "big.png").pixels.shape == (1, 3, 80, 112)
         done = scalewise("upscale", photo, tmp_path / "no.png", *options, "--factor", "1.5")
-        assert done.code == 1
+        assert done.code == 2
         assert "enlarged by a whole factor" in done.stderr
 
     @pytest.mark.parametrize(
