@@ -172,6 +172,8 @@ def raw(content: dict[str, Any]) -> str:
     return markdown(
         ["PSNR in dB", *(f"LibRaw: {name}" for name in methods[:-1]), methods[-1]], rows
     )
+
+
 def compressed(content: dict[str, Any]) -> str:
     """Enlargement of small JPEGs: PSNR, and coefficients that stay the same."""
     names = {
