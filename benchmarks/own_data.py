@@ -21,6 +21,8 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,14 @@ from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, rea
 from scalewise.data import ImageSet, load_image_set
 from scalewise.images import find_images
 from scalewise.metrics import psnr
-from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise_plane
+from scalewise.restore import denoise_plane, spectrum_of
+from scalewise.stabilise import stabiliser_of
 from scalewise.train import train_model
 from scalewise.train.noisy import of_noisy_images, with_noise
 from scalewise.training import Recipe, TrainingRun, objectives, recorrupted
-from scalewise.training.batches import normal, white_noise
+from scalewise.training.batches import Noise, normal
 from scalewise.training.recorrupted import Recorrupted
 
 PARTS = ("methods", "noises", "microscope", "minutes")
@@ -53,14 +55,27 @@ SMALL = {
 GAIN_OF_PHOTONS, READ = 0.02, 2.0
 """Intensity of one photon, and read noise in photons."""
 
+BLURRED = 0.1
+"""Deviation of noise that went through [1 2 1] along both axes."""
+
+
+def blurred(white: Tensor) -> Tensor:
+    """White noise (C, H, W) through [1 2 1] along both axes, of deviation `BLURRED`."""
+    kernel = torch.tensor([1.0, 2.0, 1.0]) / math.sqrt(6)
+    padded = F.pad(white[None], [1] * 4, "reflect")
+    return BLURRED * F.conv2d(padded.movedim(0, 1), kernel.outer(kernel)[None, None])[:, 0]
+
+
 NOISES = {
     "white": NoiseModel.white(SIGMA),
     "photons": NoiseModel.photons(GAIN_OF_PHOTONS, read=READ),
-    "correlated": NoiseModel(scales=((0.055,), (0.11,), (0.13,))),
+    "correlated": spectrum_of(
+        blurred(torch.randn(1, 1024, 1024, generator=torch.Generator().manual_seed(0))), 3
+    ),
 }
 """What noisy images of one's own may have."""
 
-Pairs = Callable[[Tensor, NoiseLevels, str, torch.Generator], Recorrupted]
+Pairs = Callable[[Tensor, Noise, torch.Generator], Recorrupted]
 
 
 class Quiet:
@@ -77,40 +92,36 @@ class Quiet:
         """Nothing."""
 
 
-def clean_pairs(
-    images: Tensor, noise: NoiseLevels, wavelet: str, generator: torch.Generator
-) -> Recorrupted:
+def clean_pairs(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
     """Of clean images: noise anew in every step, and the images themselves to compare with."""
-    images = images.repeat(2, 1, 1, 1)
-    noise = noise.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
-    noisy = images + noise.shape(white_noise(images, generator), wavelet)
-    return Recorrupted(noisy, images, noise, noise, torch.zeros_like(images))
+    images, (levels, more) = images.repeat(2, 1, 1, 1), twice(noise)
+    return Recorrupted(images + more, images, levels, levels, torch.zeros_like(images))
 
 
-def one_sided(
-    images: Tensor, noise: NoiseLevels, wavelet: str, generator: torch.Generator
-) -> Recorrupted:
+def one_sided(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
     """Recorrupted pairs as published: one direction, half a deviation (Pang et al. 2021)."""
     share = 0.5
-    images = images.repeat(2, 1, 1, 1)
-    noise = noise.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
-    more = noise.shape(white_noise(images, generator), wavelet)
-    told = noise.times(math.sqrt(1 + share**2))
+    images, (levels, more) = images.repeat(2, 1, 1, 1), twice(noise)
     added = -more / share
-    return Recorrupted(images + share * more, images + added, noise, told, added)
+    told = levels.times(math.sqrt(1 + share**2))
+    return Recorrupted(images + share * more, images + added, levels, told, added)
 
 
-def neighbours(
-    images: Tensor, noise: NoiseLevels, wavelet: str, generator: torch.Generator
-) -> Recorrupted:
+def neighbours(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
     """Two of the four pixels of each square as two images, of white noise (Huang et al. 2021)."""
     parts = F.pixel_unshuffle(images, 2).unflatten(1, (-1, 4))
     order = torch.rand(len(images), 1, 4, *parts.shape[-2:], generator=generator).argsort(dim=2)
     chosen = parts.gather(2, order.expand_as(parts))
     pairs = torch.cat([chosen[:, :, 0], chosen[:, :, 1]])
     others = torch.cat([chosen[:, :, 1], chosen[:, :, 0]])
-    noise = noise.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
-    return Recorrupted(pairs, others, noise, noise, torch.zeros_like(pairs))
+    levels = twice(noise).levels
+    return Recorrupted(pairs, others, levels, levels, torch.zeros_like(pairs))
+
+
+def twice(noise: Noise) -> Noise:
+    """That of a batch and the same batch again, in the other direction."""
+    levels = noise.levels.over(lambda level: level.repeat(2, 1, 1, 1) if len(level) > 1 else level)
+    return Noise(levels, torch.cat([noise.more, -noise.more]))
 
 
 METHODS: dict[str, tuple[Pairs, tuple[float, float]]] = {
@@ -127,7 +138,13 @@ def noisy_set(clean: ImageSet, noise: NoiseModel, seed: int) -> ImageSet:
     """Images with noise of a description, which they are told."""
     generator = torch.Generator().manual_seed(seed)
     images = [add(image, noise, generator) for image in as_floats(clean)]
-    return with_noise(ImageSet(images, clean.name), noise, 3, None, print)
+    return with_noise(ImageSet(images, clean.name), noise, looking(), print)
+
+
+@cache
+def looking() -> MultiScalePrior:
+    """The packaged model that looks at the noise."""
+    return load_prior("photos", "cpu")
 
 
 def as_floats(images: ImageSet) -> list[Tensor]:
@@ -141,9 +158,8 @@ def add(image: Tensor, noise: NoiseModel, generator: torch.Generator) -> Tensor:
     if noise is NOISES["photons"]:
         counts = torch.poisson(gray / GAIN_OF_PHOTONS, generator)
         return image - gray + GAIN_OF_PHOTONS * (counts + READ * normal(gray, generator))
-    white = torch.randn(gray[None].shape, generator=generator)
-    added = noise.levels(gray[None], 3).shape(white, "haar")[0]
-    return image + added
+    white = normal(gray, generator)
+    return image + (blurred(white) if noise is NOISES["correlated"] else noise.sigma * white)
 
 
 def train(
@@ -193,7 +209,7 @@ def compare_methods(steps: int, images: int) -> dict[str, float]:
     found = {}
     for method in METHODS:
         first, second = (
-            noisy_like(part, white) if method == "clean images" else noisy_set(part, white, seed)
+            (noisy_like if method == "clean images" else noisy_set)(part, white, seed)
             for seed, part in enumerate((training, held_out))
         )
         prior = train(method, first, second, SMALL | {"steps": steps})
@@ -202,9 +218,11 @@ def compare_methods(steps: int, images: int) -> dict[str, float]:
     return found
 
 
-def noisy_like(clean: ImageSet, noise: NoiseModel) -> ImageSet:
-    """Clean images, told the noise that `clean_pairs` is to add."""
-    return with_noise(ImageSet(as_floats(clean), clean.name), noise, 3, None, print)
+def noisy_like(clean: ImageSet, noise: NoiseModel, seed: int) -> ImageSet:
+    """Clean images, told the noise of `noisy_set`, which `clean_pairs` is to add."""
+    stabiliser = stabiliser_of(noise)
+    images = [stabiliser.forward(i) if stabiliser else i for i in as_floats(clean)]
+    return replace(noisy_set(clean, noise, seed), images=images)
 
 
 def compare_noises(model: str, steps: int, images: int) -> dict[str, dict[str, float]]:
@@ -223,7 +241,7 @@ def compare_noises(model: str, steps: int, images: int) -> dict[str, dict[str, f
         fields = {"steps": steps, "warmup": 20, "learning_rate": 5e-4, "batch": 8}
         for name, method in (("clean", "clean images"), ("noisy", "recorrupted, both directions")):
             first, second = (
-                noisy_like(part, noise) if name == "clean" else noisy_set(part, noise, 1)
+                (noisy_like if name == "clean" else noisy_set)(part, noise, 1)
                 for part in (training, held_out)
             )
             prior = train(method, first, second, fields, start)
@@ -245,7 +263,7 @@ def compare_noises(model: str, steps: int, images: int) -> dict[str, dict[str, f
 
 def estimated(images: list[Tensor], prior: MultiScalePrior) -> ImageSet:
     """Noisy images, told the noise that is found in each."""
-    return with_noise(ImageSet(images, "noisy"), None, prior.levels, prior.estimator, print)
+    return with_noise(ImageSet(images, "noisy"), None, prior, print)
 
 
 def faces(channels: int, count: int) -> tuple[ImageSet, ImageSet, list[Tensor]]:

@@ -2,12 +2,14 @@
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from cli_tools import scalewise, tiny_prior
 from PIL import Image
 from skimage import data as photos
@@ -23,13 +25,14 @@ from scalewise.exact import gaussian_prior
 from scalewise.images import Picture
 from scalewise.metrics import psnr
 from scalewise.noise import NoiseLevels
+from scalewise.noise_field import NoiseField
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise, denoise_plane
+from scalewise.restore import denoise, denoise_plane, spectrum_of
 from scalewise.stabilise import Stabiliser
 from scalewise.train.noisy import with_noise
 from scalewise.training import Recipe, TrainingRun, saved_options
-from scalewise.training.batches import draw_batch
+from scalewise.training.batches import Noise, draw_batch
 from scalewise.training.objectives import LowObjective, estimated_psnr
 from scalewise.training.recorrupted import recorrupted
 
@@ -44,9 +47,28 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@cache
+def looking() -> MultiScalePrior:
+    """The packaged model that looks at noise."""
+    return store.load("photos", device="cpu")
+
+
 def noise_like(images: Tensor, noise: NoiseModel, seed: int = 1) -> Tensor:
     """Noise of a description, whose strength follows the clean images."""
     return noise.levels(images, 2).shape(torch.randn(images.shape, generator=seeded(seed)), "haar")
+
+
+def told(images: Tensor, noise: NoiseModel, seed: int = 2) -> Noise:
+    """What images have, and other noise like it."""
+    return Noise(noise.levels(images, 2), noise_like(images, noise, seed))
+
+
+def blurred(seed: int, side: int = 192) -> Tensor:
+    """White noise (1, H, W) through [1 2 1] along both axes."""
+    white = SIGMA * torch.randn(1, 1, side, side, generator=seeded(seed))
+    kernel = torch.tensor([0.25, 0.5, 0.25])
+    padded = F.pad(white, [1] * 4, "circular")
+    return F.conv2d(padded, kernel.outer(kernel)[None, None])[0]
 
 
 def noisy_leaves(count: int, seed: int, noise: NoiseModel = WHITE) -> ImageSet:
@@ -55,7 +77,7 @@ def noisy_leaves(count: int, seed: int, noise: NoiseModel = WHITE) -> ImageSet:
         image[None].float() / 255 + noise_like(image[None].float() / 255, noise, 100 * seed + place)
         for place, image in enumerate(clean.images)
     ]
-    return with_noise(ImageSet([image[0] for image in images], "noisy"), noise, 2, None, print)
+    return with_noise(ImageSet([i[0] for i in images], "noisy"), noise, looking(), print)
 
 
 class TestPairs:
@@ -64,7 +86,7 @@ class TestPairs:
         clean = torch.full((64, 1, 32, 32), 0.5)
         noise = KINDS[kind]
         images = clean + noise_like(clean, noise)
-        pair = recorrupted(images, noise.levels(clean, 2), "haar", seeded())
+        pair = recorrupted(images, told(clean, noise), seeded())
         first, second = (
             pair.noisy - clean.repeat(2, 1, 1, 1),
             pair.target - clean.repeat(2, 1, 1, 1),
@@ -77,21 +99,21 @@ class TestPairs:
 
     def test_what_is_added_is_added_in_both_directions(self) -> None:
         images = torch.rand(3, 1, 8, 8, generator=seeded())
-        pair = recorrupted(images, WHITE.levels(images, 1), "haar", seeded())
+        pair = recorrupted(images, told(images, WHITE), seeded())
         torch.testing.assert_close(pair.noisy[:3] + pair.noisy[3:], 2 * images)
         torch.testing.assert_close(pair.target[:3] + pair.target[3:], 2 * images)
         torch.testing.assert_close(pair.target, images.repeat(2, 1, 1, 1) + pair.added)
 
     def test_of_gray_images_channels_stay_alike(self) -> None:
         images = torch.rand(2, 1, 8, 8, generator=seeded()).repeat(1, 3, 1, 1)
-        pair = recorrupted(images, WHITE.levels(images, 1), "haar", seeded())
+        pair = recorrupted(images, told(images, WHITE), seeded())
         assert torch.equal(pair.noisy[:, 0], pair.noisy[:, 2])
 
     def test_the_loss_tells_denoisers_apart_as_that_of_clean_images_does(self) -> None:
         """Shrinking towards the mean, of white fields: the error is known for every factor."""
         deviation, clean = 0.2, 0.2 * torch.randn(4000, 1, 8, 8, generator=seeded())
         images = clean + SIGMA * torch.randn(clean.shape, generator=seeded(1))
-        pair = recorrupted(images, WHITE.levels(images, 0), "haar", seeded(2))
+        pair = recorrupted(images, told(images, WHITE, 2), seeded(3))
 
         def loss(factor: float) -> Tensor:
             error = (factor * pair.noisy - pair.target).square() - pair.added.square()
@@ -106,7 +128,7 @@ class TestPairs:
     def test_estimated_psnr_is_the_true_one(self) -> None:
         clean = torch.rand(200, 1, 16, 16, generator=seeded())
         images = clean + SIGMA * torch.randn(clean.shape, generator=seeded(1))
-        pair = recorrupted(images, WHITE.levels(images, 0), "haar", seeded(2))
+        pair = recorrupted(images, told(images, WHITE, 2), seeded(3))
         found = estimated_psnr(0.7 * pair.noisy, pair)
         true = psnr(clean.repeat(2, 1, 1, 1), 0.7 * pair.noisy).mean().item()
         assert found == pytest.approx(true, abs=0.1)
@@ -118,8 +140,8 @@ class TestBatches:
         for level in (1, 2, 3):
             batch = draw_batch(noisy_leaves(4, 0), recipe, level, 6, seeded())
             assert batch.noise is not None
-            assert len(batch.noise.details) == 3 - level
-            whole = torch.as_tensor(batch.noise.whole)
+            assert len(batch.noise.levels.details) == 3 - level
+            whole = batch.noise.levels.whole
             torch.testing.assert_close(whole, torch.full_like(whole, SIGMA / 2 ** (level - 1)))
 
     def test_noise_goes_with_its_image(self) -> None:
@@ -127,7 +149,7 @@ class TestBatches:
         images = ImageSet([torch.full((1, 16, 16), m.sigma) for m in models], "x", noise=(*models,))
         batch = draw_batch(images, Recipe(**TINY), 1, 20, seeded())
         assert batch.noise is not None
-        found = batch.noise.whole.expand(20, 1, 1, 1).flatten()
+        found = batch.noise.levels.whole.expand(20, 1, 1, 1).flatten()
         torch.testing.assert_close(found, batch.images[:, 0, 0, 0])
         assert images.part([2, 0]).noise == (models[2], models[0])
         assert images.to(torch.device("cpu")).noise == images.noise
@@ -151,20 +173,50 @@ class TestNoiseOfASet:
         noise = NoiseModel.photons(0.01, read=1.0)
         clean = torch.linspace(0.1, 0.9, 64).expand(1, 64, 64)
         added = noise_like(clean[None], noise)[0]
-        told = with_noise(ImageSet([clean + added], "x"), noise, 2, None, print)
-        (even,) = told.noise
+        found = with_noise(ImageSet([clean + added], "x"), noise, looking(), print)
+        (even,) = found.noise
         assert not even.curve
-        still = with_noise(ImageSet([clean.clone()], "x"), noise, 2, None, print)
-        rest = told.images[0] - still.images[0]
+        still = with_noise(ImageSet([clean.clone()], "x"), noise, looking(), print)
+        rest = found.images[0] - still.images[0]
         assert float(rest.std()) == pytest.approx(even.sigma, rel=0.03)
         dark, bright = rest[..., :20].std(), rest[..., -20:].std()
         assert float(bright / dark) == pytest.approx(1, abs=0.08)
 
-    def test_other_noise_leaves_images_as_they_are(self) -> None:
+    def test_white_noise_leaves_images_as_they_are(self) -> None:
         image = torch.rand(1, 16, 16, generator=seeded())
-        told = with_noise(ImageSet([image], "x"), CORRELATED, 2, None, print)
-        assert told.images[0] is image
-        assert told.noise == (CORRELATED,)
+        found = with_noise(ImageSet([image], "x"), WHITE, looking(), print)
+        assert found.images[0] is image
+        assert (found.noise, found.field) == ((WHITE,), None)
+
+    def test_how_pixels_share_noise_is_measured(self) -> None:
+        """Of smooth pictures with blurred noise: as strong as told, related as it is."""
+        ramp = torch.linspace(0.3, 0.7, 192).expand(1, 192, 192)
+        pictures = [ramp + blurred(place) for place in range(4)]
+        noise = spectrum_of(blurred(9, 512), 2)
+        found = with_noise(ImageSet(pictures, "x"), noise, looking(), print)
+        assert found.field is not None
+        drawn = noise.sigma * found.field.shape(torch.randn(1, 1, 256, 256, generator=seeded()))[0]
+        for apart in ((0, 0), (0, 1), (1, 1), (0, 3)):
+            expected, same = (
+                float((each * each.roll(apart, (1, 2))).mean()) / noise.sigma**2
+                for each in (blurred(9, 512), drawn)
+            )
+            assert same == pytest.approx(expected, abs=0.1)
+        assert found.noise[0].sigma == pytest.approx(noise.sigma)
+        assert sum(found.noise[0].scales[1]) > 1.5 * sum(found.noise[0].scales[0])
+
+    def test_channels_that_share_noise_go_on_sharing_it(self) -> None:
+        white = torch.randn(400, 1, 32, 32, generator=seeded())
+        blocks = torch.cat([white, 0.5 * white, torch.zeros_like(white)], dim=1)
+        drawn = NoiseField.of(blocks).shape(torch.randn(1, 3, 64, 64, generator=seeded(1)))[0]
+        torch.testing.assert_close(drawn[1], 0.5 * drawn[0], atol=0.02, rtol=0)
+        assert float(drawn[2].abs().max()) < 0.02
+        assert float(drawn[0].std()) == pytest.approx(1, abs=0.05)
+
+    def test_too_few_pixels_to_measure_it_are_refused(self) -> None:
+        small = ImageSet([torch.rand(1, 40, 40, generator=seeded())] * 3, "x")
+        with pytest.raises(UsageError, match="at least 16 blocks of 32x32 pixels in all"):
+            with_noise(small, CORRELATED, looking(), print)
 
 
 class TestTraining:
@@ -201,7 +253,7 @@ class TestTraining:
     def test_a_batch_of_one_is_served(self) -> None:
         objective = LowObjective(tiny_prior(1, (8, 8), 0).low, Recipe(**TINY), 2, 0.1)
         images = torch.rand(1, 1, 8, 8, generator=seeded())
-        loss = objective(images, seeded(), WHITE.levels(images, 0))
+        loss = objective(images, seeded(), told(images, WHITE))
         assert loss.isfinite()
 
     def test_all_of_a_batch_may_train_denoising(self, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError
+from scalewise.noise_field import NoiseField
 from scalewise.noise_model import NoiseModel
 
 
@@ -24,6 +25,8 @@ class ImageSet:
         files: where each image was read from; empty for arrays.
         notes: sentences on what was left out, and on images that teach nothing.
         noise: of each image, where they are noisy; empty where they are clean.
+        field: how their noise is related between near pixels and channels, of deviation 1; None
+            where it is not.
 
     Raises:
         ScalewiseError: if there is no image, or channels or types differ, or the noise is not that
@@ -35,6 +38,7 @@ class ImageSet:
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     noise: tuple[NoiseModel, ...] = ()
+    field: NoiseField | None = None
 
     def __post_init__(self) -> None:
         """Check that the images belong together."""

@@ -27,8 +27,8 @@ from scalewise.training import Recipe, TrainingRun
 from scalewise.training.batches import largest_crop
 from scalewise.training.memory import check_memory
 
-ESTIMATING = "photos"
-"""Packaged model whose estimator tells the noise of noisy training images, without another."""
+LOOKING = "photos"
+"""Packaged model that looks at the noise of noisy training images, without another."""
 
 
 def train_model(
@@ -111,12 +111,10 @@ def train_model(
     training, held_out = _images(images, options["validation"], wanted, chosen, heard.note)
     estimator = None
     if options["noisy"]:
-        known = None if first is None else first.estimator
-        estimator = known or load(ESTIMATING, device="cpu").estimator
-        told = _told_noise(options)
+        looking = first if first and first.estimator else load(LOOKING, device="cpu")
+        told, estimator = _told_noise(options), looking.estimator
         training, held_out = (
-            with_noise(images, told, max(1, chosen.levels), estimator, heard.note)
-            for images in (training, held_out)
+            with_noise(images, told, looking, heard.note) for images in (training, held_out)
         )
         chosen = of_noisy_images(chosen, training)
     where, rank = _device(device)

@@ -5,21 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
 from scalewise.data import ImageSet
 from scalewise.data.image_set import middle, to_float
 from scalewise.errors import UsageError
 from scalewise.images import read_image
-from scalewise.networks import NoiseEstimator
+from scalewise.noise_field import SIDE, NoiseField
 from scalewise.noise_model import NoiseModel
-from scalewise.restore import find_noise, photon_noise
+from scalewise.prior import MultiScalePrior
+from scalewise.restore import denoise_plane, noise_for, photon_noise, spectrum_of
 from scalewise.stabilise import stabiliser_of
 from scalewise.training import Recipe
 
 HARDLY = 0.5
 """Deviation of 255 below which there is no noise to learn from: what rounding to 8 bits hides."""
 
-LOOKED_AT = 384
-"""Side of the middle of an image from which its noise is estimated, at most."""
+LOOKED_AT, LOOKED_INTO = 384, 40
+"""Side of the middle of an image from which its noise is estimated, and of how many images the
+spectrum, at most."""
+
+FLAT, FEWEST = 0.2, 16
+"""Share of their blocks, the flattest, of which a spectrum is measured, and how many at least."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +87,66 @@ def of_noisy_images(recipe: Recipe, images: ImageSet) -> Recipe:
 def with_noise(
     images: ImageSet,
     noise: NoiseModel | Photons | None,
-    levels: int,
-    estimator: NoiseEstimator | None,
+    prior: MultiScalePrior,
     note: Callable[[str], None],
 ) -> ImageSet:
     """Say what the noise of each image is: what is told, or what is found in it.
 
-    Images whose noise depends on the intensity are stabilised, as `restore.denoise` does.
+    Images whose noise depends on the intensity are stabilised, as `restore.denoise` does. Where it
+    is related between near pixels, how is measured in their flattest parts.
 
     Args:
         images: noisy.
         noise: of all of them, or what counts are; None to estimate that of each.
-        levels: how many scales to look at.
-        estimator: to estimate with.
+        prior: at whose levels, and by whose estimator, noise is looked at.
         note: told what was found.
 
     Raises:
         UsageError: hardly any noise is there, or it is told for other channels.
     """
-    return _evened(replace(images, noise=_noise_of(images, noise, levels, estimator, note)))
+    found = _evened(replace(images, noise=_noise_of(images, noise, prior, note)))
+    if all(model.is_white for model in found.noise):
+        return found
+    field = _field_of(found, prior)
+    spectrum = spectrum_of(field.shape(_white(found.channels))[0], max(1, prior.levels))
+    models = tuple(spectrum.times(model.sigma / spectrum.sigma) for model in found.noise)
+    return replace(found, noise=models, field=field)
+
+
+def _field_of(images: ImageSet, prior: MultiScalePrior) -> NoiseField:
+    """How noise of deviation 1 is related, from what is removed where images are flattest.
+
+    Raises:
+        UsageError: the images have too few blocks.
+    """
+    blocks, structure = [], []
+    for image, noise in list(zip(images.images, images.noise, strict=True))[:LOOKED_INTO]:
+        part = middle(to_float(image), LOOKED_AT)
+        clean = denoise_plane(part, prior, noise=noise)[0]
+        seen, told = (_blocks(each / noise.sigma) for each in (part - clean, clean))
+        blocks.append(seen)
+        structure.append(told.var(dim=(2, 3)).mean(dim=1))
+    seen, told = torch.cat(blocks), torch.cat(structure)
+    if len(seen) < FEWEST:
+        raise UsageError(
+            f"noise that pixels share needs images of at least {FEWEST} blocks of {SIDE}x{SIDE} "
+            f"pixels in all to be measured, found {len(seen)}"
+        )
+    flattest = told.argsort()[: max(FEWEST, round(FLAT * len(told)))]
+    field = NoiseField.of(seen[flattest])
+    return field.times(1 / field.sigma)
+
+
+def _blocks(image: Tensor) -> Tensor:
+    """The blocks (M, C, `SIDE`, `SIDE`) of an image (C, H, W)."""
+    parts = image.unfold(1, SIDE, SIDE).unfold(2, SIDE, SIDE)
+    return parts.flatten(1, 2).movedim(1, 0)
+
+
+def _white(channels: int) -> Tensor:
+    """White noise, enough to measure a spectrum on."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, channels, 512, 512, generator=generator)
 
 
 def _evened(images: ImageSet) -> ImageSet:
@@ -119,8 +168,7 @@ def _evened(images: ImageSet) -> ImageSet:
 def _noise_of(
     images: ImageSet,
     noise: NoiseModel | Photons | None,
-    levels: int,
-    estimator: NoiseEstimator | None,
+    prior: MultiScalePrior,
     note: Callable[[str], None],
 ) -> tuple[NoiseModel, ...]:
     """The noise of each image."""
@@ -135,10 +183,7 @@ def _noise_of(
         if noise.sigma == 0:
             raise UsageError("images without noise are clean ones; train without --noisy")
         return (noise,) * len(images)
-    found = tuple(
-        find_noise(middle(to_float(image), LOOKED_AT), levels, estimator=estimator)
-        for image in images.images
-    )
+    found = tuple(noise_for(prior, middle(to_float(image), LOOKED_AT)) for image in images.images)
     levels_found = sorted(255 * model.sigma for model in found)
     median = levels_found[len(found) // 2]
     count = sum(level < HARDLY for level in levels_found)

@@ -43,22 +43,35 @@ def largest_crop(recipe: Recipe) -> int:
     return max([*details, recipe.low_crop << recipe.levels])
 
 
+class Noise(NamedTuple):
+    """What noise images have.
+
+    Attributes:
+        levels: in the bands of each level, from the scale of the images on.
+        more: other noise like it, of the shape of the images.
+    """
+
+    levels: NoiseLevels
+    more: Tensor
+
+
 class Batch(NamedTuple):
     """Images of one scale to learn from.
 
     Attributes:
         images: shape (N, C, H, W), float32.
-        noise: what noise they have, in the bands of each level from this scale on; None where they
-            are clean.
+        noise: that they have; None where they are clean.
     """
 
     images: Tensor
-    noise: NoiseLevels | None = None
+    noise: Noise | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        noise = None if self.noise is None else self.noise.to(device)
-        return Batch(self.images.to(device), noise)
+        if self.noise is None:
+            return Batch(self.images.to(device))
+        levels, more = self.noise
+        return Batch(self.images.to(device), Noise(levels.to(device), more.to(device)))
 
 
 def draw_batch(
@@ -66,24 +79,47 @@ def draw_batch(
 ) -> Batch:
     """Draw images of the scale that a level starts from: `x_{level-1}`.
 
-    A share `recipe.gray_fraction` of an RGB batch of clean images is made gray.
+    A share `recipe.gray_fraction` of an RGB batch of clean images is made gray. Images whose noise
+    is related between pixels stay upright, as it may not be the same across as down.
     """
+    turned = images.field is None
     crops, places = images.draw(
-        count, crop_side(images, recipe, level), generator, flips=True, rotate=recipe.rotate
+        count,
+        crop_side(images, recipe, level),
+        generator,
+        flips=turned,
+        rotate=turned and recipe.rotate,
     )
     if images.noise:
-        told = [
-            images.noise[place].levels(crop[None], recipe.levels, recipe.wavelet)
-            for place, crop in zip(places, crops, strict=True)
-        ]
-        noise = NoiseLevels.joined(told)
-        for _ in range(1, level):
-            noise = noise.coarser
-        return Batch(low_pass(crops, level - 1, recipe.wavelet), noise)
+        return _noisy_batch(images, recipe, level, crops, places, generator)
     grays = round(recipe.gray_fraction * count) if images.channels == 3 else 0
     if grays:
         crops[-grays:] = to_channels(crops[-grays:], 1)[0]
     return Batch(low_pass(crops, level - 1, recipe.wavelet))
+
+
+def _noisy_batch(
+    images: ImageSet,
+    recipe: Recipe,
+    level: int,
+    crops: Tensor,
+    places: list[int],
+    generator: torch.Generator,
+) -> Batch:
+    """Crops of noisy images at a level's scale, and other noise like theirs."""
+    models = [images.noise[place] for place in places]
+    pairs = zip(models, crops, strict=True)
+    wavelet = recipe.wavelet
+    levels = NoiseLevels.joined([m.levels(c[None], recipe.levels, wavelet) for m, c in pairs])
+    if images.field is None:
+        more = levels.shape(white_noise(crops, generator), wavelet)
+    else:
+        strengths = crops.new_tensor([model.sigma for model in models]).view(-1, 1, 1, 1)
+        more = strengths * images.field.shape(normal(crops, generator))
+    for _ in range(1, level):
+        levels = levels.coarser
+    low, less = (low_pass(each, level - 1, wavelet) for each in (crops, more))
+    return Batch(low, Noise(levels, less))
 
 
 def normal(images: Tensor, generator: torch.Generator) -> Tensor:

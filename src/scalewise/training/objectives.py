@@ -13,7 +13,7 @@ from scalewise.networks.base import overall
 from scalewise.noise import LogNormalLevels, NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
 from scalewise.score import Sigma, per_image
-from scalewise.training.batches import normal, white_noise
+from scalewise.training.batches import Noise, normal, white_noise
 from scalewise.training.recipe import Recipe
 from scalewise.training.recorrupted import Recorrupted, recorrupted
 from scalewise.training.structured import structured_noise
@@ -49,9 +49,7 @@ class Objective(nn.Module):
             high=50 * sigma_data,
         )
 
-    def psnr(
-        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
-    ) -> float:
+    def psnr(self, images: Tensor, generator: torch.Generator, noise: Noise | None = None) -> float:
         """PSNR in dB of the level's images (N, C, h, w), denoised at `VALIDATION_SIGMA`.
 
         That of noisy images is estimated, at their noise and somewhat more.
@@ -83,11 +81,11 @@ class Objective(nn.Module):
         )
         return made.noise + made.unseen, made.told
 
-    def pairs(self, images: Tensor, noise: NoiseLevels, generator: torch.Generator) -> Recorrupted:
+    def pairs(self, images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
         """Recorrupted pairs of noisy images: as many as there are, of the first half of them."""
         half = -(-len(images) // 2)
-        first = noise.over(lambda level: level[:half])
-        return recorrupted(images[:half], first, self.recipe.wavelet, generator)
+        first = Noise(noise.levels.over(lambda level: level[:half]), noise.more[:half])
+        return recorrupted(images[:half], first, generator)
 
     def weighted(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Mean square error, weighted as if the network's raw output were compared.
@@ -106,7 +104,7 @@ class LowObjective(Objective):
         self.network = network
 
     def forward(
-        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
+        self, images: Tensor, generator: torch.Generator, noise: Noise | None = None
     ) -> Tensor:
         """Loss of a batch of low-pass images (N, C, h, w)."""
         if noise is not None:
@@ -125,9 +123,7 @@ class LowObjective(Objective):
             sigma = told.maximum(overall(added))
         return self.weighted(self.network(images + added, told) - images, sigma)
 
-    def psnr(
-        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
-    ) -> float:
+    def psnr(self, images: Tensor, generator: torch.Generator, noise: Noise | None = None) -> float:
         """PSNR in dB of the low-pass images, denoised."""
         if noise is not None:
             pair = self.pairs(images, noise, generator)
@@ -162,7 +158,7 @@ class DetailsObjective(Objective):
         self.estimator = [coarser]  # in a list: not a submodule, so neither trained nor stored
 
     def forward(
-        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
+        self, images: Tensor, generator: torch.Generator, noise: Noise | None = None
     ) -> Tensor:
         """Loss of a batch of images `x_{level-1}` (N, C, h, w)."""
         if noise is not None:
@@ -208,7 +204,7 @@ class DetailsObjective(Objective):
             sigma = torch.cat([*3 * [fine], coarse], dim=1)
         return self.weighted(errors, sigma)
 
-    def _from_noisy(self, images: Tensor, noise: NoiseLevels, generator: torch.Generator) -> Tensor:
+    def _from_noisy(self, images: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
         """The same of recorrupted pairs, less what the noise of the targets adds."""
         pair = self.pairs(images, noise, generator)
         bands = self._denoise(pair.noisy, pair.told)
@@ -229,9 +225,7 @@ class DetailsObjective(Objective):
             estimate = self.estimator[0]._denoise(noisy_low, sigma_coarser)
         return self.network(noisy_details, estimate, sigma_bands, noisy_low)
 
-    def psnr(
-        self, images: Tensor, generator: torch.Generator, noise: NoiseLevels | None = None
-    ) -> float:
+    def psnr(self, images: Tensor, generator: torch.Generator, noise: Noise | None = None) -> float:
         """PSNR in dB of the images `x_{level-1}`, denoised by this level and the coarser ones."""
         if noise is not None:
             pair = self.pairs(images, noise, generator)

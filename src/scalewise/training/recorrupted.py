@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from scalewise.noise import NoiseLevels
-from scalewise.training.batches import white_noise
+from scalewise.training.batches import Noise
 
 SHARES = (0.1, 1.5)
 """Least and most of the noise that is added, in deviations of the noise that is there."""
@@ -41,16 +41,13 @@ class Recorrupted(NamedTuple):
     added: Tensor
 
 
-def recorrupted(
-    images: Tensor, noise: NoiseLevels, wavelet: str, generator: torch.Generator
-) -> Recorrupted:
+def recorrupted(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
     """Make pairs of noisy images, each added noise in both directions.
 
     Args:
         images: noisy, shape (N, C, H, W) of one scale.
         noise: what is in them; not read off them, or it tells of the noise that is in `target` too.
-        wavelet: between the levels.
-        generator: of what is added.
+        generator: of how much of it is added.
 
     Returns:
         `2 N` pairs.
@@ -58,10 +55,9 @@ def recorrupted(
     low, high = map(math.log, SHARES)
     chance = torch.rand(len(images), generator=generator).to(images.device)
     share = torch.lerp(torch.full_like(chance, low), torch.full_like(chance, high), chance).exp()
-    more = noise.shape(white_noise(images, generator), wavelet)
-    more, share = torch.cat([more, -more]), share.repeat(2)
+    more, share = torch.cat([noise.more, -noise.more]), share.repeat(2)
     added = -more / share.view(-1, 1, 1, 1)
     images = images.repeat(2, 1, 1, 1)
-    own = noise.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
+    own = noise.levels.over(lambda level: torch.cat([level, level]) if len(level) > 1 else level)
     told = own.times((1 + share**2).sqrt())
     return Recorrupted(images + share.view(-1, 1, 1, 1) * more, images + added, own, told, added)
