@@ -42,11 +42,6 @@ class NoiseField:
         root = (vectors * values.clamp(min=0).sqrt()[..., None, :]) @ vectors.mH
         return cls(torch.fft.ifft2(root.permute(2, 3, 0, 1)).real.contiguous())
 
-    @property
-    def sigma(self) -> float:
-        """Standard deviation of a pixel, root mean square over channels."""
-        return float((self.kernel.square().sum() / len(self.kernel)).sqrt())
-
     def times(self, strength: float) -> NoiseField:
         """That of noise so many times as strong."""
         return NoiseField(strength * self.kernel)

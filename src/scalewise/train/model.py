@@ -113,9 +113,8 @@ def train_model(
     if options["noisy"]:
         looking = first if first and first.estimator else load(LOOKING, device="cpu")
         told, estimator = _told_noise(options), looking.estimator
-        training, held_out = (
-            with_noise(images, told, looking, heard.note) for images in (training, held_out)
-        )
+        training = with_noise(training, told, looking, heard.note)
+        held_out = with_noise(held_out, told, looking, heard.note, training.field)
         chosen = of_noisy_images(chosen, training)
     where, rank = _device(device)
     if first is None:

@@ -89,6 +89,7 @@ def with_noise(
     noise: NoiseModel | Photons | None,
     prior: MultiScalePrior,
     note: Callable[[str], None],
+    field: NoiseField | None = None,
 ) -> ImageSet:
     """Say what the noise of each image is: what is told, or what is found in it.
 
@@ -100,6 +101,7 @@ def with_noise(
         noise: of all of them, or what counts are; None to estimate that of each.
         prior: at whose levels, and by whose estimator, noise is looked at.
         note: told what was found.
+        field: how noise is related, where it is known from images of the same kind.
 
     Raises:
         UsageError: hardly any noise is there, or it is told for other channels.
@@ -107,14 +109,16 @@ def with_noise(
     found = _evened(replace(images, noise=_noise_of(images, noise, prior, note)))
     if all(model.is_white for model in found.noise):
         return found
-    field = _field_of(found, prior)
+    field = field or _field_of(found, prior)
     spectrum = spectrum_of(field.shape(_white(found.channels))[0], max(1, prior.levels))
-    models = tuple(spectrum.times(model.sigma / spectrum.sigma) for model in found.noise)
-    return replace(found, noise=models, field=field)
+    field, spectrum = field.times(1 / spectrum.sigma), spectrum.times(1 / spectrum.sigma)
+    return replace(
+        found, noise=tuple(spectrum.times(model.sigma) for model in found.noise), field=field
+    )
 
 
 def _field_of(images: ImageSet, prior: MultiScalePrior) -> NoiseField:
-    """How noise of deviation 1 is related, from what is removed where images are flattest.
+    """How noise is related, over its deviation, from what is removed where images are flattest.
 
     Raises:
         UsageError: the images have too few blocks.
@@ -133,8 +137,7 @@ def _field_of(images: ImageSet, prior: MultiScalePrior) -> NoiseField:
             f"pixels in all to be measured, found {len(seen)}"
         )
     flattest = told.argsort()[: max(FEWEST, round(FLAT * len(told)))]
-    field = NoiseField.of(seen[flattest])
-    return field.times(1 / field.sigma)
+    return NoiseField.of(seen[flattest])
 
 
 def _blocks(image: Tensor) -> Tensor:

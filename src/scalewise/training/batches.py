@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError
 from scalewise.images import to_channels
 from scalewise.noise import NoiseLevels
+from scalewise.noise_field import SIDE
 from scalewise.training.recipe import Recipe
 from scalewise.wavelets import low_pass
 
@@ -115,7 +117,10 @@ def _noisy_batch(
         more = levels.shape(white_noise(crops, generator), wavelet)
     else:
         strengths = crops.new_tensor([model.sigma for model in models]).view(-1, 1, 1, 1)
-        more = strengths * images.field.shape(normal(crops, generator))
+        height, width = crops.shape[-2:]
+        white = F.pad(crops, (0, max(0, SIDE - width), 0, max(0, SIDE - height)))
+        drawn = images.field.shape(normal(white, generator))
+        more = strengths * drawn[..., :height, :width]
     for _ in range(1, level):
         levels = levels.coarser
     low, less = (low_pass(each, level - 1, wavelet) for each in (crops, more))
