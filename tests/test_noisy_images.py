@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 from skimage import data as photos
 from test_training import TINY, Silent, dead_leaves
 from torch import Tensor
-from zoo import smooth_spectrum
+from zoo import smooth_picture, smooth_spectrum
 
 from scalewise import store
 from scalewise.data import ImageSet
@@ -30,6 +31,7 @@ from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import denoise, denoise_plane, spectrum_of
 from scalewise.stabilise import Stabiliser
+from scalewise.train.flat_parts import measured_curve
 from scalewise.train.noisy import with_noise
 from scalewise.training import Recipe, TrainingRun, saved_options
 from scalewise.training.batches import Noise, draw_batch
@@ -210,6 +212,25 @@ class TestNoiseOfASet:
             assert same == pytest.approx(expected, abs=0.1)
         assert found.noise[0].sigma == pytest.approx(noise.sigma)
         assert sum(found.noise[0].scales[1]) > 1.5 * sum(found.noise[0].scales[0])
+
+    def test_the_curve_of_photons_is_that_of_all_images_together(self) -> None:
+        """Each alone has no flat dark part and no flat bright one."""
+        gain, read, pictures = 0.01, 2.0, []
+        for place in range(12):
+            dark = 0.05 + 0.8 * place / 12
+            clean = (dark + 0.1 * smooth_picture(1, 96, place)[None]).clamp(0, 1)
+            counts = torch.poisson(clean / gain, seeded(place))
+            pictures.append(gain * (counts + read * torch.randn(clean.shape, generator=seeded(99))))
+        true = NoiseModel.photons(gain, read=read)
+        notes: list[str] = []
+        images = ImageSet([picture.reshape(1, 96, 96) for picture in pictures], "x")
+        start = replace(images, noise=(NoiseModel.white(true.sigma),) * 12)
+        strength, curve = measured_curve(start, looking())
+        places = torch.tensor([0.1, 0.3, 0.5, 0.8])
+        found = strength * true.sigma * curve.at(places)
+        torch.testing.assert_close(found, true.sigma * true.at(places), rtol=0.12, atol=0)
+        with_noise(images, None, looking(), notes.append)
+        assert "noise of the images" in notes[0]
 
     def test_channels_that_share_noise_go_on_sharing_it(self) -> None:
         white = torch.randn(400, 1, 32, 32, generator=seeded())

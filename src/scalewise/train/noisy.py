@@ -12,22 +12,20 @@ from scalewise.data import ImageSet
 from scalewise.data.image_set import middle, to_float
 from scalewise.errors import UsageError
 from scalewise.images import read_image
-from scalewise.noise_field import SIDE, NoiseField
+from scalewise.noise_field import NoiseField
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise_plane, noise_for, photon_noise, spectrum_of
+from scalewise.restore import noise_for, photon_noise, spectrum_of
 from scalewise.stabilise import stabiliser_of
+from scalewise.train.flat_parts import LOOKED_AT, measured_curve, measured_field
 from scalewise.training import Recipe
 
 HARDLY = 0.5
 """Deviation of 255 below which there is no noise to learn from: what rounding to 8 bits hides."""
 
-LOOKED_AT, LOOKED_INTO = 384, 40
-"""Side of the middle of an image from which its noise is estimated, and of how many images the
-spectrum, at most."""
 
-FLAT, FEWEST = 0.2, 16
-"""Share of their blocks, the flattest, of which a spectrum is measured, and how many at least."""
+ALIKE = 1.3
+"""Ratio of the quartiles of the images' noise up to which they have one."""
 
 
 @dataclass(frozen=True)
@@ -109,41 +107,12 @@ def with_noise(
     found = _evened(replace(images, noise=_noise_of(images, noise, prior, note)))
     if all(model.is_white for model in found.noise):
         return found
-    field = field or _field_of(found, prior)
+    field = field or measured_field(found, prior)
     spectrum = spectrum_of(field.shape(_white(found.channels))[0], max(1, prior.levels))
     field, spectrum = field.times(1 / spectrum.sigma), spectrum.times(1 / spectrum.sigma)
     return replace(
         found, noise=tuple(spectrum.times(model.sigma) for model in found.noise), field=field
     )
-
-
-def _field_of(images: ImageSet, prior: MultiScalePrior) -> NoiseField:
-    """How noise is related, over its deviation, from what is removed where images are flattest.
-
-    Raises:
-        UsageError: the images have too few blocks.
-    """
-    blocks, structure = [], []
-    for image, noise in list(zip(images.images, images.noise, strict=True))[:LOOKED_INTO]:
-        part = middle(to_float(image), LOOKED_AT)
-        clean = denoise_plane(part, prior, noise=noise)[0]
-        seen, told = (_blocks(each / noise.sigma) for each in (part - clean, clean))
-        blocks.append(seen)
-        structure.append(told.var(dim=(2, 3)).mean(dim=1))
-    seen, told = torch.cat(blocks), torch.cat(structure)
-    if len(seen) < FEWEST:
-        raise UsageError(
-            f"noise that pixels share needs images of at least {FEWEST} blocks of {SIDE}x{SIDE} "
-            f"pixels in all to be measured, found {len(seen)}"
-        )
-    flattest = told.argsort()[: max(FEWEST, round(FLAT * len(told)))]
-    return NoiseField.of(seen[flattest])
-
-
-def _blocks(image: Tensor) -> Tensor:
-    """The blocks (M, C, `SIDE`, `SIDE`) of an image (C, H, W)."""
-    parts = image.unfold(1, SIDE, SIDE).unfold(2, SIDE, SIDE)
-    return parts.flatten(1, 2).movedim(1, 0)
 
 
 def _white(channels: int) -> Tensor:
@@ -199,4 +168,22 @@ def _noise_of(
         f"noise of the images: standard deviation {median:.3g} of 255 (from {levels_found[0]:.3g} "
         f"to {levels_found[-1]:.3g}); {'; '.join(found[0].in_words()[1:]) or 'white'}"
     )
-    return found
+    return _grown(replace(images, noise=found), prior)
+
+
+def _grown(images: ImageSet, prior: MultiScalePrior) -> tuple[NoiseModel, ...]:
+    """What was found of the noise of images; where most of it grows, with the curve of them all."""
+    growing = sum(noise.grows for noise in images.noise)
+    if 2 * growing <= len(images):
+        return images.noise
+    levels = sorted(noise.sigma for noise in images.noise)
+    least, median, most = (levels[round(share * (len(levels) - 1))] for share in (0.25, 0.5, 0.75))
+    if most <= ALIKE * least:  # of one camera at one setting
+        levels = len(levels) * [median]
+    else:
+        levels = [noise.sigma for noise in images.noise]
+    for _ in range(2):
+        strength, curve = measured_curve(images, prior)
+        levels = [strength * level for level in levels]
+        images = replace(images, noise=tuple(curve.times(level) for level in levels))
+    return images.noise
