@@ -39,7 +39,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.restore import denoise_plane, spectrum_of
 from scalewise.stabilise import stabiliser_of
 from scalewise.train import train_model
-from scalewise.train.noisy import of_noisy_images, with_noise
+from scalewise.train.noisy import noise_of_set, of_noisy_images, with_noise
 from scalewise.training import Recipe, TrainingRun, objectives, recorrupted
 from scalewise.training.batches import Noise, normal
 from scalewise.training.recorrupted import Recorrupted
@@ -294,11 +294,15 @@ def microscope(model: str, minutes: float) -> dict[str, float]:
     }
     start = load_prior(model, "cpu")
     scores = {"noisy": score(clean, noisy), "packaged, blind": score(clean, blind(start, noisy))}
-    images = estimated([frame.expand(3, -1, -1) for frame in noisy.values()], start)
+    frames = ImageSet([frame.expand(3, -1, -1) for frame in noisy.values()], "frames")
+    told = dict(zip(noisy, noise_of_set(frames, None, start, print), strict=True))
+    scores["packaged, told what all frames say"] = score(clean, denoised(start, noisy, told))
+    images = with_noise(frames, None, start, print)
     began = time.monotonic()
     fields = {"minutes": minutes, "learning_rate": 5e-4, "warmup": 20}
     prior = train("recorrupted, both directions", images, images, fields, start)
     scores["trained, blind"] = score(clean, blind(prior, noisy))
+    scores["trained, told what all frames say"] = score(clean, denoised(prior, noisy, told))
     scores["minutes"] = (time.monotonic() - began) / 60
     print(scores, flush=True)
     return scores
@@ -322,6 +326,13 @@ def half_an_hour(start: str | None, minutes: float, count: int) -> dict[str, Any
 def blind(prior: MultiScalePrior, noisy: dict[str, Tensor]) -> dict[str, Tensor]:
     """Frames, denoised without telling anything."""
     return {name: denoise_plane(frame, prior)[0] for name, frame in noisy.items()}
+
+
+def denoised(
+    prior: MultiScalePrior, noisy: dict[str, Tensor], told: dict[str, NoiseModel]
+) -> dict[str, Tensor]:
+    """Frames, denoised, each told its noise."""
+    return {n: denoise_plane(frame, prior, noise=told[n])[0] for n, frame in noisy.items()}
 
 
 def score(clean: dict[str, Tensor], images: dict[str, Tensor]) -> float:

@@ -31,7 +31,7 @@ from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import denoise, denoise_plane, spectrum_of
 from scalewise.stabilise import Stabiliser
-from scalewise.train.flat_parts import measured_curve
+from scalewise.train.flat_parts import measured_photons
 from scalewise.train.noisy import with_noise
 from scalewise.training import Recipe, TrainingRun, saved_options
 from scalewise.training.batches import Noise, draw_batch
@@ -209,7 +209,7 @@ class TestNoiseOfASet:
                 float((each * each.roll(apart, (1, 2))).mean() / each.square().mean())
                 for each in (blurred(9, 512), drawn)
             )
-            assert same == pytest.approx(expected, abs=0.1)
+            assert same == pytest.approx(expected, abs=0.15)
         assert found.noise[0].sigma == pytest.approx(noise.sigma)
         assert sum(found.noise[0].scales[1]) > 1.5 * sum(found.noise[0].scales[0])
 
@@ -225,10 +225,10 @@ class TestNoiseOfASet:
         notes: list[str] = []
         images = ImageSet([picture.reshape(1, 96, 96) for picture in pictures], "x")
         start = replace(images, noise=(NoiseModel.white(true.sigma),) * 12)
-        strength, curve = measured_curve(start, looking())
         places = torch.tensor([0.1, 0.3, 0.5, 0.8])
-        found = strength * true.sigma * curve.at(places)
-        torch.testing.assert_close(found, true.sigma * true.at(places), rtol=0.12, atol=0)
+        for model in measured_photons(start, looking()):
+            found = model.sigma * model.at(places)
+            torch.testing.assert_close(found, true.sigma * true.at(places), rtol=0.16, atol=0)
         with_noise(images, None, looking(), notes.append)
         assert "noise of the images" in notes[0]
 

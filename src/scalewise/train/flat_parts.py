@@ -1,7 +1,6 @@
 """What the noise of a set of images is like, measured where all of them together are flattest.
 
-One image may have no flat part that is dark; two hundred have. What a denoiser removes from flat
-blocks is noise, and hardly anything else.
+One image may have no flat part that is dark; two hundred have.
 """
 
 from __future__ import annotations
@@ -27,42 +26,72 @@ FLAT, FEWEST = 0.2, 16
 """Share of their blocks, the flattest, that are measured, and how many at least."""
 
 PATCH, BINS = 8, 10
-"""Side of the blocks that have one brightness, and parts of brightness that are fitted."""
+"""Side of the blocks that have one brightness, and parts of an image by brightness."""
 
-DARKEST = 1e-3
-"""Least variance without light, over that at middle gray."""
+DARKEST, ROUNDS, ALIKE = 1e-3, 4, 1.1
+"""Least variance without light, over that at middle gray; times that the line of all images and
+their strengths are fitted to each other; ratio of quartiles up to which all are of one strength."""
 
 
-def measured_curve(images: ImageSet, prior: MultiScalePrior) -> tuple[float, NoiseModel]:
-    """How noise grows with the light: one line of its variance over the brightness.
+def measured_photons(images: ImageSet, prior: MultiScalePrior) -> tuple[NoiseModel, ...]:
+    """The noise of each image, where it grows with the light: one line of the variance for all.
+
+    The finest diagonal details of blocks in which the denoised images are flat are noise alone.
 
     Args:
         images: with what was found of each image's noise.
         prior: that denoises.
-
-    Returns:
-        By how many times the noise is as strong as was found at middle gray, and the noise, of
-        deviation 1 there.
     """
-    places, spreads = [], []
-    for rest, clean, noise in _removed(images, prior):
-        fine = split(rest[None] / (GAIN * noise.sigma))[1][0, -len(rest) :]
-        spread = _blocks(fine, PATCH // 2).square().mean(dim=(1, 2, 3))
-        there = _blocks(clean, PATCH)
-        flat = there.var(dim=(2, 3)).mean(dim=1)
-        place = there.mean(dim=(1, 2, 3))
-        for part in place.argsort().chunk(BINS):
-            flattest = part[flat[part].argsort()[: max(1, round(FLAT * len(part)))]]
-            places.append(place[flattest].mean())
-            spreads.append(spread[flattest].mean())
-    place, spread = torch.stack(places).double(), torch.stack(spreads).double()
-    weight = 1 / spread  # errors are in proportion to the variance
-    line = torch.stack([weight, weight * place], dim=1)
-    base, growth = torch.linalg.lstsq(line, torch.ones(len(line), 1).double()).solution.flatten()
-    level = float(base + REFERENCE * growth)
-    ends = [max(DARKEST, float(base + place * growth) / level) for place in (0, 1)]
-    curve = ((0.0, ends[0]), (1.0, ends[1]))
-    return level**0.5, NoiseModel(scales=((1.0,),), curve=curve)
+    measured = [_flat_spreads(noisy, clean) for noisy, clean, _ in _looked_at(images, prior)]
+    spreads, places = zip(*measured, strict=True)
+    levels = torch.ones(len(spreads)).double()
+    base, growth = 0.0, 1.0
+    for _ in range(ROUNDS):  # what all share, then how strong it is in each
+        shared = torch.cat([s / level**2 for s, level in zip(spreads, levels, strict=True)])
+        base, growth = _line(torch.cat(places), shared)
+        lines = [(base + growth * place).clamp(min=DARKEST) for place in places]
+        found = torch.stack([_rms(s / line) for s, line in zip(spreads, lines, strict=True)])
+        if found.quantile(0.75) <= ALIKE * found.quantile(0.25) and bool((levels == 1).all()):
+            break  # of one camera at one setting
+        levels = found
+    middle_gray = max(DARKEST, base + REFERENCE * growth)
+    ends = tuple((at, max(DARKEST, base + at * growth) / middle_gray) for at in (0.0, 1.0))
+    strength = {index: float(level) * middle_gray**0.5 for index, level in enumerate(levels)}
+    typical = sorted(strength.values())[len(strength) // 2]
+    return tuple(
+        NoiseModel(scales=((strength.get(index, typical),),), curve=ends)
+        for index in range(len(images))
+    )
+
+
+def _flat_spreads(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance of noise in the flattest blocks of an image, by brightness, and that brightness."""
+    fine = split(noisy[None] / GAIN)[1][0, -len(noisy) :]
+    spread = _blocks(fine, PATCH // 2).square().mean(dim=(1, 2, 3))
+    there = _blocks(clean, PATCH)
+    flat, place = there.var(dim=(2, 3)).mean(dim=1), there.mean(dim=(1, 2, 3))
+    chosen = [
+        part[flat[part].argsort()[: max(1, round(FLAT * len(part)))]]
+        for part in place.argsort().chunk(BINS)
+    ]
+    return (
+        torch.stack([spread[part].mean() for part in chosen]).double(),
+        torch.stack([place[part].mean() for part in chosen]).double(),
+    )
+
+
+def _line(place: Tensor, spread: Tensor) -> tuple[float, float]:
+    """Variance without light and its growth, none below 0; errors are in proportion to it."""
+    weight = 1 / spread
+    line, ones = torch.stack([weight, weight * place], dim=1), torch.ones(len(place), 1).double()
+    base, growth = torch.linalg.lstsq(line, ones).solution.flatten()
+    if base < 0:  # through black
+        return 0.0, float((weight * place).sum() / (weight * place).square().sum())
+    return float(base), max(0.0, float(growth))
+
+
+def _rms(variances: Tensor) -> Tensor:
+    return variances.mean().sqrt()
 
 
 def measured_field(images: ImageSet, prior: MultiScalePrior) -> NoiseField:
@@ -76,8 +105,8 @@ def measured_field(images: ImageSet, prior: MultiScalePrior) -> NoiseField:
         UsageError: the images have too few blocks.
     """
     blocks, structure = [], []
-    for rest, clean, noise in _removed(images, prior):
-        blocks.append(_blocks(rest / noise.sigma, SIDE))
+    for noisy, clean, noise in _looked_at(images, prior):
+        blocks.append(_blocks((noisy - clean) / noise.sigma, SIDE))
         structure.append(_blocks(clean / noise.sigma, SIDE).var(dim=(2, 3)).mean(dim=1))
     seen, told = torch.cat(blocks), torch.cat(structure)
     if len(seen) < FEWEST:
@@ -88,16 +117,15 @@ def measured_field(images: ImageSet, prior: MultiScalePrior) -> NoiseField:
     return NoiseField.of(seen[told.argsort()[: max(FEWEST, round(FLAT * len(told)))]])
 
 
-def _removed(
+def _looked_at(
     images: ImageSet, prior: MultiScalePrior
 ) -> Iterator[tuple[Tensor, Tensor, NoiseModel]]:
-    """What is removed of images (C, H, W), what is left, and what the noise was told to be."""
+    """Middles of noisy images (C, H, W), denoised, and what their noise was found to be."""
     for image, noise in list(zip(images.images, images.noise, strict=True))[:LOOKED_INTO]:
         part = middle(to_float(image), LOOKED_AT)
         height, width = part.shape[-2:]
         part = part[:, : height - height % 2, : width - width % 2]
-        clean = denoise_plane(part, prior, noise=noise)[0]
-        yield part - clean, clean, noise
+        yield part, denoise_plane(part, prior, noise=noise)[0], noise
 
 
 def _blocks(image: Tensor, side: int) -> Tensor:

@@ -17,15 +17,11 @@ from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import noise_for, photon_noise, spectrum_of
 from scalewise.stabilise import stabiliser_of
-from scalewise.train.flat_parts import LOOKED_AT, measured_curve, measured_field
+from scalewise.train.flat_parts import LOOKED_AT, measured_field, measured_photons
 from scalewise.training import Recipe
 
 HARDLY = 0.5
 """Deviation of 255 below which there is no noise to learn from: what rounding to 8 bits hides."""
-
-
-ALIKE = 1.3
-"""Ratio of the quartiles of the images' noise up to which they have one."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def with_noise(
     Raises:
         UsageError: hardly any noise is there, or it is told for other channels.
     """
-    found = _evened(replace(images, noise=_noise_of(images, noise, prior, note)))
+    found = _evened(replace(images, noise=noise_of_set(images, noise, prior, note)))
     if all(model.is_white for model in found.noise):
         return found
     field = field or measured_field(found, prior)
@@ -137,13 +133,13 @@ def _evened(images: ImageSet) -> ImageSet:
     )
 
 
-def _noise_of(
+def noise_of_set(
     images: ImageSet,
     noise: NoiseModel | Photons | None,
     prior: MultiScalePrior,
     note: Callable[[str], None],
 ) -> tuple[NoiseModel, ...]:
-    """The noise of each image."""
+    """The noise of each image: as `with_noise`, before anything is made even."""
     if isinstance(noise, Photons):
         return noise.of(images)
     if noise is not None:
@@ -172,18 +168,6 @@ def _noise_of(
 
 
 def _grown(images: ImageSet, prior: MultiScalePrior) -> tuple[NoiseModel, ...]:
-    """What was found of the noise of images; where most of it grows, with the curve of them all."""
-    growing = sum(noise.grows for noise in images.noise)
-    if 2 * growing <= len(images):
-        return images.noise
-    levels = sorted(noise.sigma for noise in images.noise)
-    least, median, most = (levels[round(share * (len(levels) - 1))] for share in (0.25, 0.5, 0.75))
-    if most <= ALIKE * least:  # of one camera at one setting
-        levels = len(levels) * [median]
-    else:
-        levels = [noise.sigma for noise in images.noise]
-    for _ in range(2):
-        strength, curve = measured_curve(images, prior)
-        levels = [strength * level for level in levels]
-        images = replace(images, noise=tuple(curve.times(level) for level in levels))
-    return images.noise
+    """What was found of the noise; if most is that of photons, from all images together."""
+    growing = sum(noise.grows and len(noise.scales) == 1 for noise in images.noise)
+    return measured_photons(images, prior) if 2 * growing > len(images) else images.noise
