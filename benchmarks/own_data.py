@@ -294,10 +294,10 @@ def microscope(model: str, minutes: float) -> dict[str, float]:
     }
     start = load_prior(model, "cpu")
     scores = {"noisy": score(clean, noisy), "packaged, blind": score(clean, blind(start, noisy))}
-    frames = ImageSet([frame.expand(3, -1, -1) for frame in noisy.values()], "frames")
-    told = dict(zip(noisy, noise_of_set(frames, None, start, print), strict=True))
+    gathered = ImageSet([frame.expand(3, -1, -1) for frame in noisy.values()], "frames")
+    told = dict(zip(noisy, noise_of_set(gathered, None, start, print), strict=True))
     scores["packaged, told what all frames say"] = score(clean, denoised(start, noisy, told))
-    images = with_noise(frames, None, start, print)
+    images = with_noise(gathered, None, start, print)
     began = time.monotonic()
     fields = {"minutes": minutes, "learning_rate": 5e-4, "warmup": 20}
     prior = train("recorrupted, both directions", images, images, fields, start)
