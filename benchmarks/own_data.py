@@ -280,8 +280,8 @@ def faces(channels: int, count: int) -> tuple[ImageSet, ImageSet, list[Tensor]]:
     return chosen.part(range(10, count + 10)), chosen.part(range(10)), clean
 
 
-def microscope(model: str, minutes: float) -> dict[str, float]:
-    """PSNR on the frames of a real microscope, matched as its `gain_offset.csv` says."""
+def frames_of_microscope() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Noisy frames of a real microscope, and clean ones, matched as `gain_offset.csv` says."""
     folder = DATA / "realnoise" / "microscope"
     frames = read_images(folder, 1)
     with (folder / "gain_offset.csv").open() as rows:
@@ -292,6 +292,12 @@ def microscope(model: str, minutes: float) -> dict[str, float]:
         for name, frame in frames.items()
         if "clean" in name
     }
+    return noisy, clean
+
+
+def microscope(model: str, minutes: float) -> dict[str, float]:
+    """PSNR on the frames of a real microscope, of networks trained on the noisy ones."""
+    noisy, clean = frames_of_microscope()
     start = load_prior(model, "cpu")
     scores = {"noisy": score(clean, noisy), "packaged, blind": score(clean, blind(start, noisy))}
     gathered = ImageSet([frame.expand(3, -1, -1) for frame in noisy.values()], "frames")
