@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,8 @@ from scalewise.noise import NoiseLevels
 from scalewise.noise_field import NoiseField
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise, denoise_plane, spectrum_of
+from scalewise.restore import denoise, denoise_plane, measured_photons, spectrum_of
 from scalewise.stabilise import Stabiliser
-from scalewise.train.flat_parts import measured_photons
 from scalewise.train.noisy import with_noise
 from scalewise.training import Recipe, TrainingRun, saved_options
 from scalewise.training.batches import Noise, draw_batch
@@ -224,9 +222,9 @@ class TestNoiseOfASet:
         true = NoiseModel.photons(gain, read=read)
         notes: list[str] = []
         images = ImageSet([picture.reshape(1, 96, 96) for picture in pictures], "x")
-        start = replace(images, noise=(NoiseModel.white(true.sigma),) * 12)
         places = torch.tensor([0.1, 0.3, 0.5, 0.8])
-        for model in measured_photons(start, looking()):
+        found_alone = [NoiseModel.white(true.sigma)] * 12
+        for model in measured_photons(images.images, found_alone, looking()):
             found = model.sigma * model.at(places)
             torch.testing.assert_close(found, true.sigma * true.at(places), rtol=0.16, atol=0)
         with_noise(images, None, looking(), notes.append)
@@ -530,6 +528,35 @@ class TestCommands:
         np.save(array, np.random.default_rng(0).integers(0, 255, (4, 48, 48), dtype=np.uint8))
         told = scalewise("train", array, "--out", tmp_path / "x", "--noisy", "--gain", "2", *tiny)
         assert (told.code, "needs image files" in told.sentence) == (2, True)
+
+    def test_noise_that_images_have_less_of_is_refused(
+        self, tmp_path: Path, noisy_folder: Path, tiny: list[str]
+    ) -> None:
+        words = ["--noisy", "--sigma", "45", *tiny]
+        told = scalewise("train", noisy_folder, "--out", tmp_path / "x", *words)
+        assert (told.code, "other noise than was told" in told.sentence) == (2, True)
+        assert not (tmp_path / "x").exists()
+
+    def test_frames_of_one_camera_share_their_noise(self, tmp_path: Path) -> None:
+        folder = tmp_path / "frames"
+        folder.mkdir()
+        for place in range(6):
+            clean = (0.05 + 0.12 * place + 0.1 * smooth_picture(1, 96, place)[0]).clamp(0, 1)
+            counts = torch.poisson(60 * clean, seeded(place))
+            pixels = (255 * counts / 60).clamp(0, 255).round().byte().numpy()
+            Image.fromarray(pixels).save(folder / f"{place}.png")
+        (folder / "5.png").write_bytes(b"no picture")
+        words = [folder, tmp_path / "out", "--json"]
+        alone = scalewise("denoise", *words)
+        told = scalewise("denoise", folder, tmp_path / "all", "--json", "--one-camera")
+        assert (alone.code, told.code) == (1, 1)  # of the bad file
+        levels = [record["sigma"] for record in told.records if "sigma" in record]
+        assert len(levels) == 5
+        assert max(levels) < 1.3 * min(levels)
+        single = scalewise("denoise", folder / "0.png", tmp_path / "y.png", "--one-camera")
+        assert (single.code, "several images; give a folder" in single.sentence) == (2, True)
+        twice = scalewise("denoise", folder, tmp_path / "z", "--one-camera", "--sigma", "5")
+        assert (twice.code, "both say what the noise is" in twice.sentence) == (2, True)
 
     def test_models_are_compared_without_the_truth(
         self, tmp_path: Path, noisy_folder: Path

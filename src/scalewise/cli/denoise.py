@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scalewise.cli import options
-from scalewise.errors import UsageError
+from scalewise.errors import ScalewiseError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from scalewise.cli.console import Record, Share
     from scalewise.cli.jobs import Job
+    from scalewise.noise_model import NoiseModel
+    from scalewise.prior import MultiScalePrior
     from scalewise.restore import Strength
 
 
@@ -25,7 +31,7 @@ def denoise(
             min=0,
             callback=options.finite,
             help="Level of white noise in 8-bit units: 25 means 25/255. Without it and the next "
-            "five, what the noise is like is estimated.",
+            "six, what the noise is like is estimated.",
             show_default=False,
         ),
     ] = None,
@@ -61,6 +67,14 @@ def denoise(
         float,
         typer.Option(min=0, callback=options.finite, help="With --gain: read noise in electrons."),
     ] = 0.0,
+    one_camera: Annotated[
+        bool,
+        typer.Option(
+            "--one-camera",
+            help="The images of a folder are of one camera or microscope: photon noise is measured "
+            "in all of them together, which is far better for dark ones.",
+        ),
+    ] = False,
     strength: Annotated[
         str,
         typer.Option(
@@ -159,6 +173,7 @@ def denoise(
       scalewise denoise noisy.png clean.png
       scalewise denoise noisy.tif clean.tif --sigma 25
       scalewise denoise scans/ cleaned/ --jobs 4 --skip-existing
+      scalewise denoise cells/ cleaned/ --one-camera
       scalewise denoise cells.tif clean.tif --gain 2.2 --offset 100 --read-noise 1.6
       scalewise denoise photo.jpg clean.jpg --strength luma=0.6,chroma=1 --keep-grain 0.3
       scalewise denoise cells.tif clean.tif --uncertainty deviation.tif
@@ -171,6 +186,7 @@ def denoise(
     from scalewise.cli.paths import plan
 
     ways = {"--sigma": sigma, "--noise": noise, "--noise-from": noise_from, "--gain": gain}
+    ways |= {"--one-camera": one_camera or None}
     options.check_noise(ways, gain, offset, read_noise)
     jobs = plan(
         input,
@@ -199,11 +215,12 @@ def denoise(
         given = NoiseModel.white(sigma / 255)
     elif noise is not None:
         given = options.read_noise_file(noise)
+    known = _noise_together(jobs, prior, black, white) if one_camera else {}
     area = None if mask is None else options.read_mask(mask)
 
     def work(job: Job, share: Share) -> Record:
         picture = read_image(job.source, black=black, white=white)
-        model = given
+        model = known.get(job.source, given)
         if noise_from is not None:
             frame = read_image(noise_from)
             seen = picture.intensities.of(frame.intensities.stored(frame.pixels))
@@ -240,6 +257,24 @@ def denoise(
 
     with sheet_of(contact, force):
         work_through(jobs, work, "denoising", as_json=as_json, together=together)
+
+
+def _noise_together(
+    jobs: Sequence[Job], prior: MultiScalePrior, black: float | None, white: float | None
+) -> dict[Path, NoiseModel]:
+    """The noise of each file of a folder, measured in all of them; not of those that are bad."""
+    from scalewise import restore
+    from scalewise.data.image_set import middle
+    from scalewise.images import read_image
+
+    if len(jobs) < 2:
+        raise UsageError("--one-camera measures noise in several images; give a folder of them")
+    parts: dict[Path, Tensor] = {}
+    for job in jobs:
+        with suppress(ScalewiseError):  # which is told when the file has its turn
+            picture = read_image(job.source, black=black, white=white)
+            parts[job.source] = middle(picture.pixels[0], restore.LOOKED_AT).clone()
+    return dict(zip(parts, restore.noise_together(list(parts.values()), prior), strict=True))
 
 
 def _strength(text: str, grain: float) -> Strength:

@@ -72,7 +72,7 @@ def evaluate_unseen(
         start = time.perf_counter()
         noisy = crop_to_multiple(image, 1 << max(1, prior.levels))
         if bool((noisy == noisy[:1]).all()):
-            noisy = noisy[:1]  # a gray image, whose noise is the same in all channels
+            noisy, model = noisy[:1], model.channel(0)  # gray: all channels have the same noise
         if stabiliser := stabiliser_of(model):
             noisy, model = stabiliser.forward(noisy), stabiliser.noise
         if prior.channels < len(noisy):

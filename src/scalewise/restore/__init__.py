@@ -26,11 +26,13 @@ from scalewise.restore.finding import (
 from scalewise.restore.inverting import deblur, enlarge, inpaint
 from scalewise.restore.result import Restored
 from scalewise.restore.sensing import SensorNoise, find_sensor_noise
+from scalewise.restore.together import LOOKED_AT, measured_field, measured_photons, noise_together
 from scalewise.restore.upscaling import fit_to_type, upscale
 
 __all__ = [
     "DEFECTS",
     "GRAY_GAIN",
+    "LOOKED_AT",
     "Check",
     "Restored",
     "SensorNoise",
@@ -49,9 +51,12 @@ __all__ = [
     "find_sensor_noise",
     "fit_to_type",
     "inpaint",
+    "measured_field",
+    "measured_photons",
     "noise_for",
     "noise_levels",
     "noise_of_frame",
+    "noise_together",
     "photon_noise",
     "remove_defects",
     "spectrum_of",

@@ -21,7 +21,7 @@ from scalewise.errors import UsageError
 from scalewise.noise_model import NoiseModel
 from scalewise.store import TRAINING, check_folder, load
 from scalewise.train.choices import chosen_options, chosen_recipe, started
-from scalewise.train.noisy import Photons, of_noisy_images, with_noise
+from scalewise.train.noisy import Photons, check_noise, of_noisy_images, with_noise
 from scalewise.train.writer import Progress, Writer
 from scalewise.training import Recipe, TrainingRun
 from scalewise.training.batches import largest_crop
@@ -115,6 +115,8 @@ def train_model(
         told, estimator = _told_noise(options), looking.estimator
         training = with_noise(training, told, looking, heard.note)
         held_out = with_noise(held_out, told, looking, heard.note, training.field)
+        if not resume:
+            check_noise(training, looking)
         chosen = of_noisy_images(chosen, training)
     where, rank = _device(device)
     if first is None:

@@ -11,14 +11,22 @@ from torch import Tensor
 from scalewise.data import ImageSet
 from scalewise.data.image_set import middle, to_float
 from scalewise.errors import UsageError
+from scalewise.evaluation import evaluate_unseen
 from scalewise.images import read_image
 from scalewise.noise_field import NoiseField
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import noise_for, photon_noise, spectrum_of
+from scalewise.restore import (
+    measured_field,
+    noise_together,
+    photon_noise,
+    spectrum_of,
+)
 from scalewise.stabilise import stabiliser_of
-from scalewise.train.flat_parts import LOOKED_AT, measured_field, measured_photons
 from scalewise.training import Recipe
+
+JUDGED, SIDE = 8, 128
+"""About how many images noise is checked on, and the side of their middles."""
 
 HARDLY = 0.5
 """Deviation of 255 below which there is no noise to learn from: what rounding to 8 bits hides."""
@@ -103,12 +111,42 @@ def with_noise(
     found = _evened(replace(images, noise=noise_of_set(images, noise, prior, note)))
     if all(model.is_white for model in found.noise):
         return found
-    field = field or measured_field(found, prior)
+    field = field or measured_field(as_floats(found), found.noise, prior)
     spectrum = spectrum_of(field.shape(_white(found.channels))[0], max(1, prior.levels))
     field, spectrum = field.times(1 / spectrum.sigma), spectrum.times(1 / spectrum.sigma)
     return replace(
         found, noise=tuple(spectrum.times(model.sigma) for model in found.noise), field=field
     )
+
+
+def as_floats(images: ImageSet) -> list[Tensor]:
+    """The images in [0, 1] intensities."""
+    return [to_float(image) for image in images.images]
+
+
+def check_noise(images: ImageSet, prior: MultiScalePrior) -> None:
+    """Refuse noise that is not what the images have, as far as a denoiser can tell.
+
+    By Stein's estimate images that have less noise than is told, or noise that was cut off at
+    black, would be denoised with less than no error; training would make them worse.
+
+    Args:
+        images: with the noise of each, even in all intensities.
+        prior: that denoises.
+
+    Raises:
+        UsageError: it is not.
+    """
+    chosen = images.part(range(0, len(images), max(1, len(images) // JUDGED)))
+    parts = {str(place): middle(image, SIDE) for place, image in enumerate(as_floats(chosen))}
+    told = dict(zip(parts, chosen.noise, strict=True))
+    errors = [record["error"] for record in evaluate_unseen(prior, parts, told)]
+    if sum(errors) <= 0:
+        raise UsageError(
+            "the images have other noise than was told or found: weaker, or cut off at black; by "
+            "it they would be denoised without any error, and nothing can be learnt. Tell it by "
+            "--sigma, --gain or --noise, or leave training: scalewise denoise --one-camera"
+        )
 
 
 def _white(channels: int) -> Tensor:
@@ -151,7 +189,7 @@ def noise_of_set(
         if noise.sigma == 0:
             raise UsageError("images without noise are clean ones; train without --noisy")
         return (noise,) * len(images)
-    found = tuple(noise_for(prior, middle(to_float(image), LOOKED_AT)) for image in images.images)
+    found = tuple(noise_together(as_floats(images), prior))
     levels_found = sorted(255 * model.sigma for model in found)
     median = levels_found[len(found) // 2]
     count = sum(level < HARDLY for level in levels_found)
@@ -164,10 +202,4 @@ def noise_of_set(
         f"noise of the images: standard deviation {median:.3g} of 255 (from {levels_found[0]:.3g} "
         f"to {levels_found[-1]:.3g}); {'; '.join(found[0].in_words()[1:]) or 'white'}"
     )
-    return _grown(replace(images, noise=found), prior)
-
-
-def _grown(images: ImageSet, prior: MultiScalePrior) -> tuple[NoiseModel, ...]:
-    """What was found of the noise; if most is that of photons, from all images together."""
-    growing = sum(noise.grows and len(noise.scales) == 1 for noise in images.noise)
-    return measured_photons(images, prior) if 2 * growing > len(images) else images.noise
+    return found
