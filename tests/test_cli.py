@@ -103,7 +103,7 @@ def test_program_denoises_a_file(photos: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.stderr
     assert done.stderr == ""
     (record,) = done.records
-    wanted = {"input", "output", "uncertainty", "sigma", "noise", "seconds", "notes"}
+    wanted = {"input", "output", "uncertainty", "sigma", "noise", "average", "seconds", "notes"}
     assert record.keys() == wanted
     assert (record["input"], record["output"]) == ("noisy.png", "clean.png")
     assert stored(tmp_path / "clean.png").shape == stored(noisy).shape
