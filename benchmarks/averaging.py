@@ -17,18 +17,13 @@ from torch import Tensor
 
 from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, write_json
 from scalewise import restore
+from scalewise.data.image_set import middle
 from scalewise.evaluation import add_noise, compare, means
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.averaging import estimates
 
 COUNTS = (1, 2, 4, 8)
 CROP = 256
-
-
-def middle(image: Tensor) -> Tensor:
-    """The middle of an image (C, H, W), at most `CROP` pixels each way."""
-    top, left = (max(0, (side - CROP) // 2) for side in image.shape[1:])
-    return image[:, top : top + CROP, left : left + CROP]
 
 
 def measured(prior: MultiScalePrior, clean: Tensor, sigma: float, index: int) -> list[Any]:
@@ -63,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     records = []
     for kind, images in sets.items():
         for index, (name, image) in enumerate(images.items()):
-            clean = middle(image)
+            clean = middle(image, CROP)
             for sigma in options.sigma:
                 head = {"set": kind, "image": name, "sigma": sigma}
                 records += [head | one for one in measured(prior, clean, sigma, index)]

@@ -94,14 +94,14 @@ class Quiet:
 
 def clean_pairs(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
     """Of clean images: noise anew in every step, and the images themselves to compare with."""
-    images, (levels, more) = images.repeat(2, 1, 1, 1), twice(noise)
+    images, (levels, more) = images.repeat(2, 1, 1, 1), noise.both_ways()
     return Recorrupted(images + more, images, levels, levels, torch.zeros_like(images))
 
 
 def one_sided(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
     """Recorrupted pairs as published: one direction, half a deviation (Pang et al. 2021)."""
     share = 0.5
-    images, (levels, more) = images.repeat(2, 1, 1, 1), twice(noise)
+    images, (levels, more) = images.repeat(2, 1, 1, 1), noise.both_ways()
     added = -more / share
     told = levels.times(math.sqrt(1 + share**2))
     return Recorrupted(images + share * more, images + added, levels, told, added)
@@ -114,14 +114,8 @@ def neighbours(images: Tensor, noise: Noise, generator: torch.Generator) -> Reco
     chosen = parts.gather(2, order.expand_as(parts))
     pairs = torch.cat([chosen[:, :, 0], chosen[:, :, 1]])
     others = torch.cat([chosen[:, :, 1], chosen[:, :, 0]])
-    levels = twice(noise).levels
+    levels = noise.both_ways().levels
     return Recorrupted(pairs, others, levels, levels, torch.zeros_like(pairs))
-
-
-def twice(noise: Noise) -> Noise:
-    """That of a batch and the same batch again, in the other direction."""
-    levels = noise.levels.over(lambda level: level.repeat(2, 1, 1, 1) if len(level) > 1 else level)
-    return Noise(levels, torch.cat([noise.more, -noise.more]))
 
 
 METHODS: dict[str, tuple[Pairs, tuple[float, float]]] = {

@@ -34,10 +34,11 @@ from benchmarks.denoising import bm3d, non_local_means
 from scalewise.data.photos import sample_photo
 from scalewise.evaluation import sheet
 from scalewise.images import Intensities, Picture, write_image
+from scalewise.images.srgb import to_linear, to_srgb
 from scalewise.metrics import psnr
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import denoise, spectrum_of
-from scalewise.training.camera import Camera, to_linear, to_srgb
+from scalewise.training.camera import Camera
 
 STRENGTHS = (0.7, 1.0, 1.5)
 """Levels that the others are told, over the true deviation of the noise."""

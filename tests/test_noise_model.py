@@ -15,13 +15,14 @@ from torch import Tensor
 from scalewise import restore, store
 from scalewise.errors import UsageError
 from scalewise.images import Intensities, Picture
+from scalewise.images.srgb import to_linear, to_srgb
 from scalewise.metrics import psnr
 from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import find_noise, noise_of_frame, photon_noise
 from scalewise.stabilise import Stabiliser
-from scalewise.training.camera import Camera, demosaiced, jpeg, to_linear, to_srgb
+from scalewise.training.camera import Camera, demosaiced, jpeg
 from scalewise.wavelets import decompose
 
 

@@ -71,12 +71,9 @@ def compare(
     from scalewise import store
     from scalewise.data.image_set import middle
     from scalewise.evaluation import compare_models, evaluate_unseen, means
-    from scalewise.noise_model import NoiseModel
 
     other = store.load(against, device=device, exact=exact or None)
-    told = NoiseModel.white(sigma / 255) if sigma is not None else None
-    if noise is not None:
-        told = options.read_noise_file(noise)
+    told = options.told_noise(sigma, noise)
     parts = {name: middle(image, crop) for name, image in bench.images.items()}
     models = {name: _noise_of(part, told, bench.prior, other) for name, part in parts.items()}
     records = []

@@ -86,10 +86,7 @@ def demosaic(
             show_default=False,
         ),
     ] = None,
-    read_noise: Annotated[
-        float,
-        typer.Option(min=0, callback=options.finite, help="With --gain: read noise in electrons."),
-    ] = 0.0,
+    read_noise: options.ReadNoise = 0.0,
     sigma: Annotated[
         float | None,
         typer.Option(

@@ -59,14 +59,8 @@ def denoise(
             show_default=False,
         ),
     ] = None,
-    offset: Annotated[
-        float,
-        typer.Option(callback=options.finite, help="With --gain: stored value without light."),
-    ] = 0.0,
-    read_noise: Annotated[
-        float,
-        typer.Option(min=0, callback=options.finite, help="With --gain: read noise in electrons."),
-    ] = 0.0,
+    offset: options.Offset = 0.0,
+    read_noise: options.ReadNoise = 0.0,
     one_camera: Annotated[
         bool,
         typer.Option(
@@ -203,18 +197,13 @@ def denoise(
     from scalewise import restore, store
     from scalewise.cli.paths import save_all
     from scalewise.images import read_image
-    from scalewise.noise_model import NoiseModel
 
     amount = _strength(strength, keep_grain)
     kinds = () if fix is None else tuple(part.strip() for part in fix.split(","))
     restore.check_defects(kinds)
     restore.check_average(average)
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
-    given: NoiseModel | None = None
-    if sigma is not None:
-        given = NoiseModel.white(sigma / 255)
-    elif noise is not None:
-        given = options.read_noise_file(noise)
+    given = options.told_noise(sigma, noise)
     known = _noise_together(jobs, prior, black, white) if one_camera else {}
     area = None if mask is None else options.read_mask(mask)
 

@@ -163,6 +163,12 @@ Jobs = Annotated[
         "small ones can use cores that are idle otherwise, and take as many times the memory.",
     ),
 ]
+Offset = Annotated[
+    float, typer.Option(callback=finite, help="With --gain: stored value without light.")
+]
+ReadNoise = Annotated[
+    float, typer.Option(min=0, callback=finite, help="With --gain: read noise in electrons.")
+]
 Sheet = Annotated[
     Path | None,
     typer.Option(
@@ -216,14 +222,18 @@ def check_noise(
         raise UsageError(f"--gain must be above 0, found {gain:g}; it is the value of one electron")
 
 
-def read_noise_file(path: Path) -> NoiseModel:
-    """The description of noise in a file that `scalewise noise` wrote."""
+def told_noise(sigma: float | None, file: Path | None) -> NoiseModel | None:
+    """What `--sigma`, in 8-bit units, or `--noise`, a file of `scalewise noise`, says; or None."""
     from scalewise.noise_model import NoiseModel
 
+    if sigma is not None:
+        return NoiseModel.white(sigma / 255)
+    if file is None:
+        return None
     try:
-        text = path.read_text()
+        text = file.read_text()
     except UnicodeDecodeError:
         raise UsageError(
-            f"{path} holds no description of noise (it is no text); scalewise noise makes one"
+            f"{file} holds no description of noise (it is no text); scalewise noise makes one"
         ) from None
-    return NoiseModel.from_json(text, str(path))
+    return NoiseModel.from_json(text, str(file))

@@ -129,14 +129,8 @@ def train(
             show_default=False,
         ),
     ] = None,
-    offset: Annotated[
-        float,
-        typer.Option(callback=options.finite, help="With --gain: stored value without light."),
-    ] = 0.0,
-    read_noise: Annotated[
-        float,
-        typer.Option(min=0, callback=options.finite, help="With --gain: read noise in electrons."),
-    ] = 0.0,
+    offset: options.Offset = 0.0,
+    read_noise: options.ReadNoise = 0.0,
     compare: Annotated[
         str, typer.Option(metavar="MODEL", help="Model to compare with at the end; none for none.")
     ] = "photos",
@@ -217,15 +211,11 @@ def _noise(
     )
     if not noisy and (sigma, noise, gain) != (None, None, None):
         raise UsageError("--sigma, --noise and --gain are of noisy images; give --noisy too")
-    if sigma is not None:
-        from scalewise.noise_model import NoiseModel
-
-        return NoiseModel.white(sigma / 255)
     if gain is not None:
         from scalewise.train import Photons
 
         return Photons(gain, offset, read_noise)
-    return None if noise is None else options.read_noise_file(noise)
+    return options.told_noise(sigma, noise)
 
 
 def _told(record: dict[str, Any], as_json: bool) -> str:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.calibration import COVERAGES, Calibration
+from scalewise.data.image_set import middle
 from scalewise.evaluation.denoising import add_noise
 from scalewise.evaluation.records import Callback, Record
 from scalewise.images import to_channels
@@ -181,7 +182,7 @@ def doubts(
 ) -> Iterator[Doubt]:
     """Noisy images, their errors, and what the prior tells of them."""
     for index, (name, image) in enumerate(images.items()):
-        clean = _middle(to_channels(image, prior.channels)[0], crop)
+        clean = middle(to_channels(image, prior.channels)[0], crop)
         for sigma in sigmas:
             noisy = add_noise(clean, sigma / 255, seed, index)
             posterior = prior.posterior(noisy[None], sigma / 255)
@@ -246,12 +247,6 @@ def _local_deviation(image: Tensor, window: int) -> Tensor:
         for each in (image, image**2)
     )
     return (square - mean**2).clamp(min=0).sqrt()
-
-
-def _middle(image: Tensor, side: int) -> Tensor:
-    height, width = image.shape[-2:]
-    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return image[..., top : top + side, left : left + side]
 
 
 def _count(

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from scalewise.compression import SIDE, Compression, cosines
 from scalewise.errors import ScalewiseError
-
-_ORIENTATION = 0x112
+from scalewise.images.metadata import ORIENTATION
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def _check(image: Image.Image, path: str | Path) -> None:
     names = bytes(layer[0] for layer in image.layer)  # type: ignore[attr-defined]
     if image.mode == "RGB" and (image.info.get("adobe_transform") == 0 or names == b"RGB"):
         raise ScalewiseError(f"{path}: a JPEG that holds RGB is not taken into account")
-    if image.getexif().get(_ORIENTATION, 1) != 1:
+    if image.getexif().get(ORIENTATION, 1) != 1:
         raise ScalewiseError(f"{path}: a JPEG turned by EXIF is not taken into account")
 
 

@@ -33,8 +33,6 @@ EXIF_OF_FLIP = {0: 1, 3: 3, 5: 8, 6: 6}
 LEAST_SIDE = 6
 """Pixels a side that are needed to interpolate."""
 
-_COLOURS = "RGB"
-
 
 @dataclass(frozen=True)
 class Mosaic:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from scalewise.noise import GaussianField
 from scalewise.operators import Demosaicking
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.developing import Curve, balanced, developed
-from scalewise.restore.inverting import Callback
+from scalewise.restore.inverting import Callback, counted
 from scalewise.restore.result import Restored, difference_picture
 from scalewise.restore.sensing import SensorNoise, find_sensor_noise
 
@@ -88,7 +87,7 @@ def demosaic(
     clean = torch.empty(samples or 1, 3, *mosaic.values.shape)
     tiles = list(_tiles(*mosaic.values.shape))
     calls = steps if steps and samples is None else DRAWING.steps * (samples or 1)
-    told = _counted(callback, calls * len(tiles))
+    told = counted(callback, calls * len(tiles))
     for tile in tiles:
         origin = tile.whole[0].start, tile.whole[1].start
         part, spread = (each[(..., *tile.whole)] for each in (seen, deviation))
@@ -120,7 +119,7 @@ def _completed(
     steps: int,
     seed: int,
     origin: tuple[int, int],
-    callback: Callable[[int, Tensor, Tensor], None],
+    callback: Callable[[int, Tensor, Tensor], None] | None,
 ) -> Tensor:
     """The quick way to the colours of a tile (1, 1, H, W)."""
     device, dtype = unit_of(prior)
@@ -135,17 +134,6 @@ def _completed(
         steps=steps,
         callback=callback,
     )
-
-
-def _counted(callback: Callback | None, steps: int) -> Callable[[int, Tensor, Tensor], None]:
-    """A callback of so many steps of samplers."""
-    done = count(1)
-
-    def stepped(step: int, noisy: Tensor, clean: Tensor) -> None:
-        if callback:
-            callback(next(done) / steps)
-
-    return stepped
 
 
 def _tiles(height: int, width: int) -> Iterator[Tile]:

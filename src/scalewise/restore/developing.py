@@ -10,6 +10,7 @@ from torch import Tensor
 from scalewise.errors import UsageError
 from scalewise.images import Mosaic, Picture
 from scalewise.images.picture import upright
+from scalewise.images.srgb import to_srgb
 from scalewise.operators import Demosaicking
 from scalewise.restore.sensing import SensorNoise, photon_curve
 from scalewise.stabilise import Stabiliser
@@ -76,9 +77,7 @@ def developed(linear: Tensor, mosaic: Mosaic, exposure: float) -> Picture:
         exposure: in stops.
     """
     colours = torch.einsum("ij,jhw->ihw", mosaic.matrix, linear.clamp(max=1))
-    colours = (2.0**exposure * colours).clamp(0, 1)
-    bent = 1.055 * colours.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
-    shown = torch.where(colours <= 0.0031308, 12.92 * colours, bent)
+    shown = to_srgb((2.0**exposure * colours).clamp(0, 1))
     turned = upright(shown.permute(1, 2, 0)[None].numpy(), mosaic.orientation)[0]
     pixels = torch.from_numpy(np.ascontiguousarray(turned)).permute(2, 0, 1)
     return Picture(pixels, depth="uint16", exif=mosaic.exif)

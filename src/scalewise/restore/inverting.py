@@ -71,7 +71,7 @@ def inpaint(
             f"a hole is {widest} pixels wide: what is drawn there is a guess at colours and "
             "textures, not at objects"
         )
-    progress = _counted(callback, len(boxes) * len(picture.pixels) * (samples or 1))
+    progress = counted(callback, len(boxes) * len(picture.pixels) * (samples or 1) * DRAWING.steps)
     planes = []
     for index, plane in enumerate(fill_hidden(picture).pixels):
         given = _given(plane, prior)
@@ -200,7 +200,7 @@ def _inverted(
     """
     if sigma is not None and not 0 <= sigma < math.inf:
         raise UsageError(f"sigma must be 0 or more, found {sigma}")
-    progress = _counted(callback, len(picture.pixels) * (samples or 1))
+    progress = counted(callback, len(picture.pixels) * (samples or 1) * DRAWING.steps)
     valid = visible(picture)
     planes, found = [], []
     for index, plane in enumerate(fill_hidden(picture).pixels):
@@ -256,14 +256,14 @@ def _restored(picture: Picture, drawn: Tensor, notes: list[str]) -> Restored:
     return Restored(pictures, deviation=deviation, notes=tuple(notes))
 
 
-def _counted(callback: Callback | None, runs: int) -> Callable[[int, Tensor, Tensor], None] | None:
-    """A callback of the steps of so many runs of the sampler."""
+def counted(callback: Callback | None, steps: int) -> Callable[[int, Tensor, Tensor], None] | None:
+    """A callback of samplers, which take so many steps in all."""
     if callback is None:
         return None
     done = count(1)
 
     def stepped(step: int, noisy: Tensor, clean: Tensor) -> None:
-        callback(min(1.0, next(done) / (runs * DRAWING.steps)))
+        callback(min(1.0, next(done) / steps))
 
     return stepped
 

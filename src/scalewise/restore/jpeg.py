@@ -53,12 +53,12 @@ def keeping(
     pictures, kept = [], []
     for each in restored.pictures:
         pixels = each.pixels.clamp(0, 1)
-        for _ in range(AGREEING):
-            off = (jpeg.operator.A(reduction.A(pixels)) - jpeg.values) / jpeg.steps
-            if isinstance(reduction, Decimation):
-                break  # has no pseudo-inverse
-            change = (off.clamp(-INSIDE, INSIDE) - off) * jpeg.steps
-            pixels = (pixels + reduction.A_dagger(jpeg.operator.A_dagger(change))).clamp(0, 1)
+        if isinstance(reduction, Downscaling):
+            for _ in range(AGREEING):
+                off = (jpeg.operator.A(reduction.A(pixels)) - jpeg.values) / jpeg.steps
+                change = (off.clamp(-INSIDE, INSIDE) - off) * jpeg.steps
+                moved = reduction.A_dagger(jpeg.operator.A_dagger(change))
+                pixels = (pixels + moved).clamp(0, 1)
         off = (jpeg.operator.A(reduction.A(pixels)) - jpeg.values) / jpeg.steps
         kept.append(float((off.abs() <= 0.5).float().mean()))
         pictures.append(replace(each, pixels=pixels))

@@ -114,13 +114,17 @@ def find_sensor_noise(mosaic: Mosaic, estimator: NoiseEstimator | None) -> Senso
             level = found.scales[0][0] * found.at(curve.forward(at)) / slope
             places += at.tolist()
             variances += (level**2).tolist()
-        noise = _line(np.array(places), np.array(variances))
+        growth, floor = variance_line(np.array(places), np.array(variances))
+        noise = SensorNoise(growth, math.sqrt(floor))
     return noise
 
 
-def _line(places: np.ndarray, variances: np.ndarray) -> SensorNoise:
-    """The line that fits variances, relative to them; neither end below 0."""
+def variance_line(places: np.ndarray, variances: np.ndarray) -> tuple[float, float]:
+    """The line that fits variances over intensities, relative to them: its growth, and at 0.
+
+    Neither is below 0.
+    """
     weights = 1 / np.maximum(variances, LEAST**2)
     design = np.stack([places, np.ones_like(places)], axis=1) * weights[:, None]
-    (gain, floor), _ = optimize.nnls(design, variances * weights)
-    return SensorNoise(float(gain), math.sqrt(floor))
+    (growth, floor), _ = optimize.nnls(design, variances * weights)
+    return float(growth), float(floor)

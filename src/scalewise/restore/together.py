@@ -17,6 +17,7 @@ from scalewise.noise_model import REFERENCE, NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.denoising import denoise_plane
 from scalewise.restore.finding import noise_for
+from scalewise.restore.sensing import variance_line
 from scalewise.wavelets import GAIN, split
 
 LOOKED_AT, ENOUGH = 384, 40
@@ -72,7 +73,7 @@ def measured_photons(
     base, growth = 0.0, 1.0
     for _ in range(ROUNDS):  # what all share, then how strong it is in each
         shared = torch.cat([s / level**2 for s, level in zip(spreads, levels, strict=True)])
-        base, growth = _line(torch.cat(places), shared)
+        growth, base = variance_line(torch.cat(places).numpy(), shared.numpy())
         lines = [(base + growth * place).clamp(min=DARKEST) for place in places]
         each = torch.stack([_rms(s / line) for s, line in zip(spreads, lines, strict=True)])
         if each.quantile(0.75) <= ALIKE * each.quantile(0.25) and bool((levels == 1).all()):
@@ -99,16 +100,6 @@ def _flat_spreads(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         torch.stack([spread[part].mean() for part in chosen]).double().clamp(min=NOTHING),
         torch.stack([place[part].mean() for part in chosen]).double(),
     )
-
-
-def _line(place: Tensor, spread: Tensor) -> tuple[float, float]:
-    """Variance without light and its growth, none below 0; errors are in proportion to it."""
-    weight = 1 / spread
-    line, ones = torch.stack([weight, weight * place], dim=1), torch.ones(len(place), 1).double()
-    base, growth = torch.linalg.lstsq(line, ones).solution.flatten()
-    if base < 0:  # through black
-        return 0.0, float((weight * place).sum() / (weight * place).square().sum())
-    return float(base), max(0.0, float(growth))
 
 
 def _rms(variances: Tensor) -> Tensor:

@@ -56,6 +56,13 @@ class Noise(NamedTuple):
     levels: NoiseLevels
     more: Tensor
 
+    def both_ways(self) -> Noise:
+        """That of a batch and of the same batch again, `more` in the other direction."""
+        levels = self.levels.over(
+            lambda level: torch.cat([level, level]) if len(level) > 1 else level
+        )
+        return Noise(levels, torch.cat([self.more, -self.more]))
+
 
 class Batch(NamedTuple):
     """Images of one scale to learn from.

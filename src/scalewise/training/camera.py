@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from scalewise.images.srgb import to_linear, to_srgb
+
 MIDDLE = 0.214
 """Linear light of middle gray in sRGB, whose curve has a slope of about 1 there."""
 
@@ -96,17 +98,6 @@ def draw_camera(picture: Tensor, sigma: float, generator: torch.Generator) -> Ca
     )
     found = float(camera.noise_at(picture).square().mean().sqrt())
     return replace(camera, electrons=max(4.0, camera.electrons * (found / sigma) ** 2))
-
-
-def to_linear(srgb: Tensor) -> Tensor:
-    """Linear light of sRGB values (IEC 61966-2-1)."""
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055).clamp(min=0) ** 2.4)
-
-
-def to_srgb(light: Tensor) -> Tensor:
-    """SRGB values of linear light (IEC 61966-2-1)."""
-    curve = 1.055 * light.clamp(min=1e-8) ** (1 / 2.4) - 0.055
-    return torch.where(light <= 0.0031308, 12.92 * light, curve)
 
 
 def demosaiced(colours: Tensor) -> Tensor:
