@@ -34,6 +34,11 @@ class ExactContext:
         assert torch.is_grad_enabled()  # where it is trained
         return gaussian_prior({5: 9.0, 9: 2.0, 13: 1.0}[field] * SPECTRUM, 2)
 
+    @property
+    def retrained(self) -> list[SimpleNamespace]:
+        """One more training, in which every field knows the law."""
+        return [SimpleNamespace(multi_scale=lambda field: gaussian_prior(SPECTRUM, 2))]
+
     def say(self, text: str) -> None:
         assert text.startswith("bits per dimension of")
 
@@ -47,6 +52,9 @@ def test_bits_are_the_priors_and_lost_against_the_largest_field() -> None:
         expected = context.multi_scale(field).nll(context.images, seed=4, steps=8).bits
         assert found.equal(expected)
     assert measured.lost[9].equal(measured.bits[9] - measured.bits[13])
+    assert measured.local_lost.shape == (2, 3, 3)
+    assert measured.local_lost[0].equal(measured.lost[9])
+    assert not measured.local_lost[1].any()
     means = [bits.total(measured.lost[field])[0] for field in (5, 9, 13)]
     assert means[0] > means[1] > means[2] == 0
 
@@ -81,8 +89,15 @@ def test_what_is_shown() -> None:
     shown = bits.show(Measured(found, 9))
     assert shown.verdict == "does not hold"
     assert shown.sentence.startswith(
-        "9x9 loses +0.2000 ± 0.1000 bits per dimension against 43x43 (level 1 +0.2000, "
-        "level 2 +0.0000; 9x9 loses"
+        "9x9 loses +0.2000 ± 0.1000 bits per dimension against 43x43 (over images; "
+        "level 1 +0.2000, level 2 +0.0000; 9x9 loses"
+    )
+    again = {9: found[9] - 0.1, 43: found[43]}
+    several = bits.show(Measured(found, 9, (again,)))
+    assert several.numbers["lost by training"] == pytest.approx([0.2, -0.1])
+    assert several.sentence.startswith(
+        "9x9 loses +0.0500 ± 0.1000 bits per dimension against 43x43 (over images, "
+        "+0.0500 ± 0.1500 over trainings; level 1 +0.1500, level 2 -0.0500; 9x9 loses"
     )
     by_field, lost = shown.tables
     assert by_field.columns == ["field", "level 1", "level 2", "low", "total"]

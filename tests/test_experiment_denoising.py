@@ -49,6 +49,11 @@ class ExactContext:
     def multi_scale(self, field: int) -> MultiScalePrior:
         return white_prior({5: 8, 9: 2, 13: 1}[field] * VARIANCE, 2)
 
+    @property
+    def retrained(self) -> list[SimpleNamespace]:
+        """One more training, in which every field knows the law."""
+        return [SimpleNamespace(multi_scale=lambda field: white_prior(VARIANCE, 2))]
+
     def published(self, name: str) -> MultiScalePrior | None:
         if not self.authors:
             return None
@@ -72,6 +77,14 @@ def test_of_priors_of_known_gain() -> None:
     for family, contrast in (("flat", 16), ("multi-scale", 2)):
         expected = [linear_psnr(VARIANCE, s) - linear_psnr(contrast * VARIANCE, s) for s in SIGMAS]
         assert lost[family] == pytest.approx(expected, abs=0.1)
+    (other,) = measured.again
+    assert other == {
+        "multi-scale": {9: measured.own["multi-scale"][13]} | {13: other["multi-scale"][13]}
+    }
+    shown = denoising.show(measured)
+    mean = sum(lost["multi-scale"]) / len(SIGMAS)
+    assert shown.numbers["lost by training"] == pytest.approx([mean, 0])
+    assert shown.sentence.startswith(f"9x9 loses {mean / 2:.2f} ± {mean / 2:.2f} dB (multi-scale)")
     best = white_prior(VARIANCE, 2)
     assert measured.low == low_pass_only_psnr(best, fields(8), SIGMAS, 2)
     assert measured.published == {}

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from scalewise.errors import ScalewiseError, UsageError
 from scalewise.exact import power_law_spectrum
 from scalewise.prior import MultiScalePrior
 from scalewise.reproduce import Experiment, Figure, Result, Table, reproduce
+from scalewise.reproduce import networks as networks_module
 from scalewise.reproduce.context import Context, Images, check_images, load_faces
 from scalewise.reproduce.experiment import judge, judge_against
 from scalewise.reproduce.experiments import EXPERIMENTS
@@ -27,7 +29,7 @@ from scalewise.reproduce.experiments import wavelets as wavelets_module
 from scalewise.reproduce.experiments.score import true_score
 from scalewise.reproduce.measure import operations, operations_per_pixel
 from scalewise.reproduce.neighbourhoods import level_laws, pixel_errors, simulated_errors
-from scalewise.reproduce.networks import Networks
+from scalewise.reproduce.networks import Networks, gain_per_doubling
 from scalewise.reproduce.page import html_page
 from scalewise.reproduce.run import write_public
 from scalewise.reproduce.scale import Scale
@@ -49,6 +51,7 @@ TINY = Scale(
     fields_drawn=8,
     largest=80,
     ascent=0,
+    trainings=2,
     packaged=False,
 )
 SECRET = b"\x89PNG a face"
@@ -231,6 +234,49 @@ def saved_record(path: Path) -> dict[str, Any]:
     record: dict[str, Any] = load_state(path)["record"]
     assert record["name"] == path.stem
     return record
+
+
+def test_trained_again_from_other_weights_with_the_same_low_pass_network(
+    tmp_path: Path, faces: Images
+) -> None:
+    context = Context(
+        TINY, 0, tmp_path, device=torch.device("cpu"), say=lambda _: None, images=faces
+    )
+    first = context.networks.multi_scale(9)
+    (again,) = context.retrained
+    second = again.multi_scale(9)
+    for one, other in zip(first.low.parameters(), second.low.parameters(), strict=True):
+        assert one.equal(other)
+    pairs = zip(first.details[0].parameters(), second.details[0].parameters(), strict=True)
+    assert not all(one.equal(other) for one, other in pairs)
+    files = {path.name for path in (tmp_path / "networks").glob("*.pt")}
+    assert "again1-details1-of2-rf9.pt" in files
+    assert "again1-low4.pt" not in files
+
+
+def test_what_the_last_doubling_gained() -> None:
+    looks = [(256, 20.0), (512, 24.0), (1024, 25.0), (1100, 25.1), (2048, 27.0)]
+    history = [{"step": step, "psnr": psnr, "loss": 1.0} for step, psnr in looks]
+    assert gain_per_doubling(history) == pytest.approx(1.9 / math.log2(2048 / 1100))
+    assert gain_per_doubling(history[:4]) == pytest.approx(1.1 / math.log2(1100 / 512))
+    assert gain_per_doubling(history[:1]) is None
+
+
+def test_networks_are_looked_at_where_their_steps_are_powers_of_two(
+    tmp_path: Path, faces: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks_module, "FIRST_LOOK", 2)
+    validate, found = LevelTrainer.validate, []
+
+    def watched(trainer: LevelTrainer) -> dict[str, float]:
+        found.append(validate(trainer))
+        return found[-1]
+
+    monkeypatch.setattr(LevelTrainer, "validate", watched)
+    make_networks(tmp_path, faces, replace(TINY, budget=Budget(steps=6))).flat(5)
+    assert [record["step"] for record in found] == [2, 4, 6]
+    gained = found[2]["psnr"] - found[1]["psnr"]
+    assert saved_record(tmp_path / "flat-rf5.pt")["gain"] == gained / math.log2(1.5)
 
 
 def test_priors_share_their_low_pass_network_and_come_back(tmp_path: Path, faces: Images) -> None:

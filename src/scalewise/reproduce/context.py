@@ -141,6 +141,36 @@ class Context:
         """The shared networks of gray faces, trained when first asked for."""
         return self.trained_on(self.faces.training, self.faces.validation)
 
+    @cached_property
+    def retrained(self) -> list[Networks]:
+        """The shared networks of details again, from other weights and batches each time."""
+        return self.retrained_on(self.faces.training, self.faces.validation)
+
+    def retrained_on(
+        self,
+        training: ImageSet,
+        validation: ImageSet,
+        tag: str = "",
+        share: float = 1.0,
+        wavelet: str = "haar",
+    ) -> list[Networks]:
+        """Networks as `trained_on` makes them, from other weights and batches each time.
+
+        They share the low-pass networks of those.
+        """
+        return [
+            self.trained_on(
+                training,
+                validation,
+                f"{tag}-again{chance}" if tag else f"again{chance}",
+                share,
+                wavelet,
+                chance,
+                low_tag=tag,
+            )
+            for chance in range(1, self.scale.trainings)
+        ]
+
     def trained_on(
         self,
         training: ImageSet,
@@ -149,6 +179,7 @@ class Context:
         share: float = 1.0,
         wavelet: str = "haar",
         chance: int = 0,
+        low_tag: str | None = None,
     ) -> Networks:
         """Networks trained on other images.
 
@@ -159,6 +190,7 @@ class Context:
             share: of the budget.
             wavelet: between the scales.
             chance: added to the seed, for networks that start from other weights.
+            low_tag: begins the names of the low-pass networks; `tag` by default.
         """
         return Networks(
             self.folder / "networks",
@@ -169,6 +201,7 @@ class Context:
             device=self.device,
             say=self.say,
             tag=tag,
+            low_tag=low_tag,
             share=share,
             wavelet=wavelet,
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
+from statistics import stdev
 
 import torch
 from torch import Tensor
@@ -65,6 +68,14 @@ def low_pass_only_psnr(
 def mean(values: list[float]) -> float:
     """Arithmetic mean."""
     return sum(values) / len(values)
+
+
+def plus_minus(values: Sequence[float], form: str = ".2f") -> str:
+    """Mean of what several trainings gave, with its standard error where there are several."""
+    centre = f"{mean(list(values)):{form}}"
+    if len(values) < 2:
+        return centre
+    return f"{centre} ± {stdev(values) / math.sqrt(len(values)):{form.lstrip('+')}}"
 
 
 def quantile(values: Tensor, at: float) -> float:

@@ -6,6 +6,7 @@ receptive fields share one low-pass network, so the levels are driven one by one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,9 @@ from scalewise.training.files import load_state, save_state
 from scalewise.training.level import LevelTrainer
 
 Form = Literal["noise-conditional", "bias-free"]
+
+FIRST_LOOK = 256
+"""First step at which a network is validated before its training ends."""
 
 
 class Patches(ImageSet):
@@ -58,6 +62,7 @@ class Networks:
         device: where to train.
         say: hears which network is being trained.
         tag: begins the names of the networks, to tell training sets apart.
+        low_tag: begins the names of the low-pass networks; `tag` by default.
         share: of the budget of `scale`, for each network.
         wavelet: between the scales.
     """
@@ -73,12 +78,14 @@ class Networks:
         device: torch.device,
         say: Callable[[str], None],
         tag: str = "",
+        low_tag: str | None = None,
         share: float = 1.0,
         wavelet: str = "haar",
     ) -> None:
         self.folder, self.training, self.validation = folder, training, validation
         self.scale, self.seed, self.device, self.say = scale, seed, device, say
-        self.tag, self.budget, self.wavelet = tag, scale.budget.times(share), wavelet
+        self.tag, self.low_tag = tag, tag if low_tag is None else low_tag
+        self.budget, self.wavelet = scale.budget.times(share), wavelet
 
     def flat(self, field: int, times: float = 1.0) -> MultiScalePrior:
         """A local denoiser in the pixel domain, of the form of the networks of details.
@@ -159,7 +166,8 @@ class Networks:
         """Train the named levels, coarsest first, or take them from the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for level in sorted(names, reverse=True):
-            name = f"{self.tag}-{names[level]}" if self.tag else names[level]
+            tag = self.low_tag if level > max(run.recipe.levels, 1) else self.tag
+            name = f"{tag}-{names[level]}" if tag else names[level]
             self._finish(run.trainers[level], name, self.budget.times(times))
         return run.prior().requires_grad_(False)
 
@@ -168,7 +176,10 @@ class Networks:
         path = self.folder / f"{name}.pt"
         if not path.exists():
             self.say(f"training {name}: {budget}")
-            seconds = train_to(trainer, budget, state=self.folder / f"{name}.state")
+            state = self.folder / f"{name}.state"
+            seconds = train_to(
+                trainer, budget, after_step=lambda _: look_back(trainer), state=state
+            )
             measured = trainer.validate()
             record = {
                 "name": name,
@@ -178,6 +189,7 @@ class Networks:
                 "seconds": round(seconds, 1),
                 "loss": measured["loss"],
                 "psnr": measured["psnr"],
+                "gain": gain_per_doubling(trainer.state.history),
                 "parameters": parameters_of(trainer.network),
             }
             save_state(path, {"weights": trainer.best, "record": record})
@@ -185,3 +197,26 @@ class Networks:
                 part.unlink()
         trainer.average.load_state_dict(load_state(path)["weights"])
         trainer.state.history.clear()
+
+
+def look_back(trainer: LevelTrainer) -> None:
+    """Validate at steps that are powers of two, so that it shows how the loss still falls."""
+    step = trainer.state.step
+    if step >= FIRST_LOOK and step & (step - 1) == 0:
+        trainer.validate()
+
+
+def gain_per_doubling(history: list[dict[str, float]]) -> float | None:
+    """PSNR gained per doubling of the steps, at the end of a training, in dB.
+
+    Args:
+        history: of validations; the last one is taken with the last of at most 0.8 of its steps.
+
+    Returns:
+        The gain, or None where none came before.
+    """
+    last = history[-1]
+    earlier = [record for record in history if record["step"] <= 0.8 * last["step"]]
+    if not earlier:
+        return None
+    return (last["psnr"] - earlier[-1]["psnr"]) / math.log2(last["step"] / earlier[-1]["step"])

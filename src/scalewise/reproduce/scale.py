@@ -20,6 +20,8 @@ class Scale:
         sigmas: noise levels in 8-bit units.
         images: validation images that are denoised and upscaled.
         samples: images drawn from scratch.
+        trainings: how often networks are trained, from other weights each time, where a verdict
+            hangs on a small difference.
         halves: numbers of training images of each of two priors on disjoint images.
         fields_drawn: realisations of Gaussian fields.
         largest: side in pixels of the largest image of the cost experiment.
@@ -36,6 +38,7 @@ class Scale:
     sigmas: tuple[float, ...] = (3, 10, 30, 60, 100, 200, 300, 600)
     images: int = 32
     samples: int = 64
+    trainings: int = 3
     halves: tuple[int, ...] = (32, 256, 1108)
     fields_drawn: int = 256
     largest: int = 1280
@@ -52,6 +55,7 @@ QUICK = Scale(
     sigmas=(10, 50, 200),
     images=4,
     samples=8,
+    trainings=1,
     halves=(32, 256),
     fields_drawn=64,
     largest=320,

@@ -22,7 +22,7 @@ from scalewise.reproduce.experiment import (
 )
 from scalewise.reproduce.experiments.levels import details_psnr
 from scalewise.reproduce.figures import Curve, curves
-from scalewise.reproduce.measure import mean
+from scalewise.reproduce.measure import mean, plus_minus
 from scalewise.reproduce.neighbourhoods import level_laws
 
 WAVELETS = ("haar", "db2", "db4")
@@ -49,15 +49,29 @@ class Measured:
     Attributes:
         excess: of Gaussian fields.
         trained: of networks of textures and faces; empty where there are none.
+        again: of 9x9 and 13x13, trained again from other weights.
     """
 
     excess: Excess
     trained: Trained
+    again: tuple[Trained, ...] = ()
+
+    @property
+    def by_training(self) -> dict[tuple[str, str], list[float]]:
+        """What 9x9 loses against 13x13 in dB, by data and wavelet, of each training."""
+        return {
+            key: [mean(trained[key][13]) - mean(trained[key][9]) for trained in self._trainings]
+            for key in self.trained
+        }
 
     @property
     def losses(self) -> dict[tuple[str, str], float]:
-        """What 9x9 loses against 13x13 in dB, by data and wavelet."""
-        return {key: mean(by[13]) - mean(by[9]) for key, by in self.trained.items()}
+        """Mean of that over trainings."""
+        return {key: mean(losses) for key, losses in self.by_training.items()}
+
+    @property
+    def _trainings(self) -> tuple[Trained, ...]:
+        return self.trained, *self.again
 
 
 def run(context: Context) -> Result:
@@ -76,7 +90,8 @@ def measure(context: Context) -> Measured:
         for name, spectrum in spectra.items()
         for wavelet in WAVELETS
     }
-    return Measured(excess, _trained(context))
+    trained, *again = _trained(context)
+    return Measured(excess, trained, tuple(again))
 
 
 def gaussian_excess(spectrum: Tensor, wavelet: str, fields: tuple[int, ...]) -> dict[int, float]:
@@ -107,22 +122,28 @@ def load_textures(folder: Path, side: int = 64) -> tuple[ImageSet, ImageSet]:
     return replace(images, images=tops), replace(images, images=patches[::2])
 
 
-def _trained(context: Context) -> Trained:
-    """Train networks of each receptive field, and denoise what they have not seen."""
+def _trained(context: Context) -> list[Trained]:
+    """Train networks of each receptive field, and denoise what they have not seen.
+
+    Returns:
+        What they gave; then what those of 9x9 and 13x13 gave, trained again from other weights.
+    """
     sets: dict[str, tuple[ImageSet, ImageSet]] = {}
     if context.textures is not None:
         sets["textures"] = load_textures(context.textures)
     if context.images is not None:
         sets["faces"] = (context.faces.training, context.faces.validation)
-    found: Trained = {}
+    found: list[Trained] = [{} for _ in range(context.scale.trainings)]
     for name, (training, validation) in sets.items():
         images = validation.whole(range(min(32, len(validation))))
         for wavelet in WAVELETS:
-            networks = context.trained_on(training, validation, f"{name}-{wavelet}", SHARE, wavelet)
-            found[name, wavelet] = {
-                field: details_psnr(networks.details(field), images, 1, SIGMAS, context.seed)
-                for field in FIELDS
-            }
+            given = training, validation, f"{name}-{wavelet}", SHARE, wavelet
+            trainings = [context.trained_on(*given), *context.retrained_on(*given)]
+            for place, networks in enumerate(trainings):
+                found[place][name, wavelet] = {
+                    field: details_psnr(networks.details(field), images, 1, SIGMAS, context.seed)
+                    for field in (FIELDS if place == 0 else FIELDS[-2:])
+                }
     return found
 
 
@@ -147,7 +168,10 @@ def show(measured: Measured) -> Result:
     """Verdict, tables and figure."""
     excess, trained, losses = measured.excess, measured.trained, measured.losses
     verdict, parts = decide(excess, losses)
-    phrase = ", ".join(f"{name} {wavelet} {loss:.2f}" for (name, wavelet), loss in losses.items())
+    phrase = ", ".join(
+        f"{name} {wavelet} {plus_minus(trained)}"
+        for (name, wavelet), trained in measured.by_training.items()
+    )
     worst = max(by[9] for by in excess.values())
     failed = [part for part, held in parts.items() if not held]
     return Result(
@@ -160,6 +184,7 @@ def show(measured: Measured) -> Result:
         {
             "gaussian": {f"{n}, {w}": by for (n, w), by in excess.items()},
             "trained": {f"{n}, {w}": by for (n, w), by in trained.items()},
+            "lost by training": {f"{n}, {w}": by for (n, w), by in measured.by_training.items()},
         },
         [
             f"Trained networks had {SHARE:g} of the budget of one network. Textures: the lower "
@@ -215,6 +240,6 @@ EXPERIMENT = Experiment(
     "A 9x9 neighbourhood is enough for other data and for longer wavelets too (ours).",
     f"On Gaussian fields of three spectra a 9x9 neighbourhood lacks less than {100 * ENOUGH:g} % "
     f"of the error with everything seen, and trained 9x9 networks of textures and faces are "
-    f"at most {LOSS} dB under 13x13, for Haar, Daubechies 2 and 4.",
+    f"at most {LOSS} dB under 13x13 on the mean over trainings, for Haar, Daubechies 2 and 4.",
     run,
 )
