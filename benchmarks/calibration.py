@@ -1,10 +1,11 @@
-"""Whether the uncertainty of denoising is true: coverage of intervals, their width, bounds.
+"""Whether uncertainty is true: coverage of intervals, their width, bounds.
 
     python -m benchmarks.calibration --model path/of/photos --learn
     python -m benchmarks.calibration --model photos --picture docs/images/uncertainty.jpg
 
 The first command learns the correction on every second validation photograph and stores it in the
-model's folder; the second measures it on the others, which nothing was chosen on.
+model's folder; the second measures it on the others, which nothing was chosen on. With
+`--factors 2 4 8` the same of enlargements, in the middle 96x96.
 """
 
 from __future__ import annotations
@@ -17,10 +18,20 @@ from torch import Tensor
 
 from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, write_json
 from scalewise.data.photos import sample_photo
-from scalewise.evaluation import evaluate_calibration, learn_calibration, sheet
+from scalewise.evaluation import (
+    evaluate_calibration,
+    evaluate_upscaling_calibration,
+    learn_calibration,
+    learn_upscaling,
+    sheet,
+)
 from scalewise.images import Picture, write_image
+from scalewise.posterior import DRAWS
 from scalewise.prior import MultiScalePrior
 from scalewise.store import store_calibration
+
+CROP = 96
+"""Side of the middle parts of images that are enlarged."""
 
 SIGMAS = (5.0, 15.0, 25.0, 50.0, 100.0)
 """Noise levels, in 8-bit units."""
@@ -43,6 +54,25 @@ def picture(prior: MultiScalePrior, file: Path) -> None:
     write_image(file, Picture(drawn[None]), force=True, quality=92)
 
 
+def enlargements(
+    prior: MultiScalePrior, images: dict[str, Tensor], options: argparse.Namespace
+) -> None:
+    """Learn or measure the intervals of enlargements."""
+    records = []
+    for factor in options.factors:
+        print(f"factor {factor}", flush=True)
+        if options.learn:
+            table = learn_upscaling(prior, images, factor=factor, crop=CROP)
+            store_calibration(options.model, table, factor)
+            continue
+        found = evaluate_upscaling_calibration(prior, images, factor=factor, crop=CROP)
+        records += [{**record, "factor": factor} for record in found]
+    if not options.learn:
+        out = options.out or RESULTS / "calibration-upscaling.json"
+        settings = {"images": len(images), "crop": CROP, "samples": DRAWS}
+        write_json(out, {**facts(), "model": options.model, **settings, "records": records})
+
+
 def main() -> None:
     """Learn, or measure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -52,7 +82,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--picture", type=Path)
-    parser.add_argument("--out", type=Path, default=RESULTS / "calibration.json")
+    parser.add_argument("--factors", type=int, nargs="+", help="of enlargements instead")
+    parser.add_argument("--out", type=Path, help="by default in benchmarks/results")
     options = parser.parse_args()
     prior = load_prior(options.model, options.device)
     if options.picture:
@@ -61,12 +92,16 @@ def main() -> None:
     images = read_images(options.photos, 3)
     names = list(images)[0 if options.learn else 1 :: 2]
     half = {name: images[name] for name in names}
+    if options.factors:
+        enlargements(prior, half, options)
+        return
     if options.learn:
         store_calibration(options.model, learn_calibration(prior, half, sigmas=SIGMAS))
         return
     records = evaluate_calibration(prior, half, sigmas=SIGMAS, samples=options.samples)
     settings = {"images": len(half), "samples": options.samples, "coverage": records[0]["coverage"]}
-    write_json(options.out, {**facts(), "model": options.model, **settings, "records": records})
+    out = options.out or RESULTS / "calibration.json"
+    write_json(out, {**facts(), "model": options.model, **settings, "records": records})
 
 
 if __name__ == "__main__":

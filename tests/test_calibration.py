@@ -1,5 +1,6 @@
 """Uncertainty that is checked: tables learnt from errors, and coverage that is counted."""
 
+import json
 import math
 from pathlib import Path
 
@@ -13,10 +14,16 @@ from zoo import smooth_spectrum
 from scalewise import store
 from scalewise.calibration import COVERAGES, LEAST, Calibration
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.evaluation import evaluate_calibration, learn_calibration
+from scalewise.evaluation import (
+    evaluate_calibration,
+    evaluate_upscaling_calibration,
+    learn_calibration,
+    learn_upscaling,
+)
 from scalewise.exact import GaussianDenoiser, gaussian_prior
-from scalewise.images import Picture, write_image
-from scalewise.restore import denoise
+from scalewise.images import Picture, read_image, write_image
+from scalewise.posterior import spread
+from scalewise.restore import denoise, upscale
 
 NORMAL = {50: 0.6745, 80: 1.2816, 90: 1.6449, 95: 1.96}
 """Half widths of intervals of the normal distribution, in deviations."""
@@ -122,6 +129,62 @@ class TestExactPriors:
         assert whole["width"] < 1.03 * whole["baseline"]
 
 
+class TestEnlargements:
+    """Exact priors draw from the exact distribution of the details given the low-pass image."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def fields() -> dict[str, Tensor]:
+        law = GaussianDenoiser(smooth_spectrum((16, 16))).law
+        drawn = law.draw(24, torch.Generator().manual_seed(0))
+        return {str(index): image for index, image in enumerate(drawn)}
+
+    @pytest.mark.parametrize("factor", [2, 4])
+    def test_coverage_is_right_at_every_scale(self, fields: dict[str, Tensor], factor: int) -> None:
+        prior = gaussian_prior(smooth_spectrum((16, 16)), 2)
+        records = evaluate_upscaling_calibration(prior, fields, factor=factor, samples=16, crop=16)
+        names = [(record["by"], record["group"]) for record in records]
+        assert names[:2] == [("all", "pixels"), ("factor", f"{factor}")]
+        levels = [group for by, group in names if by == "scale"]
+        assert levels == [f"details of level {level}" for level in range(1, factor // 2 + 1)]
+        for record in records:
+            if record["by"] == "contrast":
+                continue  # chosen by the estimate, few
+            for share in COVERAGES:
+                error = 100 * math.sqrt(0.25 / (record["values"] / 8))
+                assert record["coverage"][share] == pytest.approx(share, abs=2 + 3 * error)
+        assert records[0]["width"] < 1.03 * records[0]["baseline"]
+        assert "psnr_error" not in records[0]
+
+    def test_what_is_learnt_is_one(self, fields: dict[str, Tensor]) -> None:
+        prior = gaussian_prior(smooth_spectrum((16, 16)), 2)
+        table = learn_upscaling(prior, fields, factor=2, samples=16, crop=16)
+        assert table.factors == pytest.approx([1.0] * len(table.factors), abs=0.1)
+        assert table.margin is None
+
+    def test_a_deviation_that_is_wrong_is_put_right(self, fields: dict[str, Tensor]) -> None:
+        """A prior of twice the contrast is too careful by two."""
+        careful = gaussian_prior(4 * smooth_spectrum((16, 16)), 2)
+        table = learn_upscaling(careful, fields, factor=2, samples=16, crop=16)
+        assert table.factors == pytest.approx([0.5] * len(table.factors), abs=0.05)
+        careful.upscaling[2] = table
+        whole = evaluate_upscaling_calibration(careful, fields, factor=2, samples=16, crop=16)[0]
+        for share in COVERAGES:
+            assert whole["coverage"][share] == pytest.approx(share, abs=1)
+
+
+def test_few_samples_tell_the_deviation_of_a_neighbourhood() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.rand(1, 1, 64, 64, generator=generator)
+    drawn = mean + 0.2 * torch.randn(8, 1, 1, 64, 64, generator=generator)
+    found = spread(drawn, mean)
+    assert found.shape == mean.shape
+    assert float(found.square().mean()) == pytest.approx(0.04, rel=0.05)
+    plain = (drawn - mean).square().mean(0).sqrt()
+    assert float(found.std()) < 0.5 * float(plain.std())
+    assert float(found[0, 0, 0, 0] ** 2) == pytest.approx(float(plain[..., :2, :2].square().mean()))
+
+
 class TestCommand:
     @pytest.fixture(scope="class")
     @staticmethod
@@ -154,8 +217,6 @@ class TestCommand:
             *("evaluate", "calibration", images, *options, "--samples", "2", "--json", file)
         )
         assert done.code == 0, done.stderr
-        import json
-
         found = json.loads(file.read_text())
         assert found["calibrated"] is True
         # on the images that it learnt from
@@ -169,7 +230,58 @@ class TestCommand:
         assert narrow is not None
         assert bool((wide.pixels > narrow.pixels).all())
 
+    def test_enlargements_likewise(self, images: Path, models: Path, tmp_path: Path) -> None:
+        model = models / "photos"
+        before = store.load(model)
+        picture = Picture(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(3)))
+        with pytest.raises(UsageError, match=r"which this one is not.*--factor for enlargements"):
+            upscale(picture, before, samples=None, uncertainty=True, confidence=90)
+        options = ("--model", model, "--crop", "32", "--factor", "2", "--samples", "2")
+        done = scalewise("evaluate", "calibration", images, *options, "--learn")
+        assert done.code == 0, done.stderr
+        known = store.load(model)
+        assert list(known.upscaling) == [2]
+        assert known.calibration == before.calibration
+        file = tmp_path / "coverage.json"
+        done = scalewise("evaluate", "calibration", images, *options, "--json", file)
+        assert done.code == 0, done.stderr
+        found = json.loads(file.read_text())
+        assert found["calibrated"] is True
+        for share in ("50", "80", "90", "95"):  # on the images that it learnt from
+            assert found["coverage"][share] == pytest.approx(float(share), abs=3)
+        write_image(tmp_path / "small.png", picture)
+        widths: dict[int, Tensor] = {}
+        for level in (50, 95):
+            half, big = tmp_path / f"half{level}.tif", tmp_path / f"big{level}.png"
+            done = scalewise(
+                *("upscale", tmp_path / "small.png", big, "--mode", "mean", "--model", model),
+                *("--uncertainty", half, "--confidence", level),
+            )
+            assert done.code == 0, done.stderr
+            widths[level] = read_image(half).pixels
+        assert widths[50].shape == (1, 3, 32, 32)
+        assert bool((widths[95] > widths[50]).all())
+
+    def test_a_factor_that_the_levels_do_not_span(self, models: Path) -> None:
+        config = models / "photos" / "config.json"
+        text = config.read_text()
+        table = {"ratios": [0.1], "factors": [1], "quantiles": {}}
+        config.write_text(json.dumps(json.loads(text) | {"upscaling": {"3": table}}))
+        with pytest.raises(ScalewiseError, match="upscaling has factor 3"):
+            store.load(models / "photos")
+        config.write_text(text)
+
     def test_bad_input(self, images: Path, models: Path, tmp_path: Path) -> None:
+        for options, sentence in (
+            (("--factor", "3"), "factor must be a power of two"),
+            (("--factor", "2", "--sigma", "15"), "give one of them"),
+            (("--factor", "2", "--samples", "1"), "needs 2 or more"),
+        ):
+            done = scalewise(
+                *("evaluate", "calibration", images, *options, "--model", models / "photos")
+            )
+            assert done.code == 2
+            assert sentence in done.stderr
         done = scalewise("evaluate", "calibration", images, "--learn")
         assert done.code == 2
         assert "--learn writes into a model folder, and photos is none" in done.stderr

@@ -344,7 +344,9 @@ def test_samples_differ_repeat_and_measure_uncertainty(photos: Path, tmp_path: P
     assert not big.exists()
     samples = torch.stack([read_image(name).pixels for name in names])
     assert read_image(std).depth == "float32"
-    torch.testing.assert_close(read_image(std).pixels, samples.std(0))
+    deviation = read_image(std).pixels  # from eight samples, of which these are the first
+    assert deviation.shape == samples[0].shape
+    assert 0.5 < float((deviation**2).mean() / samples.var(0).mean()) < 2
     assert samples.std(0).min() > 0
 
     again, other = tmp_path / "again.tif", tmp_path / "other.tif"

@@ -140,7 +140,15 @@ def test_bad_outputs(
             "--black 90000 and --white 90001 are far from its values",
             ("upscale", "--black", "90000", "--white", "90001"),
         ),
-        ("give --samples 2 or more", ("upscale", "--uncertainty", "std.tif")),
+        (
+            "give --samples 2 or more",
+            ("upscale", "--uncertainty", "std.tif", "--reduced-by", "bicubic"),
+        ),
+        ("confidence is of the uncertainty", ("upscale", "--confidence", "90")),
+        (
+            "--confidence is learnt for means of blocks",
+            ("upscale", "--confidence", "90", "--reduced-by", "bicubic"),
+        ),
         (
             "std.png: the uncertainty is written as floats",
             ("upscale", "--samples", "2", "--uncertainty", "std.png"),

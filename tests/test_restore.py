@@ -248,7 +248,7 @@ class TestAgreement:
 
     def test_samples_and_their_deviation(self, photos: MultiScalePrior) -> None:
         picture = Picture(torch.rand(2, 1, 8, 8), depth="uint8")
-        result = upscale(picture, photos, samples=3)
+        result = upscale(picture, photos, samples=3, uncertainty=True)
         assert len(result.pictures) == 3
         assert result.deviation is not None
         assert result.deviation.pixels.shape == (2, 1, 16, 16)

@@ -26,6 +26,10 @@ EDGES = (0.06, 0.09, 0.13, 0.18, 0.25, 0.33, 0.45, 0.6)
 LEAST = 0.02
 """Least deviation over that of the noise: what is less is taken for as much."""
 
+CONTRAST = 0.1
+"""What takes the place of the noise's deviation where there is none, in [0, 1] intensities: a usual
+contrast of details."""
+
 FEWEST = 1000
 """Pixels that a row needs to be learnt from."""
 
@@ -66,7 +70,7 @@ class Calibration(BaseModel):
         Args:
             deviation: that a model tells, any shape.
             error: the mean less the truth, same shape.
-            sigma: deviation of the noise, broadcasting.
+            sigma: deviation of the noise, broadcasting; `CONTRAST` where there is none.
 
         Raises:
             UsageError: there are too few pixels.

@@ -9,7 +9,7 @@ coarsest to the finest.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -59,7 +59,8 @@ class MultiScalePrior(nn.Module):
         details: denoisers of the details given the low-pass image, level 1 (finest) first.
         wavelet: the orthogonal wavelet between the scales.
         estimator: of noise that is not told; a statistic of white noise without.
-        calibration: what images that are kept apart say of the uncertainty it tells.
+        calibration: what images that are kept apart say of the uncertainty that noise leaves.
+        upscaling: the same of enlargements, by factor.
         noise_floor: standard deviation of the noise of the images that it learnt from, in [0, 1]
             intensities: a prior of noisy images denoises, but knows no clean ones to draw.
     """
@@ -72,10 +73,12 @@ class MultiScalePrior(nn.Module):
         estimator: NoiseEstimator | None = None,
         calibration: Calibration | None = None,
         noise_floor: float = 0.0,
+        upscaling: Mapping[int, Calibration] | None = None,
     ) -> None:
         super().__init__()
         self.low, self.details, self.wavelet = low, nn.ModuleList(details), wavelet
         self.estimator, self.calibration = estimator, calibration
+        self.upscaling = dict(upscaling or {})
         self.noise_floor = noise_floor
 
     @property

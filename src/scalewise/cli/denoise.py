@@ -102,15 +102,7 @@ def denoise(
             show_default=False,
         ),
     ] = None,
-    confidence: Annotated[
-        int | None,
-        typer.Option(
-            metavar="50|80|90|95",
-            help="With --uncertainty: instead, how far from the mean the truth is in so many "
-            "percent of pixels.",
-            show_default=False,
-        ),
-    ] = None,
+    confidence: options.Confidence = None,
     fidelity: Annotated[
         float,
         typer.Option(

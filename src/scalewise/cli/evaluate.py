@@ -291,6 +291,14 @@ def calibration(
             "measure it on others.",
         ),
     ] = False,
+    factor: Annotated[
+        int | None,
+        typer.Option(
+            metavar="2|4|8",
+            help="Of enlargements by this instead of denoising.",
+            show_default=False,
+        ),
+    ] = None,
     model: options.Model = "photos",
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -306,36 +314,52 @@ def calibration(
     Examples:
       scalewise evaluate calibration photos/ --sigma 15 25 50 --json coverage.json
       scalewise evaluate calibration other-photos/ --model my-model --learn
+      scalewise evaluate calibration photos/ --factor 2
     """
+    if factor is not None and sigma:
+        raise UsageError("--sigma is of denoising, --factor of enlargements; give one of them")
+    if factor is not None and samples < 2:
+        raise UsageError(f"--samples {samples}: an enlargement's uncertainty needs 2 or more")
     from scalewise.cli.bench import Bench
 
     bench = Bench(images, model, device=device, exact=exact, json_file=json_file, force=force)
     from scalewise import store
     from scalewise.calibration import COVERAGES
-    from scalewise.evaluation import SIGMAS, evaluate_calibration, learn_calibration
+    from scalewise.evaluation import (
+        SIGMAS,
+        evaluate_calibration,
+        evaluate_upscaling_calibration,
+        learn_calibration,
+        learn_upscaling,
+    )
 
+    prior, pictures = bench.prior, bench.images
+    if factor is not None:
+        prior.check_factor(factor)
     if not bench.prior.noise_conditional:
         raise UsageError(f"{model} is told no noise level: it has no uncertainty to measure")
     if learn and not Path(model).is_dir():
         raise UsageError(f"--learn writes into a model folder, and {model} is none; give its path")
     levels = tuple(sigma or SIGMAS)
-    with bench.bar("learning" if learn else "measuring", len(levels)) as bar:
+    with bench.bar(
+        "learning" if learn else "measuring", len(levels) if factor is None else 1
+    ) as bar:
+        given: dict[str, Any] = {"seed": seed, "crop": crop, "callback": bar.step}
         if learn:
-            learnt = learn_calibration(
-                bench.prior, bench.images, sigmas=levels, seed=seed, crop=crop, callback=bar.step
-            )
-            store.store_calibration(model, learnt)
-            typer.echo(f"{model}: learnt from {len(bench.images)} images and stored")
+            if factor is None:
+                learnt = learn_calibration(prior, pictures, sigmas=levels, **given)
+            else:
+                learnt = learn_upscaling(prior, pictures, factor=factor, samples=samples, **given)
+            store.store_calibration(model, learnt, factor)
+            typer.echo(f"{model}: learnt from {len(pictures)} images and stored")
             return
-        records = evaluate_calibration(
-            bench.prior,
-            bench.images,
-            sigmas=levels,
-            samples=samples,
-            seed=seed,
-            crop=crop,
-            callback=bar.step,
-        )
+        given["samples"] = samples
+        if factor is None:
+            table = prior.calibration
+            records = evaluate_calibration(prior, pictures, sigmas=levels, **given)
+        else:
+            table = prior.upscaling.get(factor)
+            records = evaluate_upscaling_calibration(prior, pictures, factor=factor, **given)
     for record in records:
         record |= {f"{share} %": record["coverage"][share] for share in COVERAGES}
     columns = {name: name for name in ("by", "group", *(f"{share} %" for share in COVERAGES))}
@@ -344,7 +368,7 @@ def calibration(
         "seed": seed,
         "crop": crop,
         "samples": samples,
-        "calibrated": bench.prior.calibration is not None,
+        "calibrated": table is not None,
         "coverage": records[0]["coverage"],
     }
     bench.finish(records, records, columns, settings, digits=1)

@@ -102,6 +102,15 @@ Uncertainty = Annotated[
         show_default=False,
     ),
 ]
+Confidence = Annotated[
+    int | None,
+    typer.Option(
+        metavar="50|80|90|95",
+        help="With --uncertainty: instead, how far from the mean the truth is in so many percent "
+        "of pixels.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
 
 

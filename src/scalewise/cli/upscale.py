@@ -53,7 +53,17 @@ def upscale(
     ] = False,
     mode: options.Mode = options.ModeName.SAMPLE,
     samples: options.Samples = 1,
-    uncertainty: options.Uncertainty = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.tif",
+            help="Also write how far the truth may be from the mean, per pixel: the standard "
+            "deviation, from 8 samples or more, as a float TIFF (a folder if INPUT is one). With "
+            "--reduced-by: the deviation of the samples.",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: options.Confidence = None,
     sampler: options.Sampler = options.SamplerName.FEW_STEPS,
     seed: options.Seed = 0,
     black: options.Black = None,
@@ -80,6 +90,7 @@ def upscale(
       scalewise upscale small.png big.png --factor 4
       scalewise upscale small.png big.png --factor 4 --mode mean
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
+      scalewise upscale small.png big.png --mode mean --uncertainty half.tif --confidence 90
       scalewise upscale web.jpg big.png --factor 3 --reduced-by bicubic --mode mean
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
@@ -87,7 +98,9 @@ def upscale(
     from scalewise.cli.paths import plan
 
     _check_factor(factor, reduced_by, sigma)
-    options.check_samples(mode, samples, uncertainty)
+    options.check_samples(mode, samples, None if reduced_by is None else uncertainty)
+    if reduced_by is not None and confidence is not None:
+        raise UsageError("--confidence is learnt for means of blocks; leave out --reduced-by")
     jobs = plan(
         input,
         output,
@@ -103,6 +116,7 @@ def upscale(
     from scalewise import store
     from scalewise.cli.paths import save_all
     from scalewise.images import read_image
+    from scalewise.posterior import DRAWS
     from scalewise.restore import enlarge
     from scalewise.restore import upscale as restored
     from scalewise.samplers import SAMPLERS
@@ -113,7 +127,8 @@ def upscale(
         prior.check_factor(int(factor))
     filter = _filter(reduced_by or "mean")
 
-    steps = 1 if count is None else samples * (int(factor).bit_length() - 1)
+    drawn = max(count or 0, 0 if uncertainty is None else DRAWS)
+    steps = max(1, drawn * (int(factor).bit_length() - 1))
     steps = steps if reduced_by is None else 100
 
     def work(job: Job, share: Share) -> Record:
@@ -140,6 +155,8 @@ def upscale(
                 prior,
                 factor=int(factor),
                 samples=count,
+                uncertainty=job.deviation is not None,
+                confidence=confidence,
                 seed=seed,
                 sampler=rule,
                 callback=share.step,

@@ -1,6 +1,11 @@
 """Measuring a prior: denoising, super-resolution, synthesis, likelihood, and pictures."""
 
-from scalewise.evaluation.calibration import evaluate_calibration, learn_calibration
+from scalewise.evaluation.calibration import (
+    evaluate_calibration,
+    evaluate_upscaling_calibration,
+    learn_calibration,
+    learn_upscaling,
+)
 from scalewise.evaluation.comparing import Comparison, compare_models
 from scalewise.evaluation.denoising import SIGMAS, add_noise, compare, evaluate_denoise
 from scalewise.evaluation.distances import (
@@ -32,9 +37,11 @@ __all__ = [
     "evaluate_synthesize",
     "evaluate_unseen",
     "evaluate_upscale",
+    "evaluate_upscaling_calibration",
     "grid",
     "interpolate",
     "learn_calibration",
+    "learn_upscaling",
     "level_distances",
     "mean_bits",
     "means",

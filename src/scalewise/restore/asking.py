@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from scalewise.calibration import Calibration
 from scalewise.checks import whole_number
 from scalewise.errors import UsageError
 from scalewise.noise_model import NoiseModel
@@ -63,18 +64,33 @@ ends = _of_posterior(_ends)
 
 
 def calibrated(
-    told: Tensor, prior: MultiScalePrior, sigma: float, confidence: int | None
+    told: Tensor, table: Calibration | None, unit: float, confidence: int | None
 ) -> Tensor:
-    """The deviation that a prior tells, corrected, or the half width of intervals."""
-    table = prior.calibration
+    """The deviation that a prior tells, corrected, or the half width of intervals.
+
+    Args:
+        told: by the prior.
+        table: what it has learnt of that, if anything.
+        unit: deviation of the noise, or `CONTRAST`.
+        confidence: in percent, for half widths; None for the deviation.
+
+    Raises:
+        UsageError: intervals are wanted, and the prior has learnt none of them.
+    """
     if confidence is None:
-        return told if table is None else table.deviation(told, sigma)
+        return told if table is None else table.deviation(told, unit)
     if table is None:
         raise UsageError(
-            "confidence needs a model that is calibrated, which this one is not; scalewise "
-            "evaluate calibration --learn does it"
+            "confidence needs a model that is calibrated for it, which this one is not; scalewise "
+            "evaluate calibration --learn does it, with --factor for enlargements"
         )
-    return table.half_width(told, sigma, confidence)
+    return table.half_width(told, unit, confidence)
+
+
+def check_interval(uncertainty: bool, confidence: int | None) -> None:
+    """Refuse a confidence of nothing."""
+    if confidence is not None and not uncertainty:
+        raise UsageError("confidence is of the uncertainty; ask for that too")
 
 
 def check_wanted(
@@ -90,8 +106,7 @@ def check_wanted(
         whole_number(samples, "samples")
     if not 0 <= fidelity <= 1:
         raise UsageError(f"fidelity must be from 0 to 1, found {fidelity:g}")
-    if confidence is not None and not uncertainty:
-        raise UsageError("confidence is of the uncertainty; ask for that too")
+    check_interval(uncertainty, confidence)
     if samples is not None and fidelity < 1:
         raise UsageError("samples are drawn at random, fidelity is for one estimate; give one")
     if (samples is not None or fidelity < 1 or uncertainty) and partly:

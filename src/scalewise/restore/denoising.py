@@ -125,7 +125,7 @@ def denoise(
         found.append(model)
         if uncertainty:
             told = clean.std(0) if len(clean) > 1 else _told_deviation(fixed, prior, model)
-            deviations.append(calibrated(told, prior, model.sigma, confidence).to(seen))
+            deviations.append(calibrated(told, prior.calibration, model.sigma, confidence).to(seen))
         if callback:
             callback()
     notes += conversion(picture, prior)

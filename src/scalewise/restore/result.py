@@ -19,8 +19,8 @@ class Restored:
     Args:
         pictures: the outputs: one, or one per sample.
         noise: that of each plane, as given or estimated; empty for upscaled pictures.
-        deviation: standard deviation of every pixel, in the unit of the file, where it was asked
-            for or there are several samples.
+        deviation: standard deviation of every pixel, or half widths of intervals, in the unit of
+            the file, where it was asked for.
         notes: sentences on what was converted, found or left alone.
     """
 

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalewise.calibration import CONTRAST
 from scalewise.images import Picture, fill_hidden, to_channels
 from scalewise.images.kinds import is_float, type_ends
+from scalewise.posterior import DRAWS, spread
 from scalewise.prior import MultiScalePrior
+from scalewise.restore.asking import calibrated, check_interval
 from scalewise.restore.result import Restored, conversion, difference_picture
 from scalewise.samplers import Sampler, few_steps
 from scalewise.wavelets import is_haar
@@ -24,6 +27,8 @@ def upscale(
     *,
     factor: int = 2,
     samples: int | None = 1,
+    uncertainty: bool = False,
+    confidence: int | None = None,
     seed: int = 0,
     sampler: Sampler = few_steps,
     callback: Callable[[int, Tensor], None] | None = None,
@@ -40,31 +45,41 @@ def upscale(
         prior: of any number of channels; gray and RGB are converted, and gray comes back gray.
         factor: enlargement of each side: 2, 4, ... up to `2 ** prior.levels`.
         samples: how many to draw; None for the least-squares estimate.
+        uncertainty: whether to tell how far the truth is from the least-squares estimate: its
+            standard deviation, from at least `posterior.DRAWS` samples, corrected where the prior
+            has learnt how (`evaluation.learn_upscaling`).
+        confidence: in percent; instead of that deviation, tell how far from the least-squares
+            estimate the truth is in so many percent of pixels.
         seed: of the samples; each plane has fields of its own.
         sampler: how to draw them.
         callback: called as each scale of each sample is finished.
 
     Raises:
-        UsageError: the prior does not know the factor.
+        UsageError: the prior does not know the factor, or has learnt no intervals.
     """
+    check_interval(uncertainty, confidence)
     filled = fill_hidden(picture)
-    planes = []
+    planes, deviations = [], []
     for index, plane in enumerate(filled.pixels):
         small = to_channels(plane, prior.channels)[0][None]
-        if samples is None:
-            large = prior.upscale_mean(small, factor)[None]
-        else:
-            large = prior.upscale(
+        wanted = max(samples or 0, DRAWS if uncertainty else 0)
+        shown = 1 if len(plane) == 1 else prior.channels
+        if wanted:
+            drawn = prior.upscale(
                 small,
                 factor,
-                samples=samples,
+                samples=wanted,
                 seed=seed + index,
                 sampler=sampler,
                 callback=callback,
             )
-        large = large[:, 0].cpu()
-        large = to_channels(large, 1)[0] if len(plane) == 1 else large
-        planes.append(large)
+            drawn = to_channels(drawn[:, 0].cpu(), shown)[0]
+        if samples is None or uncertainty:
+            mean = to_channels(prior.upscale_mean(small, factor).cpu(), shown)[0]
+        planes.append(mean if samples is None else drawn[:samples])
+        if uncertainty:
+            told = spread(drawn[:, None], mean)[0]
+            deviations.append(calibrated(told, prior.upscaling.get(factor), CONTRAST, confidence))
     drawn = torch.stack(planes, dim=1)
     notes = [*picture.notes, *conversion(picture, prior)]
     small = to_channels(filled.pixels, drawn.shape[2])[0]
@@ -79,8 +94,8 @@ def upscale(
     large_picture = replace(picture, pixels=drawn[0], alpha=alpha).scaled(factor)
     pictures = tuple(replace(large_picture, pixels=pixels) for pixels in drawn)
     deviation = None
-    if len(drawn) > 1:
-        deviation = difference_picture(large_picture, drawn.std(0))
+    if uncertainty:
+        deviation = difference_picture(large_picture, torch.stack(deviations))
     return Restored(pictures, deviation=deviation, notes=tuple(notes))
 
 

@@ -115,7 +115,8 @@ class ModelConfig(BaseModel):
         low: the network of the low-pass image.
         details: the networks of the details, level 1 (finest) first.
         estimator: of noise that is not told; older models have none.
-        calibration: of the uncertainty that the model tells, learnt on images kept apart.
+        calibration: of the uncertainty that noise leaves, learnt on images kept apart.
+        upscaling: the same of enlargements, by factor.
         noise_floor: standard deviation of the noise of the images it learnt from; 0 for clean ones.
         description: one or two sentences for the model card.
         training: how it was made, free JSON; the card shows `data` (name, counts, license) and
@@ -137,6 +138,7 @@ class ModelConfig(BaseModel):
     details: list[NetworkConfig]
     estimator: EstimatorConfig | None = None
     calibration: Calibration | None = None
+    upscaling: dict[int, Calibration] = {}
     noise_floor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     description: str = ""
     training: dict[str, JsonValue] = {}
@@ -149,6 +151,9 @@ class ModelConfig(BaseModel):
             raise ValueError(
                 f"levels is {self.levels}, but details lists {len(self.details)} networks"
             )
+        known = [1 << level for level in range(1, self.levels + 1)]
+        if unknown := set(self.upscaling) - set(known):
+            raise ValueError(f"upscaling has factor {min(unknown)}, but the levels span {known}")
         if self.value_range != (0.0, 1.0):
             raise ValueError(f"value_range must be [0, 1], found {list(self.value_range)}")
         return self
@@ -180,6 +185,7 @@ def describe(prior: MultiScalePrior, **facts: Any) -> ModelConfig:
         "details": details,
         "estimator": None if prior.estimator is None else prior.estimator.settings,
         "calibration": None if prior.calibration is None else prior.calibration.model_dump(),
+        "upscaling": {factor: table.model_dump() for factor, table in prior.upscaling.items()},
         "noise_floor": prior.noise_floor,
     }
     return _explained(lambda: ModelConfig.model_validate(fields | facts), "model description")
@@ -238,7 +244,13 @@ def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
         told = config.estimator
         estimator = None if told is None else NoiseEstimator(told.width, told.depth)
         prior = MultiScalePrior(
-            low, details, config.wavelet, estimator, config.calibration, config.noise_floor
+            low,
+            details,
+            config.wavelet,
+            estimator,
+            config.calibration,
+            config.noise_floor,
+            config.upscaling,
         )
     for place, network in zip(places(config), (low, *details), strict=True):
         found = network.channels

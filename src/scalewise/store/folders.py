@@ -140,14 +140,25 @@ def read_config(folder: str | Path) -> ModelConfig:
     return parse_config(text, str(file))
 
 
-def store_calibration(folder: str | Path, calibration: Calibration) -> None:
+def store_calibration(
+    folder: str | Path, calibration: Calibration, factor: int | None = None
+) -> None:
     """Write a calibration into the config of a model folder, whose weights stay.
+
+    Args:
+        folder: of the model.
+        calibration: what was learnt.
+        factor: of enlargement; None where it is of denoising.
 
     Raises:
         ScalewiseError: the folder holds no model, or cannot be written.
     """
     path = Path(folder)
-    config = read_config(path).model_copy(update={"calibration": calibration})
+    config = read_config(path)
+    update: dict[str, object] = {"calibration": calibration}
+    if factor is not None:
+        update = {"upscaling": {**config.upscaling, factor: calibration}}
+    config = config.model_copy(update=update)
     _write_whole(path, {CONFIG: config.to_json().encode(), CARD: card(config).encode()})
 
 
