@@ -130,6 +130,20 @@ def coverage(content: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def enlargements(content: dict[str, Any]) -> str:
+    """Shares of pixels that intervals of enlargements held, by factor and contrast."""
+    rows = []
+    for record in content["records"]:
+        if record["by"] not in ("factor", "contrast"):
+            continue
+        shares = [f"{record['coverage'][share]:.1f}" for share in ("50", "80", "90", "95")]
+        of = "" if record["by"] == "factor" else f", {record['group']}"
+        width = [_number(record.get(key), 1) for key in ("width", "baseline")]
+        rows.append([f"×{record['factor']}{of}", *shares, *width])
+    head = ["% of values within", "50", "80", "90", "95", "width of 90 %", "baseline"]
+    return markdown(head, rows)
+
+
 def bounds(content: dict[str, Any]) -> str:
     """PSNR told without the truth, and its bound."""
     rows = []
@@ -293,6 +307,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "restoration": ("restoration.json", restoration),
     "coverage": ("calibration.json", coverage),
     "bounds": ("calibration.json", bounds),
+    "enlargements": ("calibration-upscaling.json", enlargements),
     "inverse": ("inverse.json", inverse),
     "mosaics": ("raw.json", mosaics),
     "raw": ("raw.json", raw),
