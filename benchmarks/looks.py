@@ -4,7 +4,7 @@
 
 Samples at a factor of four, drawn by several samplers, the least-squares estimate, and other
 photographs in their place are told from photographs by a small network (`benchmarks.faces`): 50 %
-is the best. Samplers are chosen on every second photograph; the others say what the choice is worth.
+is the best. Samplers are chosen on every second photograph, and the others tell what that is worth.
 The sheet has the photograph, the estimate and a sample of twenty crops.
 """
 
