@@ -96,16 +96,20 @@ class Calibration(BaseModel):
         """The standard deviation of the error, where a model tells `told` under such noise."""
         return self._scaled(told, sigma, self.factors)
 
+    def check_coverage(self, coverage: int) -> None:
+        """Refuse a coverage that was not learnt."""
+        if coverage not in self.quantiles:
+            raise UsageError(
+                f"confidence must be one of {', '.join(map(str, self.quantiles))}, found {coverage}"
+            )
+
     def half_width(self, told: Tensor, sigma: float, coverage: int) -> Tensor:
         """How far from the mean the truth is in so many percent of pixels, at most.
 
         Raises:
             UsageError: the coverage is none that was learnt.
         """
-        if coverage not in self.quantiles:
-            raise UsageError(
-                f"confidence must be one of {', '.join(map(str, self.quantiles))}, found {coverage}"
-            )
+        self.check_coverage(coverage)
         return self._scaled(told, sigma, self.quantiles[coverage])
 
     def _scaled(self, told: Tensor, sigma: float, row: tuple[float, ...]) -> Tensor:

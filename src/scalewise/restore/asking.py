@@ -73,24 +73,26 @@ def calibrated(
         table: what it has learnt of that, if anything.
         unit: deviation of the noise, or `CONTRAST`.
         confidence: in percent, for half widths; None for the deviation.
-
-    Raises:
-        UsageError: intervals are wanted, and the prior has learnt none of them.
     """
+    if table is None:
+        return told
     if confidence is None:
-        return told if table is None else table.deviation(told, unit)
+        return table.deviation(told, unit)
+    return table.half_width(told, unit, confidence)
+
+
+def check_interval(uncertainty: bool, confidence: int | None, table: Calibration | None) -> None:
+    """Refuse intervals of nothing, and those that a prior has not learnt, before any work."""
+    if confidence is None:
+        return
+    if not uncertainty:
+        raise UsageError("confidence is of the uncertainty; ask for that too")
     if table is None:
         raise UsageError(
             "confidence needs a model that is calibrated for it, which this one is not; scalewise "
             "evaluate calibration --learn does it, with --factor for enlargements"
         )
-    return table.half_width(told, unit, confidence)
-
-
-def check_interval(uncertainty: bool, confidence: int | None) -> None:
-    """Refuse a confidence of nothing."""
-    if confidence is not None and not uncertainty:
-        raise UsageError("confidence is of the uncertainty; ask for that too")
+    table.check_coverage(confidence)
 
 
 def check_wanted(
@@ -98,7 +100,6 @@ def check_wanted(
     fidelity: float,
     average: int,
     uncertainty: bool,
-    confidence: int | None,
     partly: bool,
 ) -> None:
     """Refuse what contradicts itself; `partly` tells that noise is left, or more removed."""
@@ -106,7 +107,6 @@ def check_wanted(
         whole_number(samples, "samples")
     if not 0 <= fidelity <= 1:
         raise UsageError(f"fidelity must be from 0 to 1, found {fidelity:g}")
-    check_interval(uncertainty, confidence)
     if samples is not None and fidelity < 1:
         raise UsageError("samples are drawn at random, fidelity is for one estimate; give one")
     if (samples is not None or fidelity < 1 or uncertainty) and partly:

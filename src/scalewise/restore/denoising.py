@@ -13,7 +13,7 @@ from scalewise.errors import UsageError
 from scalewise.images import Picture, fill_hidden, to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore.asking import Ask, asking, calibrated, check_wanted, ends
+from scalewise.restore.asking import Ask, asking, calibrated, check_interval, check_wanted, ends
 from scalewise.restore.averaging import price
 from scalewise.restore.defects import find_defects, remove_defects
 from scalewise.restore.finding import GRAY_GAIN, VISIBLE, noise_for
@@ -109,7 +109,8 @@ def denoise(
     if sigma is not None and noise is not None:
         raise UsageError("sigma and noise both say what the noise is; give one of them")
     strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
-    check_wanted(samples, fidelity, average, uncertainty, confidence, strength != Strength())
+    check_interval(uncertainty, confidence, prior.calibration)
+    check_wanted(samples, fidelity, average, uncertainty, strength != Strength())
     if mask is not None:
         check_mask(mask, picture)
     given = NoiseModel.white(sigma) if sigma is not None else noise

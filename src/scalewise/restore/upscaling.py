@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,29 +58,23 @@ def upscale(
     Raises:
         UsageError: the prior does not know the factor, or has learnt no intervals.
     """
-    check_interval(uncertainty, confidence)
+    table = prior.upscaling.get(factor)
+    check_interval(uncertainty, confidence, table)
     filled = fill_hidden(picture)
-    planes, deviations = [], []
+    planes, told = [], []
     for index, plane in enumerate(filled.pixels):
         small = to_channels(plane, prior.channels)[0][None]
-        wanted = max(samples or 0, DRAWS if uncertainty else 0)
         shown = 1 if len(plane) == 1 else prior.channels
-        if wanted:
-            drawn = prior.upscale(
-                small,
-                factor,
-                samples=wanted,
-                seed=seed + index,
-                sampler=sampler,
-                callback=callback,
-            )
-            drawn = to_channels(drawn[:, 0].cpu(), shown)[0]
+        count = max(samples or 0, DRAWS if uncertainty else 0)
+        options: dict[str, Any] = {"seed": seed + index, "sampler": sampler, "callback": callback}
+        if count:
+            sharp = prior.upscale(small, factor, samples=count, **options)
+            sharp = to_channels(sharp[:, 0].cpu(), shown)[0]
         if samples is None or uncertainty:
             mean = to_channels(prior.upscale_mean(small, factor).cpu(), shown)[0]
-        planes.append(mean if samples is None else drawn[:samples])
+        planes.append(mean if samples is None else sharp[:samples])
         if uncertainty:
-            told = spread(drawn[:, None], mean)[0]
-            deviations.append(calibrated(told, prior.upscaling.get(factor), CONTRAST, confidence))
+            told.append(calibrated(spread(sharp[:, None], mean)[0], table, CONTRAST, confidence))
     drawn = torch.stack(planes, dim=1)
     notes = [*picture.notes, *conversion(picture, prior)]
     small = to_channels(filled.pixels, drawn.shape[2])[0]
@@ -95,7 +90,7 @@ def upscale(
     pictures = tuple(replace(large_picture, pixels=pixels) for pixels in drawn)
     deviation = None
     if uncertainty:
-        deviation = difference_picture(large_picture, torch.stack(deviations))
+        deviation = difference_picture(large_picture, torch.stack(told))
     return Restored(pictures, deviation=deviation, notes=tuple(notes))
 
 
