@@ -30,7 +30,7 @@ from benchmarks.raw_files import photographed, write_dng
 from scalewise.images import read_raw
 from scalewise.inverse import complete
 from scalewise.metrics import psnr
-from scalewise.noise import GaussianField
+from scalewise.noise import SAMPLES, GaussianField
 from scalewise.operators import Demosaicking
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import demosaic
@@ -71,7 +71,7 @@ def ways(prior: MultiScalePrior) -> dict[str, Callable[[Tensor, float], Tensor]]
     def quick(steps: int) -> Callable[[Tensor, float], Tensor]:
         def run(seen: Tensor, noise: float) -> Tensor:
             size = (seen.shape[-2], seen.shape[-1])
-            field = GaussianField(0, (0,), level=0, channels=3, size=size)
+            field = GaussianField(0, (0,), level=SAMPLES, channels=3, size=size)
             return complete(prior.denoise, seen, operator, noise, field, steps=steps)
 
         return run

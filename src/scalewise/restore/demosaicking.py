@@ -15,7 +15,7 @@ from scalewise.errors import UsageError
 from scalewise.images import Mosaic
 from scalewise.inverse import DRAWING, STEPS, complete
 from scalewise.networks import unit_of
-from scalewise.noise import GaussianField
+from scalewise.noise import SAMPLES, GaussianField
 from scalewise.operators import Demosaicking
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.developing import Curve, balanced, developed
@@ -124,7 +124,9 @@ def _completed(
     """The quick way to the colours of a tile (1, 1, H, W)."""
     device, dtype = unit_of(prior)
     height, width = seen.shape[-2:]
-    field = GaussianField(seed, (0,), level=0, channels=3, size=(height, width), origin=origin)
+    field = GaussianField(
+        seed, (0,), level=SAMPLES, channels=3, size=(height, width), origin=origin
+    )
     return complete(
         prior.denoise,
         seen.to(device, dtype),
