@@ -3,6 +3,7 @@
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,24 @@ def gain(clean: Tensor, noisy: Tensor, restored: Tensor) -> float:
 def with_noise(clean: Tensor, sigma: float | tuple[float, ...], seed: int = 0) -> Tensor:
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
     return clean + torch.as_tensor(sigma).reshape(-1, 1, 1) * noise
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"samples": 2}, {"fidelity": 0.5}, {"uncertainty": True}, {"average": 2}]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_without_noise_a_picture_stays_as_it_is(
+    photos: MultiScalePrior, channels: int, options: dict[str, Any]
+) -> None:
+    """Bit for bit."""
+    pixels = torch.rand(1, channels, 24, 20, generator=torch.Generator().manual_seed(0))
+    for told in ({"sigma": 0.0}, {"noise": NoiseModel.white(0.0)}):
+        result = denoise(Picture(pixels), photos, **told, **options)
+        assert len(result.pictures) == options.get("samples", 1)
+        for picture in result.pictures:
+            assert picture.pixels.equal(pixels)
+        if result.deviation is not None:
+            assert not result.deviation.pixels.any()
 
 
 class TestUnits:
