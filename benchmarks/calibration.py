@@ -5,7 +5,7 @@
 
 The first command learns the correction on every second validation photograph and stores it in the
 model's folder; the second measures it on the others, which nothing was chosen on. With
-`--factors 2 4 8` the same of enlargements, in the middle 96x96.
+`--factors 2 4 8` the same of enlargements. The middle 96x96 of every photograph is looked at.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.store import store_calibration
 
 CROP = 96
-"""Side of the middle parts of images that are enlarged."""
+"""Side of the middle parts of images."""
 
 SIGMAS = (5.0, 15.0, 25.0, 50.0, 100.0)
 """Noise levels, in 8-bit units."""
@@ -96,10 +96,12 @@ def main() -> None:
         enlargements(prior, half, options)
         return
     if options.learn:
-        store_calibration(options.model, learn_calibration(prior, half, sigmas=SIGMAS))
+        learnt = learn_calibration(prior, half, sigmas=SIGMAS, samples=options.samples, crop=CROP)
+        store_calibration(options.model, learnt)
         return
-    records = evaluate_calibration(prior, half, sigmas=SIGMAS, samples=options.samples)
-    settings = {"images": len(half), "samples": options.samples, "coverage": records[0]["coverage"]}
+    records = evaluate_calibration(prior, half, sigmas=SIGMAS, samples=options.samples, crop=CROP)
+    settings = {"images": len(half), "samples": options.samples, "crop": CROP}
+    settings["coverage"] = records[0]["coverage"]
     out = options.out or RESULTS / "calibration.json"
     write_json(out, {**facts(), "model": options.model, **settings, "records": records})
 

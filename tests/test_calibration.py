@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo import smooth_spectrum
 
 from scalewise import store
-from scalewise.calibration import COVERAGES, LEAST, Calibration
+from scalewise.calibration import COVERAGES, LEAST, Calibration, LevelTable
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.evaluation import (
     evaluate_calibration,
@@ -56,6 +56,33 @@ class TestTables:
         table = Calibration.learn(deviation, error, sigma)
         found = table.deviation(torch.tensor([0.02, 0.09]), 0.1)
         torch.testing.assert_close(found, torch.tensor([0.02, 0.27]), rtol=0.05, atol=0)
+
+    def test_they_differ_by_the_noise(self) -> None:
+        """Errors are as large as told at 0.1, twice as large at 0.4, and between them between."""
+        tables = [
+            LevelTable.learn(*errors(times), margin=margin, sigma=sigma)
+            for times, margin, sigma in ((1.0, 0.2, 0.1), (2.0, 0.6, 0.4))
+        ]
+        table = Calibration.learn(*errors(1.5), margin=0.5, levels=tuple(tables))
+        for sigma, times, margin in ((0.05, 1, 0.2), (0.1, 1, 0.2), (0.4, 2, 0.6), (1.0, 2, 0.6)):
+            told = sigma * torch.tensor([0.2, 0.5, 0.9])
+            found = table.deviation(told, sigma)
+            torch.testing.assert_close(found, times * told, rtol=0.04, atol=0)
+            found = table.half_width(told, sigma, 90)
+            torch.testing.assert_close(found, 1.645 * times * told, rtol=0.04, atol=0)
+            assert table.margin_at(sigma) == pytest.approx(margin)
+        told = 0.2 * torch.tensor([0.2, 0.5, 0.9])
+        torch.testing.assert_close(table.deviation(told, 0.2), 1.5 * told, rtol=0.04, atol=0)
+        assert table.margin_at(0.2) == pytest.approx(0.4)
+        assert Calibration.learn(*errors(), margin=0.3).margin_at(0.2) == 0.3
+        assert table.margin_at(0.0) == 0.5
+        assert Calibration.model_validate_json(table.model_dump_json()) == table
+        for levels, wrong in ((tables[::-1], "rising noise"), ([tables[0]] * 2, "rising noise")):
+            with pytest.raises(ValidationError, match=wrong):
+                Calibration.model_validate(table.model_dump() | {"levels": levels})
+        fewer = tables[0].model_copy(update={"quantiles": {90: tables[0].quantiles[90]}})
+        with pytest.raises(ValidationError, match="same coverages"):
+            Calibration.model_validate(table.model_dump() | {"levels": [fewer]})
 
     def test_units_do_not_matter(self) -> None:
         deviation, error, sigma = errors()
@@ -122,6 +149,35 @@ class TestExactPriors:
         prior = gaussian_prior(smooth_spectrum((16, 16)), 2)
         table = learn_calibration(prior, fields, sigmas=(25.0,), crop=16)
         assert table.factors == pytest.approx([1.0] * len(table.factors), abs=0.1)
+        assert table.scales == {}
+
+    def test_tables_of_two_levels_of_noise(self, fields: dict[str, Tensor]) -> None:
+        """A careful prior errs half as much as it says where it decides; the noise decides else."""
+        prior = gaussian_prior(4 * smooth_spectrum((16, 16)), 2)
+        prior.calibration = learn_calibration(prior, fields, sigmas=(100.0, 1000.0), crop=16)
+        assert [level.sigma for level in prior.calibration.levels] == [100 / 255, 1000 / 255]
+        strong = prior.calibration.levels[1]
+        assert strong.factors == pytest.approx([0.5] * len(strong.factors), rel=0.2)
+        assert prior.calibration.scales == {}
+        records = evaluate_calibration(prior, fields, sigmas=(100.0, 1000.0), samples=0, crop=16)
+        for record in records:
+            if record["by"] == "sigma":  # on the images that it learnt from
+                for share in COVERAGES:
+                    assert record["coverage"][share] == pytest.approx(share, abs=1.5)
+
+    def test_samples_of_an_exact_prior_need_no_correction(self, fields: dict[str, Tensor]) -> None:
+        few = dict(list(fields.items())[:8])
+        prior = gaussian_prior(smooth_spectrum((16, 16)), 2)
+        table = learn_calibration(prior, few, sigmas=(25.0,), samples=8, crop=16)
+        assert list(table.scales) == ["details of level 1", "details of level 2", "low-pass image"]
+        for found in table.scales.values():
+            assert found[50] == pytest.approx(1, abs=0.2)
+            assert found[90] == pytest.approx(1, abs=0.2)
+        prior.calibration = table
+        for record in evaluate_calibration(prior, few, sigmas=(25.0,), samples=8, crop=16):
+            if record["by"] == "scale":
+                for share in COVERAGES:
+                    assert record["coverage"][share] == pytest.approx(share, abs=1.5)
 
     def test_its_intervals_are_no_wider_than_the_baseline(self, fields: dict[str, Tensor]) -> None:
         prior = gaussian_prior(smooth_spectrum((16, 16)), 2)

@@ -8,7 +8,9 @@ much of the noise is left.
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ FEWEST = 1000
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Calibration(BaseModel):
+class Table(BaseModel):
     """Half widths of intervals around the mean, in deviations that a model tells.
 
     Attributes:
@@ -56,7 +58,7 @@ class Calibration(BaseModel):
     margin: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
-    def _consistent(self) -> Calibration:
+    def _consistent(self) -> Self:
         if list(self.ratios) != sorted(set(self.ratios)):
             raise ValueError("ratios must rise")
         if any(len(row) != len(self.ratios) for row in (self.factors, *self.quantiles.values())):
@@ -64,19 +66,20 @@ class Calibration(BaseModel):
         return self
 
     @classmethod
-    def learn(cls, deviation: Tensor, error: Tensor, sigma: Tensor) -> Calibration:
+    def learn(cls, deviation: Tensor, error: Tensor, unit: Tensor, **more: Any) -> Self:
         """Learn from images whose truth is known.
 
         Args:
             deviation: that a model tells, any shape.
             error: the mean less the truth, same shape.
-            sigma: deviation of the noise, broadcasting; `CONTRAST` where there is none.
+            unit: deviation of the noise, broadcasting; `CONTRAST` where there is none.
+            more: other attributes.
 
         Raises:
             UsageError: there are too few pixels.
         """
-        deviation = torch.maximum(deviation, LEAST * sigma)
-        ratio = (deviation / sigma).flatten()
+        deviation = torch.maximum(deviation, LEAST * unit)
+        ratio = (deviation / unit).flatten()
         scaled = (error.abs() / deviation).flatten()
         row = torch.bucketize(ratio, torch.tensor(EDGES, dtype=ratio.dtype))
         places, factors, quantiles = [], [], []
@@ -90,18 +93,51 @@ class Calibration(BaseModel):
             raise UsageError(f"a calibration needs at least {FEWEST} pixels of noisy images")
         columns = np.maximum(np.stack(quantiles, axis=1), np.finfo(np.float32).tiny).tolist()
         table = dict(zip(COVERAGES, columns, strict=True))
-        return cls(ratios=tuple(places), factors=tuple(factors), quantiles=table)
+        return cls(ratios=tuple(places), factors=tuple(factors), quantiles=table, **more)
+
+    def scaled(self, told: Tensor, sigma: float, row: tuple[float, ...]) -> Tensor:
+        """What a model tells under noise of `sigma`, times `factors` or a row of `quantiles`."""
+        told = told.clamp(min=LEAST * sigma)
+        places = np.log(self.ratios)
+        found = np.interp((told / sigma).log().double().cpu().numpy(), places, row)
+        return told * torch.from_numpy(found).to(told)
+
+
+class LevelTable(Table):
+    """The same, learnt at one level of noise.
+
+    Attributes:
+        sigma: its standard deviation in [0, 1] intensities.
+    """
+
+    sigma: Positive
+
+
+class Calibration(Table):
+    """Half widths of intervals around the mean, at all levels of noise.
+
+    Attributes:
+        levels: tables of single levels, rising; linear between the logarithms of their noise, and
+            constant beyond. Without them the one table, of all levels together, counts.
+        scales: per scale and coverage in percent, how many times the interval of Student's
+            distribution from samples holds so many of the errors of its coefficients.
+    """
+
+    levels: tuple[LevelTable, ...] = ()
+    scales: dict[str, dict[int, Positive]] = {}
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        sigmas = [level.sigma for level in self.levels]
+        if sigmas != sorted(set(sigmas)):
+            raise ValueError("levels must be of rising noise")
+        if any(set(level.quantiles) != set(self.quantiles) for level in self.levels):
+            raise ValueError("levels must have the same coverages")
+        return self
 
     def deviation(self, told: Tensor, sigma: float) -> Tensor:
         """The standard deviation of the error, where a model tells `told` under such noise."""
-        return self._scaled(told, sigma, self.factors)
-
-    def check_coverage(self, coverage: int) -> None:
-        """Refuse a coverage that was not learnt."""
-        if coverage not in self.quantiles:
-            raise UsageError(
-                f"confidence must be one of {', '.join(map(str, self.quantiles))}, found {coverage}"
-            )
+        return self._between(told, sigma, lambda table: table.factors)
 
     def half_width(self, told: Tensor, sigma: float, coverage: int) -> Tensor:
         """How far from the mean the truth is in so many percent of pixels, at most.
@@ -110,12 +146,39 @@ class Calibration(BaseModel):
             UsageError: the coverage is none that was learnt.
         """
         self.check_coverage(coverage)
-        return self._scaled(told, sigma, self.quantiles[coverage])
+        return self._between(told, sigma, lambda table: table.quantiles[coverage])
 
-    def _scaled(self, told: Tensor, sigma: float, row: tuple[float, ...]) -> Tensor:
+    def check_coverage(self, coverage: int) -> None:
+        """Refuse a coverage that was not learnt."""
+        if coverage not in self.quantiles:
+            raise UsageError(
+                f"confidence must be one of {', '.join(map(str, self.quantiles))}, found {coverage}"
+            )
+
+    def margin_at(self, sigma: float) -> float | None:
+        """The margin under noise of `sigma`; None where none was learnt."""
+        if sigma <= 0 or any(table.margin is None for table in self.levels):
+            return self.margin
+        found = [(share, table.margin) for share, table in self._near(sigma)]
+        return sum(share * margin for share, margin in found if margin is not None)
+
+    def _between(
+        self, told: Tensor, sigma: float, row: Callable[[Table], tuple[float, ...]]
+    ) -> Tensor:
         if sigma <= 0:
             return torch.zeros_like(told)
-        told = told.clamp(min=LEAST * sigma)
-        places = np.log(self.ratios)
-        found = np.interp((told / sigma).log().double().cpu().numpy(), places, row)
-        return told * torch.from_numpy(found).to(told)
+        found = torch.zeros_like(told)
+        for share, table in self._near(sigma):
+            found = found + share * table.scaled(told, sigma, row(table))
+        return found
+
+    def _near(self, sigma: float) -> list[tuple[float, Table]]:
+        """The tables that count under noise of `sigma`, and their shares."""
+        if not self.levels:
+            return [(1.0, self)]
+        places = np.log([level.sigma for level in self.levels])
+        place = float(np.interp(math.log(sigma), places, np.arange(len(places))))
+        lower = min(int(place), len(places) - 1)
+        upper = min(lower + 1, len(places) - 1)
+        share = place - lower
+        return [(1 - share, self.levels[lower]), (share, self.levels[upper])]

@@ -347,7 +347,7 @@ def calibration(
         given: dict[str, Any] = {"seed": seed, "crop": crop, "callback": bar.step}
         if learn:
             if factor is None:
-                learnt = learn_calibration(prior, pictures, sigmas=levels, **given)
+                learnt = learn_calibration(prior, pictures, sigmas=levels, samples=samples, **given)
             else:
                 learnt = learn_upscaling(prior, pictures, factor=factor, samples=samples, **given)
             store.store_calibration(model, learnt, factor)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from scalewise.calibration import CONTRAST, Calibration
+from scalewise.calibration import CONTRAST, Calibration, LevelTable, Table
 from scalewise.data.image_set import middle
-from scalewise.evaluation.coverage import Doubt, coverage_records
+from scalewise.evaluation.coverage import Doubt, coverage_records, scale_factors
 from scalewise.evaluation.denoising import add_noise
 from scalewise.evaluation.records import Callback, Record
 from scalewise.images import to_channels
 from scalewise.posterior import DRAWS, expected_error, spread
 from scalewise.prior import MultiScalePrior
 from scalewise.wavelets import decompose, low_pass
+
+T = TypeVar("T", bound=Table)
 
 CROP = 128
 """Side of the middle part of every image that is looked at, by default."""
@@ -30,24 +33,40 @@ def learn_calibration(
     images: Mapping[str, Tensor],
     *,
     sigmas: Sequence[float],
+    samples: int = 0,
     seed: int = 0,
     crop: int = CROP,
     callback: Callback | None = None,
 ) -> Calibration:
-    """Learn how far the truth is from the mean, in deviations that a prior tells.
+    """Learn how far the truth is from the mean, in deviations that a prior tells, level by level.
 
     Args:
         prior: told the noise level.
         images: clean, that it was not trained on; each (C, H, W).
         sigmas: noise levels to add, in 8-bit units.
+        samples: per image, to learn the intervals of every scale from; 0 leaves them out.
         seed: of the noise.
         crop: side of the middle part that is looked at.
         callback: called with a record of every image and level.
     """
-    found = list(_noisy(prior, images, sigmas, seed, crop, 0, callback))
+    found = list(_noisy(prior, images, sigmas, seed, crop, samples, callback))
+    levels = []
+    for sigma in sorted(set(sigmas)):
+        ones = [one for one in found if one.unit == sigma / 255]
+        levels.append(_learn(LevelTable, ones, margin=_margin(ones), sigma=sigma / 255))
+    return _learn(
+        Calibration,
+        found,
+        margin=_margin(found),
+        levels=tuple(levels),
+        scales=scale_factors(found, samples) if samples else {},
+    )
+
+
+def _margin(found: Sequence[Doubt]) -> float:
+    """How far above the truth the PSNR is told in a tenth of images, in dB."""
     above = sorted(one.psnr[0] - one.psnr[1] for one in found if one.psnr is not None)
-    place = min(len(above), math.ceil(BOUND * (len(above) + 1))) - 1
-    return _learn(found).model_copy(update={"margin": above[place]})
+    return above[min(len(above), math.ceil(BOUND * (len(above) + 1))) - 1]
 
 
 def learn_upscaling(
@@ -71,14 +90,15 @@ def learn_upscaling(
         crop: side of the middle part that is looked at.
         callback: called with a record of every image.
     """
-    return _learn(list(_enlarged(prior, images, factor, samples, seed, crop, callback)))
+    found = list(_enlarged(prior, images, factor, samples, seed, crop, callback))
+    return _learn(Calibration, found, scales=scale_factors(found, samples))
 
 
-def _learn(found: Sequence[Doubt]) -> Calibration:
+def _learn(kind: type[T], found: Sequence[Doubt], **more: Any) -> T:
     deviation = torch.cat([doubt.deviation.flatten() for doubt in found])
     error = torch.cat([doubt.error.flatten() for doubt in found])
     units = [torch.full((doubt.error.numel(),), doubt.unit) for doubt in found]
-    return Calibration.learn(deviation, error, torch.cat(units))
+    return kind.learn(deviation, error, torch.cat(units), **more)
 
 
 def _psnr_without_truth(
@@ -108,7 +128,8 @@ def evaluate_calibration(
 
     Pixels have intervals from the derivative of the networks (`Posterior.variance`), by the prior's
     calibration where it has one, or else by the normal distribution. The details of each level and
-    the low-pass image have those of Student's distribution from samples. The baseline knows the
+    the low-pass image have those of Student's distribution from samples, times what the calibration
+    has learnt of them. The baseline knows the
     quantiles of these very images: |error| over a local deviation of the estimate, for each level
     of noise.
 

@@ -20,6 +20,9 @@ CONTRASTS = ("flat", "weak", "medium", "strong")
 BOUNDS = (2 / 255, 8 / 255, 24 / 255)
 """Local deviations between them."""
 
+TINY = 1e-9
+"""Least deviation and least factor."""
+
 WINDOW, FLOOR = 3, 0.4
 """Window of the baseline's local deviation, and its least value in deviations of the noise: the
 narrowest of windows of 3, 5, 7 and values of 0.1, 0.2, 0.4 on photographs."""
@@ -66,7 +69,12 @@ def coverage_records(
         width = 2 * 255 * float(halves[COVERAGES.index(90)].mean())
         widths.setdefault(doubt.group, []).append((width, plain))
         for name, (error, deviation) in doubt.scales.items():
-            inside = [error.abs() <= times * deviation for times in _student(samples)]
+            learnt = {} if table is None else table.scales.get(name, {})
+            times = [
+                learnt.get(share, 1.0) * student
+                for share, student in zip(COVERAGES, _student(samples), strict=True)
+            ]
+            inside = [error.abs() <= each * deviation for each in times]
             _count(groups, ("scale", name), torch.stack(inside))
     records = []
     for (by, group), counts in groups.items():
@@ -78,21 +86,48 @@ def coverage_records(
             chosen = [one for one in found if by == "all" or one.group == group]
             pairs = [pair for name in {one.group for one in chosen} for pair in widths[name]]
             record["width"], record["baseline"] = map(float, np.mean(pairs, axis=0))
-            record |= _bound(table, [one.psnr for one in chosen if one.psnr is not None])
+            record |= _bound(table, chosen)
         records.append(record)
     return [record for record in records if record["values"]]
 
 
-def _bound(table: Calibration | None, pairs: Sequence[tuple[float, float]]) -> Record:
+def scale_factors(found: Sequence[Doubt], samples: int) -> dict[str, dict[int, float]]:
+    """How many times Student's intervals hold as many of the errors of every scale as they should.
+
+    Args:
+        found: images with errors and deviations of samples.
+        samples: how many there were of each.
+    """
+    names = dict.fromkeys(name for doubt in found for name in doubt.scales)
+    factors = {}
+    for name in names:
+        scaled = np.concatenate(
+            [
+                (error.abs() / deviation.clamp(min=TINY)).flatten().numpy()
+                for error, deviation in (doubt.scales[name] for doubt in found)
+            ]
+        )
+        quantiles = np.quantile(scaled, [share / 100 for share in COVERAGES])
+        factors[name] = {
+            share: float(max(TINY, quantile / student))
+            for share, quantile, student in zip(
+                COVERAGES, quantiles, _student(samples), strict=True
+            )
+        }
+    return factors
+
+
+def _bound(table: Calibration | None, found: Sequence[Doubt]) -> Record:
     """How well the PSNR of images is told without the truth; nothing where it is not told."""
-    if not pairs:
+    told = [(one.psnr[0] - one.psnr[1], one.unit) for one in found if one.psnr is not None]
+    if not told:
         return {}
-    apart = np.array([estimated - true for estimated, true in pairs])
-    found: Record = {"psnr_error": float(np.quantile(np.abs(apart), 0.95))}
+    apart = np.array([difference for difference, _ in told])
+    record: Record = {"psnr_error": float(np.quantile(np.abs(apart), 0.95))}
     if table is not None and table.margin is not None:
-        below = table.margin - apart
-        found |= {"bound_holds": 100 * float((below >= 0).mean()), "below": float(below.mean())}
-    return found
+        below = np.array([table.margin_at(unit) for _, unit in told]) - apart
+        record |= {"bound_holds": 100 * float((below >= 0).mean()), "below": float(below.mean())}
+    return record
 
 
 def _half_width(table: Calibration | None, doubt: Doubt, share: int) -> Tensor:

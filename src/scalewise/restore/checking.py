@@ -93,7 +93,7 @@ def check(
     removed = _removed(before - after, noise, levels, prior.wavelet)
     damaged = _damaged(before - after, noise)
     psnr = -10 * math.log10(error)
-    margin = None if prior.calibration is None else prior.calibration.margin
+    margin = None if prior.calibration is None else prior.calibration.margin_at(noise.sigma)
     return Check(
         noise,
         psnr=psnr,
