@@ -75,7 +75,9 @@ def found_by_cascades(images: Tensor) -> dict[str, float]:
     return {"one face": one / len(images), "two eyes": two / len(images)}
 
 
-def two_sample_accuracy(samples: Tensor, reference: Tensor, seed: int = 0) -> dict[str, float]:
+def two_sample_accuracy(
+    samples: Tensor, reference: Tensor, seed: int = 0, paired: bool = False
+) -> dict[str, float]:
     """Accuracy of a small network that tells samples from reference images.
 
     Cross-validated in `FOLDS` parts: each part is judged by a network trained on the others, with
@@ -85,16 +87,21 @@ def two_sample_accuracy(samples: Tensor, reference: Tensor, seed: int = 0) -> di
         samples: shape (N, C, H, W) in [0, 1].
         reference: as many images, the same shape.
         seed: of weights and order.
+        paired: whether sample and reference image of one number show the same: then they are in
+            the same part, or a network that knows one by heart takes the other for it.
 
     Returns:
         `accuracy`, 0.5 where nothing tells them apart, and its standard deviation over the parts.
     """
     images = torch.cat([samples, reference]) * 2 - 1
     labels = torch.cat([torch.ones(len(samples)), torch.zeros(len(reference))])
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    groups = len(samples) if paired else len(images)
+    order = torch.randperm(groups, generator=torch.Generator().manual_seed(seed))
+    place = torch.arange(len(images)) % groups
     found = []
-    for held in order.chunk(FOLDS):
-        known = order[~torch.isin(order, held)]
+    for part in order.chunk(FOLDS):
+        inside = torch.isin(place, part)
+        held, known = inside.nonzero().flatten(), (~inside).nonzero().flatten()
         network = _train_classifier(images[known], labels[known], seed)
         with torch.no_grad():
             answers = network(images[held]).flatten() > 0

@@ -78,7 +78,7 @@ def measure(prior: MultiScalePrior, photos: Tensor, samplers: dict[str, Sampler]
     ways |= {name: enlarged(prior, small, sampler) for name, sampler in samplers.items()}
     found: dict[str, Any] = {}
     for name, images in ways.items():
-        found[name] = two_sample_accuracy(parts(images), truth)
+        found[name] = two_sample_accuracy(parts(images), truth, paired=True)
         print(name, found[name], flush=True)
     half = len(truth) // 2
     found["photographs"] = two_sample_accuracy(truth[:half], truth[half:])
