@@ -94,6 +94,15 @@ def test_the_rule(lost: tuple[float, float], verdict: str) -> None:
     assert list(parts)[1] == "level 2: 9x9 at most 0.2 dB under 43x43"
 
 
+def test_a_field_that_sees_whole_images_is_told() -> None:
+    assert levels._wide(43, 128) == [
+        "The details of level 2 are 32x32, so 43x43 sees all of them and the borders, which tell "
+        "where in an aligned face a place is: that is more than a larger neighbourhood."
+    ]
+    assert levels._wide(23, 128) == []
+    assert levels._wide(43, 0) == []
+
+
 def test_published_values_are_read_by_level_and_field(tmp_path: Path) -> None:
     values = {f"{sigma:g}": sigma / 10 for sigma in PUBLISHED_SIGMAS}
     more = {key: value + 1 for key, value in values.items()}

@@ -72,6 +72,7 @@ class Measured:
         published: the published values at `PUBLISHED_SIGMAS`; empty where they are not given.
         local: the small receptive field that decides.
         again: of `local` and the largest field, trained again from other weights.
+        side: of the images.
     """
 
     sigmas: tuple[float, ...]
@@ -79,6 +80,7 @@ class Measured:
     published: dict[int, Curves]
     local: int
     again: tuple[dict[int, Curves], ...] = ()
+    side: int = 0
 
     @property
     def losses(self) -> dict[int, list[float]]:
@@ -122,7 +124,8 @@ def measure(context: Context) -> Measured:
 
     own = found(context.networks, scale.fields)
     again = tuple(found(others, (local, max(scale.fields))) for others in context.retrained)
-    return Measured(sigmas, own, read_published(context.reference), local, again)
+    published = read_published(context.reference)
+    return Measured(sigmas, own, published, local, again, images.shape[-1])
 
 
 def decide(lost: dict[int, float], local: int, large: int) -> tuple[Verdict, str, dict[str, bool]]:
@@ -180,8 +183,23 @@ def show(measured: Measured) -> Result:
             "Noise is added to details divided by 2 per level; the peak of the PSNR is 1. "
             "Published values are of other faces at a larger size, so only differences between "
             "receptive fields compare. Not every published network has a published value.",
+            *_wide(large, measured.side),
         ],
     )
+
+
+def _wide(field: int, side: int) -> list[str]:
+    """A sentence, if a receptive field sees whole images."""
+    sides = {level: side >> level for level in range(1, LEVELS + 1)}
+    whole = [level for level, length in sides.items() if 0 < length <= field]
+    if not whole:
+        return []
+    level = whole[0]
+    return [
+        f"The details of level {level} are {sides[level]}x{sides[level]}, so {field}x{field} sees "
+        "all of them and the borders, which tell where in an aligned face a place is: that is more "
+        "than a larger neighbourhood."
+    ]
 
 
 def _panels(
