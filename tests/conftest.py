@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Before torch is imported, here or in a subprocess: timings and rounding as on a small machine.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 
+os.environ["SCALEWISE_CONFIG"] = ""  # whatever this machine has for defaults
+
 hypothesis.settings.register_profile("scalewise", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("scalewise")
 

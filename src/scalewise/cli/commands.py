@@ -6,15 +6,17 @@ from typing import Annotated
 
 import typer
 
+from scalewise.cli import defaults
 from scalewise.cli.check import check
 from scalewise.cli.demo import demo
 from scalewise.cli.demosaic import demosaic
 from scalewise.cli.denoise import denoise
+from scalewise.cli.doctor import doctor
 from scalewise.cli.evaluate import evaluate
 from scalewise.cli.inverse import deblur, inpaint
 from scalewise.cli.models import import_reference, info, models
 from scalewise.cli.noise import noise
-from scalewise.cli.program import Program, add
+from scalewise.cli.program import ASKS_FOR_HELP, Program, add, with_lines
 from scalewise.cli.reproduce import reproduce
 from scalewise.cli.speed import benchmark
 from scalewise.cli.synthesis import synthesize
@@ -25,7 +27,6 @@ app = typer.Typer(
     name="scalewise",
     cls=Program,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,6 +47,7 @@ add(app, benchmark)
 add(app, info)
 add(app, models)
 add(app, import_reference)
+add(app, doctor)
 
 
 def _version(wanted: bool) -> None:
@@ -56,15 +58,26 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+HELP = """Multi-scale probability models of images: denoise, super-resolve, synthesize.
+
+Input comes first, output second; a folder in means a folder out. A file scalewise.toml may give
+options their defaults. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
+SCALEWISE_DEBUG=1 shows tracebacks; scalewise doctor says whether the installation works.
+
+Examples:
+  scalewise demo
+  scalewise denoise noisy.png clean.png
+"""
+
+
+@app.callback(help=with_lines(HELP))
 def root(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Multi-scale probability models of images: denoise, super-resolve, synthesize.
-
-    Input comes first, output second; a folder in means a folder out. Exit codes: 0 done, 1 failed,
-    2 wrong usage, 130 stopped by Ctrl-C. SCALEWISE_DEBUG=1 shows tracebacks.
-    """
+    """Give options their defaults; the doctor and `--help` answer also where the file is wrong."""
+    if ctx.invoked_subcommand != "doctor" and not ctx.meta[ASKS_FOR_HELP]:
+        ctx.default_map = defaults.load(ctx)

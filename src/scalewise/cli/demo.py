@@ -23,6 +23,10 @@ def demo(
 
     Uses the packaged models and photos that come with scikit-image; needs no network. Writes
     demo.png and the single results, and prints what was gained.
+
+    Examples:
+      scalewise demo
+      scalewise demo --out tour/ --seed 1
     """
     import json
 

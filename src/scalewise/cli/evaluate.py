@@ -9,7 +9,7 @@ import typer
 
 from scalewise.cli import options
 from scalewise.cli.compare import compare
-from scalewise.cli.program import Command, Program, add
+from scalewise.cli.program import Command, Program, add, with_lines
 from scalewise.errors import UsageError
 
 evaluate = typer.Typer(
@@ -17,7 +17,10 @@ evaluate = typer.Typer(
     cls=Program,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Measure a model on images.",
+    help=with_lines(
+        "Measure a model on images.\n\n"
+        "Example:\n  scalewise evaluate denoise images/ --sigma 15 25 50 --json scores.json"
+    ),
 )
 
 

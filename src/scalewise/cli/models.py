@@ -13,7 +13,12 @@ from scalewise.cli import options
 
 def info(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Packaged name, model folder, or hub id.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Packaged name, model folder, or hub id.",
+            autocompletion=options.packaged_names,
+        ),
     ],
     as_json: options.Json = False,
 ) -> None:
@@ -21,6 +26,10 @@ def info(
 
     Levels, receptive fields, parameters, training data. Receptive fields are in pixels of their own
     scale: as declared, and as probed with gradients.
+
+    Examples:
+      scalewise info photos
+      scalewise info my-model/ --json
     """
     from scalewise import store
 
@@ -31,7 +40,11 @@ def info(
 
 
 def models(as_json: options.Json = False) -> None:
-    """List the packaged models."""
+    """List the packaged models.
+
+    Example:
+      scalewise models
+    """
     from scalewise import store
     from scalewise.cli.console import table
 

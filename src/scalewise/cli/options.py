@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import scalewise
 from scalewise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,9 +53,23 @@ Images = Annotated[
         show_default=False,
     ),
 ]
+
+
+def packaged_names(incomplete: str) -> list[str]:
+    """Complete the name of a packaged model, for the shell, without importing PyTorch."""
+    folder = Path(scalewise.__file__).parent / "weights"
+    names = sorted(config.parent.name for config in folder.glob("*/config.json"))
+    return [name for name in names if name.startswith(incomplete)]
+
+
 Model = Annotated[
     str,
-    typer.Option("--model", "-m", help="Packaged name, model folder, or hub id owner/name."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Packaged name, model folder, or hub id owner/name.",
+        autocompletion=packaged_names,
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Makes chance repeatable: same seed, same result.")]
 

@@ -22,6 +22,9 @@ _PASSED: tuple[type[Exception], ...] = (
 )
 
 
+ASKS_FOR_HELP = "scalewise.asks_for_help"
+"""Key of a context's `meta`: whether the command line asks for help, which must always come."""
+
 WORDS = ("description", "license", "data_license")
 """Parameters that may be given as nothing."""
 
@@ -35,6 +38,11 @@ class Program(TyperGroup):
         if option is not None:
             option.default = False
         return option
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the arguments, and keep whether they ask for help."""
+        ctx.meta[ASKS_FOR_HELP] = not {"-h", "--help"}.isdisjoint(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; end with code 1 or 2 and a sentence if it fails, 130 if interrupted."""
@@ -69,8 +77,12 @@ class Command(TyperCommand):
 
 def add(app: typer.Typer, command: Callable[..., None], **options: Any) -> None:
     """Add a command; its docstring is its help, whose examples keep their lines."""
-    text = inspect.cleandoc(command.__doc__ or "").replace("\n\nExample", "\n\n\b\nExample")
-    app.command(help=text, **({"cls": Command} | options))(command)
+    app.command(help=with_lines(command.__doc__), **({"cls": Command} | options))(command)
+
+
+def with_lines(text: str | None) -> str:
+    """A docstring as help, in which the examples keep their lines."""
+    return inspect.cleandoc(text or "").replace("\n\nExample", "\n\n\b\nExample")
 
 
 def report(error: Exception) -> None:

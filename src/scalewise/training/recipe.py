@@ -222,7 +222,7 @@ class Recipe(BaseModel):
         """The precision, "float32" or "bfloat16", in which a device trains."""
         if self.precision != "auto":
             return self.precision
-        return "bfloat16" if _computes_bfloat16(device) else "float32"
+        return "bfloat16" if computes_bfloat16(device) else "float32"
 
     def details_network(self, channels: int, level: int, sigma_data: float) -> ConditionalDenoiser:
         """Make the network of a level's details; `sigma_data` is their root mean square."""
@@ -277,7 +277,7 @@ def scale_name(level: int, levels: int) -> str:
     return f"level {level}" if level <= levels else "low-pass image"
 
 
-def _computes_bfloat16(device: torch.device) -> bool:
+def computes_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 numbers itself, so that they are faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
