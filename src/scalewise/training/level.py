@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from scalewise.data import ImageSet
@@ -217,10 +218,12 @@ class LevelTrainer:
             return
         try:
             self.network.load_state_dict(saved["network"])
+            self.average.load_state_dict(saved["best"])  # fits, or fails here
             self.average.load_state_dict(saved["average"])
             self.best = saved["best"]
             self.optimiser.load_state_dict(saved["optimiser"])
-            self.state = LevelState(**saved["state"])
+            _check_optimiser(self.optimiser)
+            self.state = _level_state(saved["state"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise ScalewiseError(
@@ -231,6 +234,27 @@ class LevelTrainer:
         key = [self.recipe.seed, self.level, step, self.rank if step < _VALIDATION_STEP else 0]
         seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
         return torch.Generator().manual_seed(seed)
+
+
+def _level_state(saved: Mapping[str, Any]) -> LevelState:
+    """What was saved of a level, of the right types; else a `ValueError`."""
+    state = LevelState(**saved)
+    TypeAdapter(LevelState).validate_python(vars(state))
+    if state.step < 0 or not all({"step", "loss"} <= record.keys() for record in state.history):
+        raise ValueError("no steps or validations of a run")
+    return state
+
+
+def _check_optimiser(optimiser: torch.optim.Optimizer) -> None:
+    """Raise a `ValueError` if what was loaded cannot go on."""
+    for parameter, kept in optimiser.state.items():
+        moments = [kept[name] for name in ("exp_avg", "exp_avg_sq")]
+        if any(moment.shape != parameter.shape for moment in moments) or kept["step"].numel() != 1:
+            raise ValueError("moments of other weights")
+    for group in optimiser.param_groups:
+        numbers = [group["lr"], group["eps"], group["weight_decay"], *group["betas"]]
+        if len(numbers) != 5 or not all(map(math.isfinite, numbers)):
+            raise ValueError("no settings of AdamW")
 
 
 def one_thread() -> ThreadPoolExecutor:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from scalewise.training.recipe import Recipe
 
 ROUNDS = 6
@@ -120,11 +122,26 @@ class Plan:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a `state`."""
-        self.segments = [Segment(**segment) for segment in state["segments"]]
-        self.seconds = list(state["seconds"])
-        self.beside = list(state.get("beside", []))
-        self.rounds = state.get("rounds", ROUNDS)
+        """Go back to a `state`; `KeyError`, `TypeError` or `ValueError` if it is none."""
+        segments = TypeAdapter(list[Segment]).validate_python(state["segments"])
+        times = TypeAdapter(list[float])
+        seconds = times.validate_python(state["seconds"])
+        beside = times.validate_python(state.get("beside", []))
+        rounds = TypeAdapter(int | None).validate_python(state.get("rounds", ROUNDS))
+        self._check(segments, seconds)
+        self.segments, self.seconds, self.beside, self.rounds = segments, seconds, beside, rounds
+
+    def _check(self, segments: list[Segment], seconds: list[float]) -> None:
+        """Raise a `ValueError` if they are not those of a run of this recipe."""
+        unfinished = len(segments) - len(seconds)
+        scales = self.recipe.levels + 1
+        order = [scales - place % scales for place in range(len(segments))]
+        if unfinished not in (0, 1) or order != [segment.level for segment in segments]:
+            raise ValueError("segments and their seconds disagree")
+        if any(not 0 <= segment.first <= segment.last for segment in segments):
+            raise ValueError("a segment ends before it begins")
+        if not all(map(math.isfinite, seconds)):
+            raise ValueError("seconds are not finite")
 
     def _by_steps(self, level: int, turn: int) -> Segment | None:
         if self.recipe.steps is None:

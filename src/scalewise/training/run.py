@@ -289,9 +289,7 @@ class TrainingRun:
             if path.exists():
                 trainer.restore(path, self.identity)
         if (self.folder / ESTIMATOR).exists():
-            self.estimator = NoiseEstimator()
-            self.estimator.load_state_dict(load_state(self.folder / ESTIMATOR))
-            self.estimator.eval().requires_grad_(False)
+            self.estimator = _estimator_of(self.folder / ESTIMATOR)
 
     def forget(self) -> None:
         """Remove the training state in the folder, to start anew: that of the run last."""
@@ -398,6 +396,19 @@ class TrainingRun:
         """Enough to tell one set of images from another."""
         total = sum(int(image[:, ::7, ::7].double().sum() * 255) for image in self.images.images)
         return {"name": self.images.name, "images": len(self.images), "sum": total}
+
+
+def _estimator_of(path: Path) -> NoiseEstimator:
+    """The finished estimator of a run."""
+    estimator = NoiseEstimator()
+    try:
+        estimator.load_state_dict(load_state(path))
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise ScalewiseError(
+            f"the training state {path} is damaged (not the weights of an estimator); remove it, "
+            "to learn them again"
+        ) from error
+    return estimator.eval().requires_grad_(False)
 
 
 def _longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
