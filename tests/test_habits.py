@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 import typer
-from cli_tools import scalewise, scalewise_process
+from cli_tools import picture_file, scalewise, scalewise_process
 from packaging.requirements import Requirement
 
 from scalewise import __version__, doctor, store
@@ -200,3 +202,98 @@ def test_doctor_knows_every_extra(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     assert doctor.EXTRAS.keys() == project["optional-dependencies"].keys() - {"test", "release"}
     assert all(map(Requirement, project["dependencies"]))
+
+
+# How much is said, and in which colours
+
+
+def bar_on_a_terminal(**variables: str) -> str:
+    """What a progress bar writes on a terminal."""
+    script = (
+        "import time; from scalewise.cli import console, loudness\n"
+        "loudness.choose(quiet=False, verbose=False); console.PATIENCE = 0.0\n"
+        "with console.Bar('working', 4) as bar:\n"
+        "    for _ in range(4): time.sleep(0.3); bar.step()"
+    )
+    ours, theirs = os.openpty()
+    removed = ("NO_COLOR", "FORCE_COLOR", "SCALEWISE_LOG")
+    environment = {name: value for name, value in os.environ.items() if name not in removed}
+    environment |= {"TERM": "xterm-256color", **variables}
+    with subprocess.Popen([sys.executable, "-c", script], stderr=theirs, env=environment) as done:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is gone
+            while part := os.read(ours, 4096):
+                shown += part
+    os.close(ours)
+    assert done.returncode == 0
+    return shown.decode()
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such terminals")
+def test_no_color_is_honoured() -> None:
+    coloured, plain = bar_on_a_terminal(), bar_on_a_terminal(NO_COLOR="1")
+    assert "working" in coloured
+    assert "working" in plain
+    assert any("3" in code for code in COLOUR.findall(coloured))
+    assert not any(re.search(r"\b[349]\d\b|38|48", code) for code in COLOUR.findall(plain))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such terminals")
+def test_quiet_shows_no_bar() -> None:
+    assert bar_on_a_terminal(SCALEWISE_LOG="error") == ""
+
+
+def test_quiet_says_results_and_errors_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notes of a folder, such as on what is left out, are not said."""
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        picture_file(tmp_path / name / "b.png")
+    (tmp_path / "in" / "a.gif").write_bytes(b"GIF89a")
+    call = ("denoise", tmp_path / "in", tmp_path / "out", "--skip-existing")
+    loud, quiet = scalewise(*call), scalewise("-q", *call)
+    assert "note: " in loud.stderr
+    assert ".gif" in loud.stderr
+    assert "note: " not in quiet.stderr
+    assert (loud.code, loud.stdout) == (quiet.code, quiet.stdout) == (0, loud.stdout)
+    monkeypatch.setenv("SCALEWISE_LOG", "error")
+    assert scalewise(*call).stderr == quiet.stderr
+    assert scalewise("denoise", "none.png", tmp_path / "b.png").sentence.startswith("Error: none")
+
+
+def test_verbose_shows_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Traceback" not in scalewise("info", "none/such").stderr
+    assert "Traceback" in scalewise("--verbose", "info", "./none").stderr
+    monkeypatch.setenv("SCALEWISE_LOG", "debug")
+    assert "Traceback" in scalewise("info", "./none").stderr
+
+
+def test_levels_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = scalewise("-q", "-v", "models")
+    assert (told.code, told.sentence[:30]) == (2, "Error: --quiet and --verbose e")
+    monkeypatch.setenv("SCALEWISE_LOG", "loud")
+    told = scalewise("models")
+    assert told.code == 2
+    assert told.sentence == "Error: SCALEWISE_LOG must be one of error, info, debug, found 'loud'"
+
+
+@pytest.mark.parametrize(("option", "said"), [("", False), ("-v", True)])
+def test_libraries_are_quiet_by_default(tmp_path: Path, option: str, said: bool) -> None:
+    """Their warnings and logs, in a process of the program's own."""
+    script = (
+        "import logging, sys, warnings; from scalewise import cli, store\n"
+        "def packaged():\n"
+        "    warnings.warn('of a library'); logging.getLogger('library').warning('in a log')\n"
+        "    return []\n"
+        "store.packaged = packaged; cli.main()"
+    )
+    call = [sys.executable, "-c", script, *([option] if option else []), "models"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert ("of a library" in done.stderr) == said
+    assert ("in a log" in done.stderr) == said
+    assert said or done.stderr == ""

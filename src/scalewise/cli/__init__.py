@@ -6,6 +6,7 @@ answers at once; each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 
@@ -31,8 +32,11 @@ def _run() -> None:
         if reconfigure:  # file names need not be printable
             reconfigure(errors="backslashreplace")
     from scalewise.cli.commands import app
+    from scalewise.cli.loudness import tune_libraries
 
-    app(prog_name="scalewise")
+    # what no-color.org asks for; Rich heeds it by itself
+    color = False if os.environ.get("NO_COLOR") else None
+    app(prog_name="scalewise", color=color, obj=tune_libraries)
 
 
 def _leave(sentence: str, code: int) -> None:

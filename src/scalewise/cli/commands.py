@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scalewise.cli import defaults
+from scalewise.cli import defaults, loudness
 from scalewise.cli.check import check
 from scalewise.cli.demo import demo
 from scalewise.cli.demosaic import demosaic
@@ -62,7 +62,8 @@ HELP = """Multi-scale probability models of images: denoise, super-resolve, synt
 
 Input comes first, output second; a folder in means a folder out. A file scalewise.toml may give
 options their defaults. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
-SCALEWISE_DEBUG=1 shows tracebacks; scalewise doctor says whether the installation works.
+scalewise doctor says whether the installation works. Options of the program itself stand before
+the command: scalewise -q denoise ...
 
 Examples:
   scalewise demo
@@ -77,7 +78,26 @@ def root(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Say errors and results alone: no progress, no notes. SCALEWISE_LOG=error too.",
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Show tracebacks, and what libraries warn of. SCALEWISE_LOG=debug too.",
+        ),
+    ] = False,
 ) -> None:
     """Give options their defaults; the doctor and `--help` answer also where the file is wrong."""
+    loudness.choose(quiet=quiet, verbose=verbose)
+    if ctx.obj is not None and not ctx.meta[ASKS_FOR_HELP]:
+        ctx.obj()  # `tune_libraries`, where the process is this program's
     if ctx.invoked_subcommand != "doctor" and not ctx.meta[ASKS_FOR_HELP]:
         ctx.default_map = defaults.load(ctx)

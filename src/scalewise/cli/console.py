@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from scalewise.cli.loudness import is_quiet
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -32,8 +34,8 @@ QUIET_SECONDS = 60.0
 
 
 def is_terminal() -> bool:
-    """Whether somebody looks at stderr as it is written."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Whether somebody looks at stderr as it is written, and wants progress there."""
+    return not is_quiet() and sys.stderr is not None and sys.stderr.isatty()
 
 
 class QuietLines:
@@ -48,7 +50,7 @@ class QuietLines:
 
     def start(self) -> None:
         """Begin to wait."""
-        if not is_terminal():
+        if not is_terminal() and not is_quiet():
             threading.Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
@@ -206,7 +208,7 @@ class Share:
 
 def tell(notes: Iterable[str]) -> None:
     """Print notes that belong to no image, on stderr."""
-    for note in notes:
+    for note in () if is_quiet() else notes:
         typer.echo(f"note: {note}", err=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from scalewise.cli import loudness
 from scalewise.errors import ScalewiseError
 
 # left to typer; the bases of BadParameter are click's errors, wherever typer keeps click
@@ -87,7 +87,7 @@ def with_lines(text: str | None) -> str:
 
 def report(error: Exception) -> None:
     """Print one sentence on stderr and, if asked for, the traceback."""
-    if os.environ.get("SCALEWISE_DEBUG", "0") not in ("", "0"):
+    if loudness.shows_all():
         typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     typer.echo(f"Error: {explain(error)}", err=True)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scalewise.cli import options
+from scalewise.cli.loudness import is_quiet
 
 if TYPE_CHECKING:
     from scalewise.reproduce.scale import Scale
@@ -139,6 +140,7 @@ def _talker() -> Callable[[str], None]:
     began = time.monotonic()
 
     def say(text: str) -> None:
-        typer.echo(f"{time.monotonic() - began:6.0f} s  {text}", err=True)
+        if not is_quiet():
+            typer.echo(f"{time.monotonic() - began:6.0f} s  {text}", err=True)
 
     return say
