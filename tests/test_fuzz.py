@@ -73,3 +73,15 @@ def test_long_runs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert counts.keys() == {"lists"}
     assert counts["lists"].keys() <= set(fuzz.GOOD)
     assert sum(counts["lists"].values()) > 7
+
+
+CRASHES = sorted((Path(__file__).parent / "crashes").iterdir())
+
+
+@pytest.mark.parametrize("file", CRASHES, ids=lambda file: file.name)
+def test_what_crashed_once(file: Path, tmp_path: Path) -> None:
+    """Files that the fuzzer found, named by their reader and what was wrong."""
+    copy = tmp_path / file.name
+    copy.write_bytes(file.read_bytes())
+    kind = max((kind for kind in READERS if file.name.startswith(kind)), key=len)
+    assert fuzz.judged(READERS[kind], copy) in fuzz.GOOD

@@ -1,8 +1,10 @@
 """Training: recipes, plans, resume to the bit, and learning for real."""
 
 import json
+import math
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from scalewise.networks import LocalDenoiser, UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, TrainingRun, run, saved_recipe
 from scalewise.training.batches import crop_side, draw_batch, white_noise
-from scalewise.training.files import held
+from scalewise.training.files import held, load_state
 from scalewise.training.level import LevelTrainer, one_thread
 from scalewise.training.plan import TIMING_STEPS, Plan, Segment
 
@@ -608,3 +610,66 @@ def test_the_low_pass_image_is_weighted_by_its_name(key: Any) -> None:
     recipe = Recipe(levels=2, level_weights={key: 4.0, 1: 2.0})
     assert [recipe.level_weight(level) for level in (1, 2, 3)] == [2.0, 1.0, 4.0]
     assert Recipe(**json.loads(recipe.model_dump_json())) == recipe
+
+
+def _at(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """Set, or remove if `value` is `...`, an entry of a nested state."""
+    inner: Any = state
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return state
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe]:
+    """The folder of a run that ended, and its recipe."""
+    folder, recipe = tmp_path_factory.mktemp("run"), Recipe(**TINY, steps=4, estimator_fraction=0)
+    make_run(folder, recipe).run()
+    make_run(folder, recipe).resume()
+    return folder, recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("level-2.pt", ("best",), 3),
+        ("level-2.pt", ("best", "mean"), ...),
+        ("level-1.pt", ("best",), {}),
+        ("level-1.pt", ("state", "history"), torch.zeros(0)),
+        ("level-1.pt", ("state", "history", 0, "loss"), ...),
+        ("level-1.pt", ("state", "history", 0), 5),
+        ("level-1.pt", ("state", "step"), "many"),
+        ("level-1.pt", ("state", "step"), -1),
+        ("level-1.pt", ("optimiser", "state", 0, "exp_avg"), torch.zeros(7)),
+        ("level-1.pt", ("optimiser", "state", 0, "step"), torch.zeros(2)),
+        ("level-1.pt", ("optimiser", "param_groups", 0, "lr"), math.nan),
+        ("level-1.pt", ("optimiser", "param_groups", 0, "betas"), (0.9,)),
+        ("run.pt", ("segments", 0, "level"), 9),
+        ("run.pt", ("segments", 0, "first"), 99),
+        ("run.pt", ("segments", 0), None),
+        ("run.pt", ("seconds",), [1.0]),
+        ("run.pt", ("seconds", 0), math.nan),
+        ("run.pt", ("rounds",), "two"),
+        ("run.pt", ("beside",), {}),
+        ("estimator.pt", ("nothing",), 1),
+    ],
+)
+def test_state_that_is_no_state_is_refused(
+    finished: tuple[Path, Recipe], tmp_path: Path, name: str, path: tuple[Any, ...], value: Any
+) -> None:
+    """Valid files of wrong content, which the fuzzer finds; they stay as they are."""
+    folder, recipe = finished
+    for saved in folder.glob("*.pt"):
+        shutil.copy(saved, tmp_path)
+    file = tmp_path / name
+    state = load_state(file) if file.exists() else {}
+    torch.save(_at(state, path, value), file)
+    content = file.read_bytes()
+    with pytest.raises(ScalewiseError, match=r"is damaged \(.*; remove") as caught:
+        make_run(tmp_path, recipe).resume()
+    assert "\n" not in str(caught.value)
+    assert file.read_bytes() == content

@@ -32,12 +32,13 @@ WORDS = ("description", "license", "data_license")
 class Program(TyperGroup):
     """A group of commands, whose failures are told in one place."""
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """Give `--help` a default: to convert a missing one, typer loads pydantic, a slow one."""
-        option = super().get_help_option(ctx)
-        if option is not None:
-            option.default = False
-        return option
+    def get_params(self, ctx: Any) -> Any:
+        """Give flags a default: to convert a missing one, typer loads pydantic, a slow one."""
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False) and param.default is None:
+                param.default = False
+        return params
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse the arguments, and keep whether they ask for help."""

@@ -9,6 +9,7 @@ from typing import Any
 import tifffile
 
 from scalewise.errors import ScalewiseError
+from scalewise.images.kinds import Array
 from scalewise.images.tiff_layout import (
     NO_DATA,
     PIXEL_SCALE,
@@ -104,10 +105,16 @@ def layout_of(tiff: tifffile.TiffFile, series: Any) -> TiffLayout:
         extrasamples=tuple(int(e) if int(e) in (0, 1, 2) else 0 for e in page.extrasamples),
         description={"OME": tiff.ome_metadata, "plain": page.description or None}.get(kind),
         metadata=dict(held.get(kind) or {}) or None,
-        colormap=page.colormap if kind == "ImageJ" else None,
+        colormap=_lookup_table(page) if kind == "ImageJ" else None,
         bits=page.bitspersample if 8 < page.bitspersample < 16 else None,
         tags=tuple(_tags(page)),
     )
+
+
+def _lookup_table(page: Any) -> Array | None:
+    """The colours in which ImageJ shows gray planes; None where they are not of its size."""
+    table = page.colormap
+    return table if getattr(table, "shape", None) == (3, 256) else None
 
 
 def _colours(page: Any) -> tuple[int, bool]:

@@ -225,7 +225,7 @@ class LevelTrainer:
             _check_optimiser(self.optimiser)
             self.state = _level_state(saved["state"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ScalewiseError(
                 f"the training state {path} is damaged ({reason}); remove the folder to train anew"
             ) from error
@@ -240,7 +240,8 @@ def _level_state(saved: Mapping[str, Any]) -> LevelState:
     """What was saved of a level, of the right types; else a `ValueError`."""
     state = LevelState(**saved)
     TypeAdapter(LevelState).validate_python(vars(state))
-    if state.step < 0 or not all({"step", "loss"} <= record.keys() for record in state.history):
+    good = isinstance(state.history, list) and state.step >= 0
+    if not good or not all({"step", "loss"} <= record.keys() for record in state.history):
         raise ValueError("no steps or validations of a run")
     return state
 
