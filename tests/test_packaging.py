@@ -86,7 +86,9 @@ def test_workflow_runs_the_same_script(root: Path) -> None:
     assert len(text.splitlines()) < 60
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/notation.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/notation.md", "docs/security.md"]
+)
 def test_relative_links_lead_somewhere(root: Path, page: str) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (root / page).read_text())
     missing = [link for link in links if not ((root / page).parent / link).exists()]
@@ -159,6 +161,24 @@ def test_no_machine_paths_in_the_repository(root: Path) -> None:
     contents = {path: path.read_bytes() for path in tracked_files(root)}
     text = {path: content for path, content in contents.items() if b"\0" not in content}
     assert [path for path, content in text.items() if machine.search(content)] == []
+
+
+def test_changelog_fragments_are_named_and_hold_something(root: Path) -> None:
+    """As towncrier wants them; else a release would leave them out."""
+    named = re.compile(r"(\d+|\+[a-z-]+)\.(added|changed|fixed|removed|security)\.md")
+    fragments = [path for path in (root / "changes").iterdir() if path.name != "README.md"]
+    assert [path.name for path in fragments if not named.fullmatch(path.name)] == []
+    assert all(path.read_text(encoding="utf-8").strip() for path in fragments)
+    assert "<!-- towncrier -->\n" in (root / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_templates_and_policy_are_there(root: Path) -> None:
+    for name in ("SECURITY.md", ".github/pull_request_template.md"):
+        assert (root / name).stat().st_size > 300
+    for path in (root / ".github" / "ISSUE_TEMPLATE").glob("*.md"):
+        _, head, body = path.read_text(encoding="utf-8").split("---\n", 2)
+        assert yaml.safe_load(head).keys() >= {"name", "about"}
+        assert body.strip()
 
 
 # The wheel
