@@ -139,7 +139,8 @@ def run_turn(kind: str, first: int, findings: Path, seconds: float = TURN) -> Co
             current = place / "current"
             now = current.read_text() if current.exists() else ""
             said, since = (now, time.monotonic()) if now != said else (said, since)
-            if counts is None and (not process.is_alive() or time.monotonic() - since > 3 * STUCK):
+            patience = 3 * STUCK if now else 20 * STUCK  # imports may take theirs
+            if counts is None and (not process.is_alive() or time.monotonic() - since > patience):
                 kind_of_end = "hang" if process.is_alive() else f"died{process.exitcode}"
                 process.kill()
                 seed, _, file = now.partition("\n")

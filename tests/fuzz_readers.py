@@ -62,6 +62,7 @@ def _pillow(array: Any, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def pngs() -> Files:
     """PNG of every depth."""
     byte, word, _ = _planes()
@@ -74,6 +75,7 @@ def pngs() -> Files:
     }
 
 
+@cache
 def jpegs() -> Files:
     """JPEG, plain and progressive."""
     byte = _planes()[0]
@@ -83,6 +85,7 @@ def jpegs() -> Files:
     }
 
 
+@cache
 def others() -> Files:
     """WebP and BMP."""
     byte = _planes()[0]
@@ -93,6 +96,7 @@ def others() -> Files:
     }
 
 
+@cache
 def tiffs() -> Files:
     """TIFF of many layouts, compressions and dialects."""
     byte, word, unit = _planes()
@@ -123,6 +127,7 @@ def tiffs() -> Files:
     return files
 
 
+@cache
 def raws() -> Files:
     """Raw files of cameras."""
     with tempfile.TemporaryDirectory() as folder:
@@ -130,6 +135,7 @@ def raws() -> Files:
         return {"frame.dng": write_dng(Path(folder) / "frame.dng", frame).read_bytes()}
 
 
+@cache
 def arrays() -> Files:
     """Arrays of NumPy, plain and packed."""
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
@@ -145,6 +151,7 @@ def arrays() -> Files:
     return files
 
 
+@cache
 def lists() -> Files:
     """Lists of images."""
     return {"names.txt": b"# faces\na.png\n\n b.png \n./a.png\n", "one.txt": b"a.png"}
@@ -176,6 +183,7 @@ def _read_raw(file: Path) -> int:
     return read_raw(file).values.numel()
 
 
+@cache
 def configs() -> Files:
     """`config.json` of the packaged models."""
     return {
@@ -194,6 +202,7 @@ def _read_config(file: Path) -> int:
     return 0
 
 
+@cache
 def noises() -> Files:
     """Descriptions of noise."""
     white, photons = NoiseModel.white([0.1, 0.2, 0.1]), NoiseModel.photons(0.01, 0.02, 0.003)
@@ -213,6 +222,7 @@ def _read_noise(file: Path) -> int:
     return 0
 
 
+@cache
 def tomls() -> Files:
     """Files of defaults."""
     text = (
@@ -244,6 +254,7 @@ def _model() -> tuple[str, bytes]:
         return text, (Path(folder) / "model" / "model.safetensors").read_bytes()
 
 
+@cache
 def weights() -> Files:
     """Weights of a model."""
     return {"model.safetensors": _model()[1]}
@@ -256,6 +267,7 @@ def _read_weights(file: Path) -> int:
     return sum(tensor.numel() for tensor in read(file, prior.state_dict()).values())
 
 
+@cache
 def checkpoints() -> Files:
     """Networks in the form of the paper's files, of a few weights."""
     network = BiasFreeConditional(channels=1, kernels=[3, 3] + [1] * 19, width=2)

@@ -3,7 +3,7 @@
     pip install -c constraints.txt '.[release]'
     python -m tests.release rehearsal/ [--version 0.2.0]
 
-Nothing is uploaded or tagged, and no version changes. Ends with code 1 at the first thing that is wrong.
+Nothing is uploaded or tagged, and no version changes. Ends with code 1 at the first fault.
 `rehearsal/` keeps what was built, what the demo drew, and `notes.md`.
 """
 

@@ -119,6 +119,16 @@ def test_constraints_cover_what_is_installed_for_tests(root: Path) -> None:
     assert {name for name in needed if not UNWANTED.fullmatch(name)} <= pins(root).keys()
 
 
+def test_lowest_versions_are_those_that_are_declared(root: Path) -> None:
+    """CI tests them; the bounds of the extras `io` and `raw` too."""
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["io"], *extras["raw"]]
+    lowest = [line.replace(">=", "==").split(",")[0] for line in wanted]
+    lines = (root / "constraints-min.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == sorted(lowest, key=str.lower)
+
+
 def test_nothing_drags_in_torchvision(root: Path) -> None:
     assert not [name for name in pins(root) if UNWANTED.fullmatch(name)]
     assert not {"torchvision", "torchaudio"} & required("scalewise", "test")
