@@ -33,7 +33,7 @@ TRIALS = (
     ("doctor",),
     ("models",),
     ("demo", "--out", "demo"),
-    ("denoise", "demo/noisy.png", "denoised.png", "--model", "photos-free"),
+    ("denoise", "demo/denoise-noisy.png", "denoised.png", "--model", "photos-free"),
 )
 """What is typed in the empty environment."""
 
