@@ -70,7 +70,9 @@ def enlargements(
     if not options.learn:
         out = options.out or RESULTS / "calibration-upscaling.json"
         settings = {"images": len(images), "crop": CROP, "samples": DRAWS}
-        write_json(out, {**facts(), "model": options.model, **settings, "records": records})
+        write_json(
+            out, {**facts(), "model": Path(options.model).name, **settings, "records": records}
+        )
 
 
 def main() -> None:
@@ -103,7 +105,7 @@ def main() -> None:
     settings = {"images": len(half), "samples": options.samples, "crop": CROP}
     settings["coverage"] = records[0]["coverage"]
     out = options.out or RESULTS / "calibration.json"
-    write_json(out, {**facts(), "model": options.model, **settings, "records": records})
+    write_json(out, {**facts(), "model": Path(options.model).name, **settings, "records": records})
 
 
 if __name__ == "__main__":
