@@ -32,3 +32,17 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
 }
+
+
+def name_errors(app, what, name, obj, options, lines: list[str]) -> None:
+    """Let the errors that docstrings name by their last word link to their entry."""
+    for i, line in enumerate(lines):
+        for error in ("UsageError", "ScalewiseError"):
+            lines[i] = line = line.replace(f":exc:`{error}`", f":exc:`~scalewise.errors.{error}`")
+            lines[i] = line = line.replace(
+                f":raises {error}:", f":raises scalewise.errors.{error}:"
+            )
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", name_errors, priority=900)
