@@ -17,7 +17,7 @@ import scalewise
 from scalewise.errors import UsageError
 from scalewise.evaluation import psnr
 from scalewise.exact import gaussian_prior, power_law_spectrum
-from scalewise.images import Intensities, Picture, read_image
+from scalewise.images import Intensities, Picture, read_image, to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import (
@@ -64,6 +64,14 @@ def test_without_noise_a_picture_stays_as_it_is(
             assert picture.pixels.equal(pixels)
         if result.deviation is not None:
             assert not result.deviation.pixels.any()
+
+
+def test_without_noise_colour_comes_back_gray_from_a_gray_prior() -> None:
+    pixels = torch.rand(1, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+    gray = gaussian_prior(power_law_spectrum((24, 20), 1 / 8), 1)
+    result = denoise(Picture(pixels), gray, sigma=0.0)
+    assert result.picture.pixels.equal(to_channels(pixels, 1)[0])
+    assert "RGB image converted to gray for the model" in result.notes
 
 
 class TestUnits:

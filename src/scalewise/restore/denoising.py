@@ -217,7 +217,8 @@ def _denoised(
     told = noise.as_gray(GRAY_GAIN) if noise is not None and reduced else noise
     clean = _told(given, prior, told, strength, ask)
     if noise is not None and noise.sigma == 0:  # networks are near the identity, but not it
-        return noisy.cpu().expand(len(clean), -1, -1, -1), noise
+        same = given if reduced else noisy
+        return same.cpu().expand(len(clean), -1, -1, -1), noise
     if noise is None:
         level = residual_sigma(given[None].cpu(), clean[:1]).item()
         noise = NoiseModel.white(level / (GRAY_GAIN if reduced else 1.0))
