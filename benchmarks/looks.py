@@ -90,14 +90,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="photos", help="packaged name or folder")
     parser.add_argument("--photos", type=Path, default=DATA / "photos" / "validation")
-    parser.add_argument("--shown", type=Path, default=DATA / "photos" / "validation")
     parser.add_argument("--out", type=Path, help="where to draw the sheet")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, default=RESULTS / "looks.json")
     options = parser.parse_args(arguments)
     prior = load_prior(options.model, options.device)
     if options.out:
-        draw_sheet(prior, read_images(options.shown, 3, SHOWN), options.out)
+        draw_sheet(prior, read_images(options.photos, 3, SHOWN), options.out)
         return
     images = list(read_images(options.photos, 3).values())
     photos = torch.stack([middle(image, SIDE) for image in images])

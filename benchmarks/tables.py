@@ -118,16 +118,23 @@ def restoration(content: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+COVERAGE = ["% of values within", "50", "80", "90", "95", "width of 90 %", "baseline"]
+"""Columns of tables of intervals."""
+
+
+def _intervals(record: dict[str, Any]) -> list[str]:
+    """Shares of values that intervals held, their width and the baseline's."""
+    shares = [f"{record['coverage'][share]:.1f}" for share in COVERAGE[1:5]]
+    return [*shares, *(_number(record.get(key), 1) for key in ("width", "baseline"))]
+
+
 def coverage(content: dict[str, Any]) -> str:
     """Shares of values that intervals held, beside what they should hold."""
     rows, order = [], ("all", "sigma", "contrast", "scale")
     for record in sorted(content["records"], key=lambda one: order.index(one["by"])):
-        shares = [f"{record['coverage'][share]:.1f}" for share in ("50", "80", "90", "95")]
         of = {"sigma": "σ = ", "contrast": "contrast: ", "scale": "samples, "}.get(record["by"], "")
-        width = [_number(record.get(key), 1) for key in ("width", "baseline")]
-        rows.append([of + ("all pixels" if not of else record["group"]), *shares, *width])
-    head = ["% of values within", "50", "80", "90", "95", "width of 90 %", "baseline"]
-    return markdown(head, rows)
+        rows.append([of + ("all pixels" if not of else record["group"]), *_intervals(record)])
+    return markdown(COVERAGE, rows)
 
 
 def enlargements(content: dict[str, Any]) -> str:
@@ -136,12 +143,9 @@ def enlargements(content: dict[str, Any]) -> str:
     for record in content["records"]:
         if record["by"] not in ("factor", "contrast"):
             continue
-        shares = [f"{record['coverage'][share]:.1f}" for share in ("50", "80", "90", "95")]
         of = "" if record["by"] == "factor" else f", {record['group']}"
-        width = [_number(record.get(key), 1) for key in ("width", "baseline")]
-        rows.append([f"×{record['factor']}{of}", *shares, *width])
-    head = ["% of values within", "50", "80", "90", "95", "width of 90 %", "baseline"]
-    return markdown(head, rows)
+        rows.append([f"×{record['factor']}{of}", *_intervals(record)])
+    return markdown(COVERAGE, rows)
 
 
 def bounds(content: dict[str, Any]) -> str:

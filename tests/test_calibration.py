@@ -121,15 +121,16 @@ class TestTables:
             Calibration.learn(*errors()).half_width(torch.ones(1), 0.1, 99)
 
 
+@pytest.fixture(scope="module")
+def fields() -> dict[str, Tensor]:
+    """Images of the law that exact priors hold."""
+    law = GaussianDenoiser(smooth_spectrum((16, 16))).law
+    drawn = law.draw(24, torch.Generator().manual_seed(0))
+    return {str(index): image for index, image in enumerate(drawn)}
+
+
 class TestExactPriors:
     """What an exact prior tells needs no correction."""
-
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def fields() -> dict[str, Tensor]:
-        law = GaussianDenoiser(smooth_spectrum((16, 16))).law
-        drawn = law.draw(24, torch.Generator().manual_seed(0))
-        return {str(index): image for index, image in enumerate(drawn)}
 
     def test_coverage_is_right_at_every_scale(self, fields: dict[str, Tensor]) -> None:
         prior = gaussian_prior(smooth_spectrum((16, 16)), 2)
@@ -187,13 +188,6 @@ class TestExactPriors:
 
 class TestEnlargements:
     """Exact priors draw from the exact distribution of the details given the low-pass image."""
-
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def fields() -> dict[str, Tensor]:
-        law = GaussianDenoiser(smooth_spectrum((16, 16))).law
-        drawn = law.draw(24, torch.Generator().manual_seed(0))
-        return {str(index): image for index, image in enumerate(drawn)}
 
     @pytest.mark.parametrize("factor", [2, 4])
     def test_coverage_is_right_at_every_scale(self, fields: dict[str, Tensor], factor: int) -> None:

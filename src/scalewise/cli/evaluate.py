@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,10 @@ from scalewise.cli import options
 from scalewise.cli.compare import compare
 from scalewise.cli.program import Command, Program, add, with_lines
 from scalewise.errors import UsageError
+
+if TYPE_CHECKING:
+    from scalewise.calibration import Calibration
+    from scalewise.cli.console import Record
 
 evaluate = typer.Typer(
     name="evaluate",
@@ -339,30 +344,26 @@ def calibration(
     prior, pictures = bench.prior, bench.images
     if factor is not None:
         prior.check_factor(factor)
-    if not bench.prior.noise_conditional:
+    if not prior.noise_conditional:
         raise UsageError(f"{model} is told no noise level: it has no uncertainty to measure")
     if learn and not Path(model).is_dir():
         raise UsageError(f"--learn writes into a model folder, and {model} is none; give its path")
     levels = tuple(sigma or SIGMAS)
-    with bench.bar(
-        "learning" if learn else "measuring", len(levels) if factor is None else 1
-    ) as bar:
-        given: dict[str, Any] = {"seed": seed, "crop": crop, "callback": bar.step}
+    given: dict[str, Any] = {"samples": samples, "seed": seed, "crop": crop}
+    learnt_from: Callable[..., Calibration] = learn_calibration
+    measured_on: Callable[..., list[Record]] = evaluate_calibration
+    if factor is None:
+        table, steps, given["sigmas"] = prior.calibration, len(levels), levels
+    else:
+        table, steps, given["factor"] = prior.upscaling.get(factor), 1, factor
+        learnt_from, measured_on = learn_upscaling, evaluate_upscaling_calibration
+    with bench.bar("learning" if learn else "measuring", steps) as bar:
         if learn:
-            if factor is None:
-                learnt = learn_calibration(prior, pictures, sigmas=levels, samples=samples, **given)
-            else:
-                learnt = learn_upscaling(prior, pictures, factor=factor, samples=samples, **given)
+            learnt = learnt_from(prior, pictures, callback=bar.step, **given)
             store.store_calibration(model, learnt, factor)
             typer.echo(f"{model}: learnt from {len(pictures)} images and stored")
             return
-        given["samples"] = samples
-        if factor is None:
-            table = prior.calibration
-            records = evaluate_calibration(prior, pictures, sigmas=levels, **given)
-        else:
-            table = prior.upscaling.get(factor)
-            records = evaluate_upscaling_calibration(prior, pictures, factor=factor, **given)
+        records = measured_on(prior, pictures, callback=bar.step, **given)
     for record in records:
         record |= {f"{share} %": record["coverage"][share] for share in COVERAGES}
     columns = {name: name for name in ("by", "group", *(f"{share} %" for share in COVERAGES))}

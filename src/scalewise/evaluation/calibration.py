@@ -129,9 +129,8 @@ def evaluate_calibration(
     Pixels have intervals from the derivative of the networks (`Posterior.variance`), by the prior's
     calibration where it has one, or else by the normal distribution. The details of each level and
     the low-pass image have those of Student's distribution from samples, times what the calibration
-    has learnt of them. The baseline knows the
-    quantiles of these very images: |error| over a local deviation of the estimate, for each level
-    of noise.
+    has learnt of them. The baseline knows the quantiles of these very images: |error| over a local
+    deviation of the estimate, for each level of noise.
 
     Args:
         prior: told the noise level.

@@ -58,6 +58,7 @@ def coverage_records(
     """Coverage and widths, by group."""
     groups: dict[tuple[str, str], list[tuple[Tensor, int]]] = {}
     widths: dict[str, list[tuple[float, float]]] = {}
+    student = _student(samples) if samples else []
     for doubt, plain in zip(found, _baseline(found), strict=True):
         halves = [_half_width(table, doubt, share) for share in COVERAGES]
         held = torch.stack([doubt.error.abs() <= half for half in halves])
@@ -70,11 +71,10 @@ def coverage_records(
         widths.setdefault(doubt.group, []).append((width, plain))
         for name, (error, deviation) in doubt.scales.items():
             learnt = {} if table is None else table.scales.get(name, {})
-            times = [
-                learnt.get(share, 1.0) * student
-                for share, student in zip(COVERAGES, _student(samples), strict=True)
+            inside = [
+                error.abs() <= learnt.get(share, 1.0) * times * deviation
+                for share, times in zip(COVERAGES, student, strict=True)
             ]
-            inside = [error.abs() <= each * deviation for each in times]
             _count(groups, ("scale", name), torch.stack(inside))
     records = []
     for (by, group), counts in groups.items():
@@ -99,7 +99,7 @@ def scale_factors(found: Sequence[Doubt], samples: int) -> dict[str, dict[int, f
         samples: how many there were of each.
     """
     names = dict.fromkeys(name for doubt in found for name in doubt.scales)
-    factors = {}
+    student, factors = _student(samples), {}
     for name in names:
         scaled = np.concatenate(
             [
@@ -109,10 +109,8 @@ def scale_factors(found: Sequence[Doubt], samples: int) -> dict[str, dict[int, f
         )
         quantiles = np.quantile(scaled, [share / 100 for share in COVERAGES])
         factors[name] = {
-            share: float(max(TINY, quantile / student))
-            for share, quantile, student in zip(
-                COVERAGES, quantiles, _student(samples), strict=True
-            )
+            share: float(max(TINY, quantile / times))
+            for share, quantile, times in zip(COVERAGES, quantiles, student, strict=True)
         }
     return factors
 
