@@ -120,10 +120,10 @@ def test_constraints_cover_what_is_installed_for_tests(root: Path) -> None:
 
 
 def test_lowest_versions_are_those_that_are_declared(root: Path) -> None:
-    """CI tests them; the bounds of the extras `io` and `raw` too."""
+    """CI tests them; the bounds of the extras `io`, `raw` and `web` too."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["io"], *extras["raw"]]
+    wanted = [*project["dependencies"], *extras["io"], *extras["raw"], *extras["web"]]
     lowest = [line.replace(">=", "==").split(",")[0] for line in wanted]
     lines = (root / "constraints-min.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == sorted(lowest, key=str.lower)

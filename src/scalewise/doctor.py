@@ -30,6 +30,7 @@ MODULES = {
 EXTRAS = {
     "io": "LZW and other compressed TIFF, 16-bit RGB PNG",
     "raw": "raw files of cameras: scalewise demosaic",
+    "web": "the page of scalewise serve",
     "train": "curves and pictures of a training in TensorBoard",
     "reproduce": "the figures of scalewise reproduce",
     "benchmark": "comparisons; bm3d is not free for commercial use",

@@ -196,6 +196,12 @@ class NoiseModel(BaseModel):
         scaled = tuple(tuple(strength * level for level in scale) for scale in self.scales)
         return self.model_copy(update={"scales": scaled})
 
+    def coarser(self, levels: int) -> NoiseModel:
+        """That of the image reduced by means over squares of `2 ** levels` pixels."""
+        scales = [self.scale(level) for level in range(1 + levels, 1 + len(self.scales))]
+        left = self.model_copy(update={"scales": tuple(scales) or self.scales[-1:]})
+        return left.times(GAIN**levels)
+
     def as_gray(self, gain: float) -> NoiseModel:
         """That of the gray image made of an RGB one.
 

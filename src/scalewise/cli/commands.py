@@ -18,6 +18,7 @@ from scalewise.cli.models import import_reference, info, models
 from scalewise.cli.noise import noise
 from scalewise.cli.program import ASKS_FOR_HELP, Program, add, with_lines
 from scalewise.cli.reproduce import reproduce
+from scalewise.cli.serve import serve
 from scalewise.cli.speed import benchmark
 from scalewise.cli.synthesis import synthesize
 from scalewise.cli.train import train
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 add(app, demo)
+add(app, serve)
 add(app, denoise)
 add(app, upscale)
 add(app, inpaint)

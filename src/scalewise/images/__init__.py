@@ -9,11 +9,11 @@ from scalewise.images.formats import IMAGE_SUFFIXES
 from scalewise.images.intensities import Intensities
 from scalewise.images.jpeg_coefficients import JpegCoefficients, read_coefficients
 from scalewise.images.kinds import Depth
-from scalewise.images.picture import PIXEL_LIMIT, Picture, to_channels
+from scalewise.images.picture import PIXEL_LIMIT, Picture, pixel_limit, to_channels
 from scalewise.images.raw import Mosaic, check_pattern, read_mosaic, read_raw
-from scalewise.images.reading import read_image
+from scalewise.images.reading import decode_image, read_image
 from scalewise.images.resolution import Resolution
-from scalewise.images.writing import check_output, has_quality, write_image
+from scalewise.images.writing import check_output, encode_image, has_quality, write_image
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -27,9 +27,12 @@ __all__ = [
     "Resolution",
     "check_output",
     "check_pattern",
+    "decode_image",
+    "encode_image",
     "fill_hidden",
     "find_images",
     "has_quality",
+    "pixel_limit",
     "read_coefficients",
     "read_image",
     "read_mosaic",

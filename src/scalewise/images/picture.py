@@ -1,6 +1,8 @@
 """What is known of an image once its file is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
@@ -17,7 +19,9 @@ LUMA = (0.299, 0.587, 0.114)
 """Parts of red, green and blue in a gray image (ITU-R BT.601)."""
 
 PIXEL_LIMIT = 500_000_000
+"""Most pixels of a plane of a file that is read."""
 
+_all_planes: ContextVar[int | None] = ContextVar("pixels of all planes", default=None)
 
 _FLIPS = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}  # of (P, H, W); 5-8 transpose
 
@@ -155,13 +159,25 @@ def to_channels(pixels: Tensor, channels: int) -> tuple[Tensor, str | None]:
     raise ScalewiseError(f"images of {found} channels cannot be converted to {channels} channels")
 
 
+@contextmanager
+def pixel_limit(most: int) -> Iterator[None]:
+    """Have files of more pixels refused, all planes together, before they are decoded."""
+    token = _all_planes.set(most)
+    try:
+        yield
+    finally:
+        _all_planes.reset(token)
+
+
 def check_size(width: int, height: int, planes: int = 1) -> None:
     """Refuse decompression bombs, before they are decoded."""
-    if width * height * planes > PIXEL_LIMIT:
+    most = _all_planes.get()
+    planes, most = (1, PIXEL_LIMIT) if most is None else (planes, most)
+    if width * height * planes > most:
         several = f"{planes} planes of " if planes > 1 else ""
         raise ScalewiseError(
             f"its header announces {several}{width} x {height} pixels, "
-            f"more than the {PIXEL_LIMIT // 10**6} million that are allowed"
+            f"more than the {most / 10**6:.3g} million that are allowed"
         )
 
 

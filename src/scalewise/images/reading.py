@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,8 +57,24 @@ def read_image(
     if not os.path.isfile(file):
         found = "a folder" if os.path.isdir(file) else "no file"
         raise ScalewiseError(f"{file}: expected an image file, found {found} of this name")
+    return _read(lambda: file.open("rb"), str(file), black, white)
+
+
+def decode_image(data: bytes, name: str) -> Picture:
+    """The same of a file that lies in memory.
+
+    Args:
+        data: the file.
+        name: what it is called in errors.
+    """
+    return _read(lambda: BytesIO(data), name, None, None)
+
+
+def _read(
+    opened: Callable[[], BinaryIO], name: str, black: float | None, white: float | None
+) -> Picture:
     try:
-        with silent(), file.open("rb") as stream:
+        with silent(), opened() as stream:
             head = stream.read(16)
             stream.seek(0)
             if head[:4] in _TIFF_HEADS:
@@ -67,9 +84,9 @@ def read_image(
         _check_given(picture)
         return picture
     except ScalewiseError as error:
-        raise type(error)(f"{file}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
     except Exception as error:  # decoders raise a dozen types on damaged files
-        raise ScalewiseError(f"{file}: {_reason(error)}") from error
+        raise ScalewiseError(f"{name}: {_reason(error)}") from error
 
 
 def _check_given(picture: Picture) -> None:

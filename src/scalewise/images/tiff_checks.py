@@ -61,7 +61,9 @@ def check_pages(series: Any, file: Any) -> None:
         file: handle of `tifffile`.
     """
     page, size = series.keyframe, file.size
-    check_size(page.imagewidth, page.imagelength)
+    width, height = page.imagewidth, page.imagelength
+    samples = width * height * max(1, page.samplesperpixel)
+    check_size(width, height, prod(series.shape) // max(1, samples))
     if str(page.dtype) not in (*DEPTHS, "bool") or isinstance(page.bitspersample, tuple):
         raise ScalewiseError(
             f"holds {page.dtype} values of {page.bitspersample} bits; expected integers of up to "

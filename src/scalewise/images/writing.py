@@ -50,14 +50,29 @@ def write_image(
         raise UsageError(f"quality must be from 1 to 100, found {quality}")
     if quality is not None and not has_quality(file):
         raise UsageError(f"{file}: only .jpg and .webp files have a quality; leave it out")
-    fitted, notes = _fit(picture, FORMATS[file.suffix.lower()], file)
-    array = _stored(fitted, file)
-    try:
-        data = FORMATS[file.suffix.lower()].encode(array, fitted, quality)
-    except Exception as error:  # encoders raise a dozen types
-        raise ScalewiseError(f"{file}: cannot be encoded: {error}") from error
+    data, notes = encode_image(picture, file, quality)
     write_whole(file, data)
     return notes
+
+
+def encode_image(
+    picture: Picture, name: str | Path, quality: int | None = None
+) -> tuple[bytes, list[str]]:
+    """The file of a picture, and a sentence for each thing that the format could not keep.
+
+    Args:
+        picture: what to encode.
+        name: whose suffix tells the format.
+        quality: as for `write_image`.
+    """
+    file = Path(name)
+    kind = FORMATS[file.suffix.lower()]
+    fitted, notes = _fit(picture, kind, file)
+    array = _stored(fitted, file)
+    try:
+        return kind.encode(array, fitted, quality), notes
+    except Exception as error:  # encoders raise a dozen types
+        raise ScalewiseError(f"{file}: cannot be encoded: {error}") from error
 
 
 def has_quality(path: str | Path) -> bool:

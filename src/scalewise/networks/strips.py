@@ -10,6 +10,8 @@ field's radius. Beside input and output, the features of a few strips are all th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -27,6 +29,8 @@ BLOCK = 31 << 20
 
 COLUMNS = 1024
 """Greatest width of a strip, less its margins."""
+
+_watch: ContextVar[Callable[[int], object] | None] = ContextVar("watch", default=None)
 
 
 class Layer(NamedTuple):
@@ -116,6 +120,19 @@ def suits(*tensors: Tensor) -> bool:
     return not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
 
 
+@contextmanager
+def watched(callback: Callable[[int], object]) -> Iterator[None]:
+    """Call back, in this thread, with the number of pixels of every strip that is done.
+
+    What it raises ends the work.
+    """
+    token = _watch.set(callback)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
 def run(
     stages_of: Callable[[slice], Sequence[Stage]], images: Tensor, width: int, channels: int
 ) -> Tensor:
@@ -134,10 +151,13 @@ def run(
     pixels = max(1, FEATURES // width)
     together = max(1, pixels // images[0, 0].numel())
     outputs = images.new_empty(len(images), channels, *images.shape[-2:])
+    watch = _watch.get()
     for part in _parts(len(images), together):
         stages = stages_of(part)
         for rows, columns, result in _results(stages, images[part], pixels):
             outputs[part, :, rows, columns] = result
+            if watch is not None:
+                watch(result[:, 0].numel())
     return outputs
 
 

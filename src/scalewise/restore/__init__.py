@@ -13,7 +13,7 @@ from scalewise.restore.averaging import averaged, check_average
 from scalewise.restore.checking import Check, check
 from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remove_defects
 from scalewise.restore.demosaicking import demosaic
-from scalewise.restore.denoising import Strength, denoise, denoise_plane
+from scalewise.restore.denoising import STRONGEST, Strength, denoise, denoise_plane, visible
 from scalewise.restore.finding import (
     GRAY_GAIN,
     find_noise,
@@ -33,6 +33,7 @@ __all__ = [
     "DEFECTS",
     "GRAY_GAIN",
     "LOOKED_AT",
+    "STRONGEST",
     "Check",
     "Restored",
     "SensorNoise",
@@ -61,4 +62,5 @@ __all__ = [
     "remove_defects",
     "spectrum_of",
     "upscale",
+    "visible",
 ]
