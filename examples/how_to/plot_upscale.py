@@ -20,7 +20,7 @@ images = (small[0], samples[0, 0], samples[1, 0], photo[0])
 for axis, name, image in zip(
     axes, ("small", "a sample", "another", "the photo"), images, strict=True
 ):
-    axis.imshow(image.clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
+    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
     axis.set_title(name)
     axis.axis("off")
 plt.show()

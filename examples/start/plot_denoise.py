@@ -20,7 +20,7 @@ for axis, name, image in zip(
     axes, ("photo", "noisy", "denoised"), (photo, noisy, clean), strict=True
 ):
     psnr = -10 * torch.log10((image - photo).square().mean())
-    axis.imshow(image[0].clamp(0, 1).permute(1, 2, 0))
+    axis.imshow(image[0].clamp(0, 1).permute(1, 2, 0).numpy())
     axis.set_title(name if image is photo else f"{name}, {psnr:.1f} dB")
     axis.axis("off")
 plt.show()
