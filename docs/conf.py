@@ -1,5 +1,6 @@
 """Configuration of the documentation site: `sphinx-build -n -W docs out/site`."""
 
+import re
 from pathlib import Path
 
 import scalewise
@@ -17,6 +18,7 @@ extensions = [
 exclude_patterns = ["results/index.html", "gallery/**/*.ipynb", "gallery/**/*.py"]
 html_theme = "furo"
 nitpicky = True
+nitpick_ignore_regex = [("py:class", r"(torch|collections\.abc)\..*")]  # have no inventory here
 
 myst_heading_anchors = 4
 autodoc_typehints = "none"
@@ -44,5 +46,12 @@ def name_errors(app, what, name, obj, options, lines: list[str]) -> None:
             )
 
 
+def link_examples(app, docname: str, source: list[str]) -> None:
+    """Let links that lead to files of the repository lead to what the site has of them."""
+    text = re.sub(r"\(\.\./examples/(\w+/plot_\w+)\.py\)", r"(gallery/\1.rst)", source[0])
+    source[0] = text.replace("(../CONTRIBUTING.md)", "(path:../CONTRIBUTING.md)")
+
+
 def setup(app) -> None:
+    app.connect("source-read", link_examples)
     app.connect("autodoc-process-docstring", name_errors, priority=900)

@@ -3,7 +3,7 @@ Train a prior in seconds
 ========================
 
 For whoever has images that are no photographs. Twelve crops of a picture of grass, small
-networks, 150 steps per scale: enough to see the way, not to be good. The part of the picture that
+networks, 120 steps per scale: enough to see the way, not to be good. The part of the picture that
 was kept apart is denoised, beside the packaged model, which had hours. Half an hour and a start
 from that is what :doc:`/own-data` advises.
 """
@@ -33,7 +33,7 @@ with tempfile.TemporaryDirectory() as folder:
         width=16,
         blocks=2,
         low_local=True,
-        steps=150,
+        steps=120,
         warmup=10,
         crop=24,
         low_crop=32,

@@ -21,7 +21,7 @@ from torch import Tensor
 from scalewise.errors import ScalewiseError
 
 GAIN = 0.5
-"""Gain of one level on the orthonormal transform: the noise of each band over that of the image."""
+"""Gain of one level on the orthonormal transform; the noise of each band over that of the image."""
 
 
 def split(image: Tensor, wavelet: str = "haar") -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ def merge(
         size: height and width of the image, needed where they are odd; (2h, 2w) by default.
 
     Returns:
-        The image, shape (N, C, *size).
+        The image, of shape ``(N, C, *size)``.
     """
     horizontal, vertical, diagonal = details.chunk(3, dim=1)
     if is_haar(wavelet):

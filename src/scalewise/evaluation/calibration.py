@@ -129,7 +129,7 @@ def evaluate_calibration(
     Pixels have intervals from the derivative of the networks (`Posterior.variance`), by the prior's
     calibration where it has one, or else by the normal distribution. The details of each level and
     the low-pass image have those of Student's distribution from samples, times what the calibration
-    has learnt of them. The baseline knows the quantiles of these very images: |error| over a local
+    has learnt of them. The baseline knows the quantiles of these very images: error over a local
     deviation of the estimate, for each level of noise.
 
     Args:
@@ -142,8 +142,8 @@ def evaluate_calibration(
         callback: called with a record of every image and level.
 
     Returns:
-        One record per group: `by` ("all", "sigma", "contrast", "scale"), `group`, `values` (how
-        many), `coverage` (shares in percent, by nominal ones), and for groups of whole images
+        One record per group, with `by` ("all", "sigma", "contrast", "scale"), `group`, `values`
+        (how many), `coverage` (shares in percent, by nominal ones), and for groups of whole images
         `width` of 90 % intervals of pixels, in 8-bit units, `baseline`, that of the baseline,
         `psnr_error`, how far PSNR told without the truth is off in 95 % of images, in dB, and where
         the prior has learnt a margin `bound_holds`, the percentage of images better than their

@@ -59,7 +59,7 @@ def evaluate_denoise(
         callback: called with every record.
 
     Returns:
-        One record per image and level: `image`, `sigma`, `psnr_noisy` (of the unclipped noisy
+        One record per image and level, with `image`, `sigma`, `psnr_noisy` (of the unclipped noisy
         image), `psnr`, `ssim`, `error` (mean square), `sigma_estimated` (8-bit units; None unless
         blind) and `seconds`.
         `records.means(records, "sigma")` averages them.

@@ -36,8 +36,8 @@ def evaluate_likelihood(
         callback: called with every record.
 
     Returns:
-        One record per image: `image`, `height` and `width` that were measured, `bits` per dimension
-        by part (`level 1`, ..., `low`, and their sum `total`), `per_coefficient` of each part's
+        One record per image, with `image`, `height` and `width` that were measured, `bits` per
+        dimension by part (`level 1`, ..., `low`, and their sum `total`), `per_coefficient` of each part's
         own, `error` (standard error of `total` by the noise drawn) and `seconds`.
     """
     records = []
@@ -72,7 +72,7 @@ def mean_bits(records: Sequence[Record]) -> list[Record]:
     """Average records of `evaluate_likelihood` over images.
 
     Returns:
-        One record per part and for their sum, `part`: mean `bits` per dimension and
+        One record per part and for their sum, `part`, with mean `bits` per dimension and
         `per_coefficient`, the `standard_error` of `bits` over images (None for one image), and the
         `count` of images.
     """

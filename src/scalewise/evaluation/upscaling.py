@@ -65,7 +65,7 @@ def evaluate_upscale(
         callback: called with every record.
 
     Returns:
-        One record per image: `image`, `factor`, `samples`; `psnr_` and `ssim_` of `bicubic`,
+        One record per image, with `image`, `factor`, `samples`; `psnr_` and `ssim_` of `bicubic`,
         `lanczos`, `least_squares`, `mean` (of the samples) and `sample` (the first one);
         `consistency`, the largest difference between the low-pass image of an output and the
         given one; `rms_error` of the mean of the samples; `spread`, the root mean square over

@@ -1,0 +1,114 @@
+"""The documentation: its gallery is run, its pages are in the index, its links lead somewhere."""
+
+import re
+import runpy
+import socket
+from fnmatch import fnmatch
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(ROOT.glob("examples/*/plot_*.py"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2 *$", re.DOTALL | re.MULTILINE)
+"""Blocks of code."""
+
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+"""Where links and pictures lead."""
+
+
+def prose(page: Path) -> str:
+    """The text of a page without blocks of code."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#{1,4} +(.+?) *$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken(page: Path) -> list[str]:
+    """Links of a page to files or headings that do not exist."""
+    found = []
+    for target in LINK.findall(re.sub(r"`[^`\n]*`", "", prose(page))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            found.append(target)
+    return found
+
+
+def listed(index: str) -> list[str]:
+    """Entries of the index's tables of contents."""
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```", index, re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for tree in trees for line in tree.splitlines()]
+    return [line for line in lines if line and not line.startswith(":")]
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("an example of the gallery wants the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("alone")
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive:UserWarning")
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_an_example_leaves_a_figure(script: Path) -> None:
+    matplotlib.use("Agg")
+    plt.close("all")
+    runpy.run_path(str(script), run_name="__main__")
+    figures = [plt.figure(number) for number in plt.get_fignums()]
+    plt.close("all")
+    assert figures
+    assert all(any(axis.has_data() for axis in figure.axes) for figure in figures)
+
+
+def test_the_gallery_has_twenty_five_examples_and_a_heading_of_each_section() -> None:
+    assert len(SCRIPTS) >= 25
+    for folder in {script.parent for script in SCRIPTS}:
+        assert (folder / "GALLERY_HEADER.rst").is_file(), folder
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_an_example_begins_with_a_title_and_a_sentence(script: Path) -> None:
+    title, line, *rest = script.read_text(encoding="utf-8").split('"""')[1].strip().splitlines()
+    assert line == "=" * len(title)
+    assert "".join(rest).strip()
+
+
+def test_every_page_is_in_the_index() -> None:
+    entries = listed((ROOT / "docs/index.md").read_text(encoding="utf-8"))
+    pages = {page.stem for page in PAGES if page.parent.name == "docs"} - {"index"}
+    assert pages
+    missing = {page for page in pages if not any(fnmatch(page, entry) for entry in entries)}
+    assert not missing
+    there = {entry for entry in entries if "gallery" not in entry and "*" not in entry}
+    assert all((ROOT / "docs" / f"{entry}.md").is_file() for entry in there)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    assert broken(page) == []
+
+
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A title, of one\n\n[a](#a-title-of-one) [b](#other) [c](none.md) [d](page.md#no)\n"
+        "[e](https://example.org/none)\n\n```\n[f](code.md)\n```\n`[g](code.md)`\n",
+        encoding="utf-8",
+    )
+    assert broken(page) == ["#other", "none.md", "page.md#no"]
