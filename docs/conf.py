@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 import scalewise
 
 project = "Scalewise"
@@ -25,10 +27,21 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 
 HERE = Path(__file__).parent
+SECTIONS = ("start", "idea", "how_to", "own", "extend")
+EXAMPLES = (
+    "denoise synthesize "
+    "pyramid noise_levels score filters local receptive_field conditional low_pass_kept "
+    "coarse_to_fine "
+    "noisy_photo gray noise_found photons strength mask defects stack "
+    "upscale upscale_four enlarge inpaint deblur demosaic "
+    "uncertainty interval directions fidelity check calibration"
+).split()
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_",
+    "subsection_order": ExplicitOrder([f"../examples/{section}" for section in SECTIONS]),
+    "within_subsection_order": ExplicitOrder([*(f"plot_{name}.py" for name in EXAMPLES), "*"]),
     "abort_on_example_error": True,
     "show_memory": False,
     "download_all_examples": False,
@@ -49,7 +62,11 @@ def name_errors(app, what, name, obj, options, lines: list[str]) -> None:
 def link_examples(app, docname: str, source: list[str]) -> None:
     """Let links that lead to files of the repository lead to what the site has of them."""
     text = re.sub(r"\(\.\./examples/(\w+/plot_\w+)\.py\)", r"(gallery/\1.rst)", source[0])
-    source[0] = text.replace("(../CONTRIBUTING.md)", "(path:../CONTRIBUTING.md)")
+    source[0] = text.replace("(../CONTRIBUTING.md)", "(contributing.md)")
+    if docname == "contributing":
+        text = (HERE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+        text = text.replace("[changes/](changes/README.md)", "`changes/`")
+        source[0] = text.replace("](docs/", "](")
 
 
 def setup(app) -> None:

@@ -16,18 +16,18 @@ import scalewise
 from scalewise.metrics import psnr
 from scalewise.operators import Downscaling
 
-photo = torch.from_numpy(data.astronaut()[66:146, 180:260]).permute(2, 0, 1)[None] / 255
-reduction = Downscaling((80, 80), (50, 50), "bicubic")
+photo = torch.from_numpy(data.astronaut()[74:138, 190:254]).permute(2, 0, 1)[None] / 255
+reduction = Downscaling((64, 64), (40, 40), "bicubic")
 small = reduction.A(photo)
 restored = scalewise.restore.enlarge(
     scalewise.Picture(small, depth="float32"),
-    (80, 80),
+    (64, 64),
     "bicubic",
     scalewise.load("photos"),
     samples=None,
 )
 large = restored.picture.pixels
-bicubic = F.interpolate(small, size=(80, 80), mode="bicubic")
+bicubic = F.interpolate(small, size=(64, 64), mode="bicubic")
 
 figure, axes = plt.subplots(1, 4, figsize=(12.5, 3.6), layout="constrained")
 images = {"small": small, "bicubic": bicubic, "enlarged": large, "photo": photo}

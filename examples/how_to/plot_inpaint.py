@@ -14,13 +14,13 @@ from skimage.draw import line
 import scalewise
 from scalewise.metrics import psnr
 
-photo = torch.from_numpy(data.astronaut()[200:280, 120:200]).permute(2, 0, 1)[None] / 255
-mask = torch.zeros(80, 80)
-for ends in ((5, 0, 50, 79), (75, 5, 16, 66), (0, 60, 79, 36)):
+photo = torch.from_numpy(data.astronaut()[206:270, 126:190]).permute(2, 0, 1)[None] / 255
+mask = torch.zeros(64, 64)
+for ends in ((5, 0, 40, 63), (60, 5, 12, 54), (0, 50, 63, 30)):
     rows, columns = line(*ends)
     for shift in range(-1, 2):
-        mask[(torch.from_numpy(rows) + shift).clamp(0, 79), torch.from_numpy(columns)] = 1
-mask[50:62, 12:24] = 1
+        mask[(torch.from_numpy(rows) + shift).clamp(0, 63), torch.from_numpy(columns)] = 1
+mask[38:48, 10:20] = 1
 scratched = torch.where(mask > 0, 1.0, photo)
 
 filled = scalewise.restore.inpaint(

@@ -37,8 +37,8 @@ def evaluate_likelihood(
 
     Returns:
         One record per image, with `image`, `height` and `width` that were measured, `bits` per
-        dimension by part (`level 1`, ..., `low`, and their sum `total`), `per_coefficient` of each part's
-        own, `error` (standard error of `total` by the noise drawn) and `seconds`.
+        dimension by part (`level 1`, ..., `low`, and their sum `total`), `per_coefficient` of each
+        part's own, `error` (standard error of `total` by the noise drawn) and `seconds`.
     """
     records = []
     parts = [*(f"level {level}" for level in range(1, prior.levels + 1)), "low"]
