@@ -3,8 +3,8 @@ Whether a model knows what it does not know
 ===========================================
 
 For whoever must trust intervals. ``evaluate_calibration`` counts how often intervals hold the
-truth, by noise level and by contrast. Three pictures of scikit-image are few, and textures are
-not what the model learnt; the tables of :doc:`/uncertainty` have fifty photographs.
+truth, by noise level and by contrast. Three pictures are few; the tables of :doc:`/uncertainty`
+have fifty photographs.
 """
 
 import matplotlib.pyplot as plt

@@ -3,7 +3,7 @@ Dead pixels and stripes
 =======================
 
 For whoever has a sensor that ages. Dead pixels and stripes are no noise, and a network taught
-noise should not be asked about them: they are named when found, and removed first by ``fix``.
+noise takes them for picture: they are named when found, and removed first by ``fix``.
 """
 
 import matplotlib.pyplot as plt

@@ -3,8 +3,8 @@ The ways in which a picture may be wrong
 ========================================
 
 For whoever asks what a cleaned picture leaves open. Pixels do not err one by one: the main
-directions of the covariance are whole changes of the picture. Each row is one, added and taken
-away three deviations: three pictures that are all compatible with the noisy one.
+directions of the covariance are whole changes of the picture. Each row is one, taken away and
+added at three times its deviation, so that it can be seen.
 """
 
 import matplotlib.pyplot as plt

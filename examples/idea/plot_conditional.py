@@ -4,7 +4,8 @@ Same low-pass image, other details
 
 For whoever asks what a conditional probability of images looks like: :math:`p(\bar x_1 | x_1)`,
 drawn four times. The low-pass image is the same; where it leaves no doubt, so are the details;
-hair and cloth differ, as they may. The last picture is the standard deviation of sixteen draws.
+fur and the light in the eye differ, as they may. The map is the standard deviation of sixteen
+draws.
 """
 
 import matplotlib.pyplot as plt

@@ -5,7 +5,8 @@ Why local is enough
 For the physicist. In a Gaussian field with the spectrum of photographs the best estimates are
 linear, and their weights known. Under strong noise the best estimate of a pixel looks far around.
 That of a detail, given the low-pass image, hardly looks beyond its neighbours: what was far is in
-the low-pass image already. So a small receptive field is enough for details.
+the low-pass image already. So a small receptive field is enough for details. Colours are
+logarithmic, over five decades; a side is in pixels of its own scale, half as fine for details.
 """
 
 import matplotlib.pyplot as plt
