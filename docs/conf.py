@@ -34,7 +34,7 @@ EXAMPLES = (
     "coarse_to_fine "
     "noisy_photo gray noise_found photons strength mask defects stack "
     "upscale upscale_four enlarge inpaint deblur demosaic "
-    "uncertainty interval directions fidelity check calibration"
+    "uncertainty interval directions fidelity check calibration limits"
 ).split()
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),
