@@ -3,9 +3,8 @@ When it goes wrong
 ==================
 
 For whoever decides whether to rely on it. Weak noise in dense texture is not told from the
-texture, so it stays. A sample at a factor of four makes nonsense of letters and crumples faces;
-the means are blurred, and honest. Samples that differ are the warning: what they do not share is
-not in the data.
+texture, so it stays. A sample at a factor of four makes nonsense of letters and crumples faces.
+Samples that differ are the warning: what they do not share is not in the data.
 """
 
 import matplotlib.pyplot as plt
