@@ -138,6 +138,15 @@ class MultiScalePrior(nn.Module):
             )
         return known.index(factor) + 1
 
+    def forward(self, noisy: Tensor, sigma: Noise | None = None) -> Tensor:
+        """Return `E[x | noisy]` as `denoise` does, unchecked: for `torch.func` and `torch.export`.
+
+        Args:
+            noisy: shape (N, C, H, W), of the type and on the device of the weights.
+            sigma: as for `denoise`; what is not given is estimated, which cannot be exported.
+        """
+        return self._estimate(noisy, sigma)
+
     def denoise(self, noisy: Tensor, sigma: Noise | None = None) -> Tensor:
         """Return the least-squares estimate of the images, `E[x | noisy]`.
 
@@ -406,7 +415,6 @@ class MultiScalePrior(nn.Module):
             images.append(self._refine(low, self.levels, keys, seed, sampler, callback))
         return torch.cat(images)[..., : size[0], : size[1]]
 
-    @torch.no_grad()
     def nll(
         self,
         images: Tensor,
@@ -422,7 +430,7 @@ class MultiScalePrior(nn.Module):
 
         From the networks' denoising errors (`scalewise.likelihood`), for 8-bit units (densities
         over intensities from 0 to 255) and coefficients smoothed by white noise of `sigma_min`,
-        each factor given the clean low-pass image.
+        each factor given the clean low-pass image. Gradients flow to images that ask for them.
 
         Args:
             images: in [0, 1], shape (N, C, H, W), sides multiples of `2 ** levels`.
@@ -439,11 +447,12 @@ class MultiScalePrior(nn.Module):
         seed, batch = check_seed(seed), whole_number(batch, "batch")
         _check_multiple(images, 1 << self.levels)
         parts = []
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            keys = tuple(range(first + start, first + start + len(part)))
-            factors = self._factors(part, keys, seed, sigma_min, steps, draws)
-            parts.append(bits_per_dimension(factors, sigma_min))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad):
+            for start in range(0, len(images), batch):
+                part = images[start : start + batch]
+                keys = tuple(range(first + start, first + start + len(part)))
+                factors = self._factors(part, keys, seed, sigma_min, steps, draws)
+                parts.append(bits_per_dimension(factors, sigma_min))
         bits, errors = zip(*parts, strict=True)
         return Likelihood(torch.cat(bits), torch.cat(errors))
 

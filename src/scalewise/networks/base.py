@@ -209,7 +209,7 @@ def relative(sigma: Tensor, level: Tensor, like: Tensor) -> Tensor:
     there is none, to 3.
     """
     ratio = (sigma / level).log().nan_to_num(0.0).clamp(-3, 3)
-    return ratio.expand(len(like), *like.shape[1:])
+    return ratio.expand(like.shape)
 
 
 def with_noise_maps(network: AnyNetwork) -> AnyNetwork:
@@ -226,6 +226,11 @@ def with_noise_maps(network: AnyNetwork) -> AnyNetwork:
     entering[:, : known["enter.weight"].shape[1]] = known["enter.weight"]
     grown.load_state_dict(known | {"enter.weight": entering})
     return grown
+
+
+def transformed() -> bool:
+    """Whether a transform of `torch.func` (jvp, vmap, ...) is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def parameters_of(module: nn.Module) -> int:

@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
+from scalewise.networks.base import transformed
+
 FEATURES = 1 << 20
 """Numbers of a layer's output for one strip: 4 MiB, two of which stay in cache."""
 
@@ -111,7 +113,7 @@ def suits(*tensors: Tensor) -> bool:
         return False
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return False
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if transformed():
         return False
     if any(t.dtype != torch.float32 or t.device.type != "cpu" or not len(t) for t in tensors):
         return False

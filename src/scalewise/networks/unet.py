@@ -21,6 +21,7 @@ from scalewise.networks.base import (
     overall,
     precondition,
     relative,
+    transformed,
 )
 from scalewise.score import Sigma, per_image
 
@@ -117,7 +118,7 @@ class UNet(Denoiser):
         seen = inside * centred
         if self.noise_maps:
             seen = torch.cat([seen, relative(sigma, level, noisy)], dim=1)
-        correction = self._network(seen, level.expand(len(noisy), 1, 1, 1))
+        correction = self._network(seen, level.expand(noisy.shape[0], 1, 1, 1))
         return mean + skip * centred + out * correction
 
     @property
@@ -188,14 +189,31 @@ class SelfAttention(nn.Module):
         """Return `features` plus what the attention adds; same shape."""
         sequence = self.qkv(self.norm(features)).flatten(2).transpose(1, 2)
         query, key, value = sequence[:, None].chunk(3, dim=-1)  # one head: fused only with its axis
-        mixed = F.scaled_dot_product_attention(query, key, value)[:, 0].transpose(1, 2)
+        if transformed():  # the fused form has no forward derivative
+            weights = (query @ key.transpose(-1, -2) * key.shape[-1] ** -0.5).softmax(dim=-1)
+            mixed = (weights @ value)[:, 0].transpose(1, 2)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value)[:, 0].transpose(1, 2)
         return features + self.out(mixed.reshape_as(features))
+
+
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's, also under `torch.func.vmap`, which its fused form does not know."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise each group of channels of (N, C, H, W)."""
+        if not transformed():
+            return super().forward(features)
+        groups = features.unflatten(1, (self.num_groups, -1))
+        variance, mean = torch.var_mean(groups, dim=(2, 3, 4), correction=0, keepdim=True)
+        normed = ((groups - mean) * (variance + self.eps).rsqrt()).flatten(1, 2)
+        return normed * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 def _norm(channels: int) -> nn.GroupNorm:
     """Normalise at most eight groups of at least two channels, so that 1x1 images have a spread."""
     groups = math.gcd(8, channels)
-    return nn.GroupNorm(groups if groups < channels else max(1, channels // 2), channels)
+    return GroupNorm(groups if groups < channels else max(1, channels // 2), channels)
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
