@@ -1,16 +1,18 @@
 """Multi-scale local conditional probability models of images.
 
 `load` gives a prior; `MultiScalePrior` denoises, upscales, samples and scores; `restore` does so to
-pictures, as files hold them; `train` makes a prior from images. Everything else is in the modules,
-which are imported when they are first used.
+pictures, as files hold them, arrays and images of Pillow; `train` makes a prior from images;
+`transforms` has steps of data pipelines, `PretrainedPrior` goes to the Hugging Face hub. Everything
+else is in the modules, which are imported when they are first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scalewise import restore, train
+    from scalewise import restore, train, transforms
     from scalewise.errors import ScalewiseError, UsageError
+    from scalewise.hub import PretrainedPrior
     from scalewise.images import Picture, read_image, write_image
     from scalewise.noise_model import NoiseModel
     from scalewise.prior import MultiScalePrior
@@ -22,6 +24,7 @@ __all__ = [
     "MultiScalePrior",
     "NoiseModel",
     "Picture",
+    "PretrainedPrior",
     "ScalewiseError",
     "UsageError",
     "load",
@@ -30,15 +33,17 @@ __all__ = [
     "restore",
     "save",
     "train",
+    "transforms",
     "write_image",
 ]
 
-_SUBMODULES = ("restore", "train")
+_SUBMODULES = ("restore", "train", "transforms")
 
 _MODULES = {
     "MultiScalePrior": "prior",
     "NoiseModel": "noise_model",
     "Picture": "images",
+    "PretrainedPrior": "hub",
     "ScalewiseError": "errors",
     "UsageError": "errors",
     "load": "store",

@@ -31,6 +31,7 @@ EXTRAS = {
     "io": "LZW and other compressed TIFF, 16-bit RGB PNG",
     "raw": "raw files of cameras: scalewise demosaic",
     "web": "the page of scalewise serve",
+    "export": "networks for other programs: scalewise export",
     "train": "curves and pictures of a training in TensorBoard",
     "reproduce": "the figures of scalewise reproduce",
     "benchmark": "comparisons; bm3d is not free for commercial use",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from scalewise.calibration import Calibration
 from scalewise.checks import check_images, check_seed, check_sigma, whole_number
+from scalewise.deepinv import DeepinvDenoiser
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma
 from scalewise.inverse import DRAWING, ITERATIONS, agreeing, around, measured
@@ -146,6 +147,10 @@ class MultiScalePrior(nn.Module):
             sigma: as for `denoise`; what is not given is estimated, which cannot be exported.
         """
         return self._estimate(noisy, sigma)
+
+    def as_deepinv(self) -> DeepinvDenoiser:
+        """This prior as a denoiser that the algorithms of deepinv take (`scalewise.deepinv`)."""
+        return DeepinvDenoiser(self)
 
     def denoise(self, noisy: Tensor, sigma: Noise | None = None) -> Tensor:
         """Return the least-squares estimate of the images, `E[x | noisy]`.

@@ -13,6 +13,7 @@ from scalewise.cli.demosaic import demosaic
 from scalewise.cli.denoise import denoise
 from scalewise.cli.doctor import doctor
 from scalewise.cli.evaluate import evaluate
+from scalewise.cli.export import export
 from scalewise.cli.inverse import deblur, inpaint
 from scalewise.cli.models import import_reference, info, models
 from scalewise.cli.noise import noise
@@ -46,6 +47,7 @@ add(app, train)
 app.add_typer(evaluate)
 add(app, reproduce)
 add(app, benchmark)
+add(app, export)
 add(app, info)
 add(app, models)
 add(app, import_reference)

@@ -4,6 +4,7 @@ Pixels come and go at the depth, and in the unit, of the file.
 """
 
 from scalewise.images.alpha import fill_hidden
+from scalewise.images.arrays import AnyImage, picture_of, to_array, to_pil
 from scalewise.images.finding import ImageFiles, find_images
 from scalewise.images.formats import IMAGE_SUFFIXES
 from scalewise.images.intensities import Intensities
@@ -18,6 +19,7 @@ from scalewise.images.writing import check_output, encode_image, has_quality, wr
 __all__ = [
     "IMAGE_SUFFIXES",
     "PIXEL_LIMIT",
+    "AnyImage",
     "Depth",
     "ImageFiles",
     "Intensities",
@@ -32,11 +34,14 @@ __all__ = [
     "fill_hidden",
     "find_images",
     "has_quality",
+    "picture_of",
     "pixel_limit",
     "read_coefficients",
     "read_image",
     "read_mosaic",
     "read_raw",
+    "to_array",
     "to_channels",
+    "to_pil",
     "write_image",
 ]

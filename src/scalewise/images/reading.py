@@ -80,7 +80,7 @@ def _read(
             if head[:4] in _TIFF_HEADS:
                 picture = read_tiff(stream, black, white)
             else:
-                picture = _photo(*_decoder(head)(stream), black, white)
+                picture = photo(*_decoder(head)(stream), black, white)
         _check_given(picture)
         return picture
     except ScalewiseError as error:
@@ -141,14 +141,14 @@ def _decoder(head: bytes) -> Callable[[BinaryIO], Decoded]:
     raise ScalewiseError(f"is not a PNG, TIFF, JPEG, WebP or BMP image{known}; convert it first")
 
 
-def _photo(
+def photo(
     array: Array,
     metadata: Metadata,
     origin: JpegTables | PngChunks | None,
     black: float | None,
     white: float | None,
 ) -> Picture:
-    """A picture of one plane, of (H, W, S) unsigned integers."""
+    """A picture of one plane, of (H, W, S) values."""
     planes = upright(array[None], metadata.orientation)
     depth: Depth = array.dtype.name  # type: ignore[assignment]
     colours = 1 if array.shape[-1] < 3 else 3

@@ -68,7 +68,7 @@ def encode_image(
     file = Path(name)
     kind = FORMATS[file.suffix.lower()]
     fitted, notes = _fit(picture, kind, file)
-    array = _stored(fitted, file)
+    array = stored_values(fitted, file)
     try:
         return kind.encode(array, fitted, quality), notes
     except Exception as error:  # encoders raise a dozen types
@@ -177,7 +177,7 @@ def _lost(picture: Picture, kind: Format) -> list[str]:
     return [*notes, *(f"{kind.name} holds no {name}: it was left out" for name in lost)]
 
 
-def _stored(picture: Picture, file: Path) -> Array:
+def stored_values(picture: Picture, file: Path) -> Array:
     """Values (P, H, W, S) as they lie in a file, alpha last."""
     depth, (count, colours, height, width) = picture.depth, picture.pixels.shape
     samples = colours + (picture.alpha is not None)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scalewise.errors import UsageError
-from scalewise.images import Picture, fill_hidden, to_channels
+from scalewise.images import AnyImage, Picture, fill_hidden, picture_of, to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.asking import Ask, asking, calibrated, check_interval, check_wanted, ends
@@ -57,7 +57,7 @@ class Strength:
 
 @torch.no_grad()
 def denoise(
-    picture: Picture,
+    picture: AnyImage,
     prior: MultiScalePrior,
     *,
     sigma: float | None = None,
@@ -79,7 +79,8 @@ def denoise(
     as they were.
 
     Args:
-        picture: what to denoise; its planes are denoised one by one, each with its own noise.
+        picture: what to denoise, as `images.picture_of` takes it; its planes are denoised one by
+            one, each with its own noise.
         prior: of any number of channels; gray and RGB are converted, and gray comes back gray.
         sigma: standard deviation of white noise, in [0, 1] from black to white; None to estimate
             what the noise is like.
@@ -104,6 +105,7 @@ def denoise(
     Raises:
         UsageError: an argument is out of range, does not fit, or contradicts another.
     """
+    picture = picture_of(picture)
     if sigma is not None and not 0 <= sigma < math.inf:
         raise UsageError(f"sigma must be 0 or more, found {sigma}")
     if sigma is not None and noise is not None:

@@ -12,7 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.errors import UsageError
-from scalewise.images import JpegCoefficients, Picture, fill_hidden, to_channels
+from scalewise.images import (
+    AnyImage,
+    JpegCoefficients,
+    Picture,
+    fill_hidden,
+    picture_of,
+    to_channels,
+)
 from scalewise.inverse import DRAWING
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import Blur, Chain, Decimation, Downscaling, Inpainting, Operator
@@ -36,7 +43,7 @@ Callback = Callable[[float], object]
 
 
 def inpaint(
-    picture: Picture,
+    picture: AnyImage,
     hole: Tensor,
     prior: MultiScalePrior,
     *,
@@ -47,7 +54,7 @@ def inpaint(
     """Fill holes of a picture with what is likely there; known pixels stay as they are.
 
     Args:
-        picture: its planes are filled one by one.
+        picture: as `images.picture_of` takes it; its planes are filled one by one.
         hole: shape (H, W), above 0 where the picture is not known.
         prior: of any number of channels.
         samples: how many to draw; None for the mean of all likely ones, which is smooth.
@@ -57,6 +64,7 @@ def inpaint(
     Raises:
         UsageError: the hole has another size, is none, or is all of the picture.
     """
+    picture = picture_of(picture)
     check_mask(hole, picture)
     missing = hole > 0
     if not bool(missing.any()) or bool(missing.all()):
@@ -93,7 +101,7 @@ def inpaint(
 
 
 def deblur(
-    picture: Picture,
+    picture: AnyImage,
     blur: Blur,
     prior: MultiScalePrior,
     *,
@@ -105,7 +113,7 @@ def deblur(
     """Sharpen a picture that a known kernel has blurred.
 
     Args:
-        picture: its planes are sharpened one by one.
+        picture: as `images.picture_of` takes it; its planes are sharpened one by one.
         blur: what blurred it.
         prior: of any number of channels.
         sigma: standard deviation of white noise, in [0, 1]; None to estimate it.
@@ -116,12 +124,13 @@ def deblur(
     Raises:
         UsageError: the kernel is larger than the picture.
     """
+    picture = picture_of(picture)
     blur.check_fits(picture.pixels.shape[-2:])
     return _inverted(picture, blur, prior, sigma, samples, seed, callback)
 
 
 def enlarge(
-    picture: Picture,
+    picture: AnyImage,
     size: tuple[int, int],
     reduced_by: str | Blur,
     prior: MultiScalePrior,
@@ -138,8 +147,8 @@ def enlarge(
     `jpeg`, reduced and compressed again, its coefficients are those of the file.
 
     Args:
-        picture: what to enlarge, its planes one by one; alpha is enlarged likewise, its resolution
-            multiplied.
+        picture: what to enlarge, as `images.picture_of` takes it, its planes one by one; alpha is
+            enlarged likewise, its resolution multiplied.
         size: height and width of the output.
         reduced_by: a filter of `operators.Downscaling`, or the blur before every so many pixels
             were kept (`operators.Decimation`).
@@ -154,6 +163,7 @@ def enlarge(
         UsageError: the filter is none, the size smaller than the picture, or the coefficients are
             of another size or other channels.
     """
+    picture = picture_of(picture)
     small = (picture.pixels.shape[-2], picture.pixels.shape[-1])
     reduction: Downscaling | Decimation
     if isinstance(reduced_by, str):

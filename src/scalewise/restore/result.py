@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from scalewise.errors import UsageError
-from scalewise.images import Picture, to_channels
+from scalewise.images import Picture, to_array, to_channels, to_pil
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,16 @@ class Restored:
     def picture(self) -> Picture:
         """The first output."""
         return self.pictures[0]
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """The first output as a NumPy array of the picture's type; see `images.to_array`."""
+        return to_array(self.picture)
+
+    @property
+    def image(self) -> Image.Image:
+        """The first output as an image of Pillow; see `images.to_pil`."""
+        return to_pil(self.picture)
 
     @property
     def sigma(self) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.calibration import CONTRAST
-from scalewise.images import Picture, fill_hidden, to_channels
+from scalewise.images import AnyImage, Picture, fill_hidden, picture_of, to_channels
 from scalewise.images.kinds import is_float, type_ends
 from scalewise.posterior import DRAWS, spread
 from scalewise.prior import MultiScalePrior
@@ -23,7 +23,7 @@ from scalewise.wavelets import is_haar
 
 @torch.no_grad()
 def upscale(
-    picture: Picture,
+    picture: AnyImage,
     prior: MultiScalePrior,
     *,
     factor: int = 2,
@@ -41,8 +41,8 @@ def upscale(
     among the pixels of its block, and so is rounding.
 
     Args:
-        picture: what to enlarge, its planes one by one; its alpha is enlarged by bicubic
-            interpolation, and its resolution multiplied.
+        picture: what to enlarge, as `images.picture_of` takes it, its planes one by one; its alpha
+            is enlarged by bicubic interpolation, and its resolution multiplied.
         prior: of any number of channels; gray and RGB are converted, and gray comes back gray.
         factor: enlargement of each side: 2, 4, ... up to `2 ** prior.levels`.
         samples: how many to draw; None for the least-squares estimate.
@@ -58,6 +58,7 @@ def upscale(
     Raises:
         UsageError: the prior does not know the factor, or has learnt no intervals.
     """
+    picture = picture_of(picture)
     table = prior.upscaling.get(factor)
     check_interval(uncertainty, confidence, table)
     filled = fill_hidden(picture)

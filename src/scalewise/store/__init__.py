@@ -10,9 +10,10 @@ from scalewise.store.folders import (
     save,
     store_calibration,
 )
-from scalewise.store.names import PACKAGED, TRAINING, packaged, resolve
+from scalewise.store.names import FILES, PACKAGED, TRAINING, packaged, resolve
 
 __all__ = [
+    "FILES",
     "FORMAT_VERSION",
     "NETWORKS",
     "PACKAGED",

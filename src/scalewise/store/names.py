@@ -9,6 +9,9 @@ from scalewise.errors import ScalewiseError, UsageError
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
+FILES = (CONFIG, WEIGHTS, CARD)
+"""What a model folder holds."""
+
 TRAINING = "training"
 """Folder within a model folder that holds the state, logs and pictures of its training."""
 
@@ -55,7 +58,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD]))
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except Exception as error:  # of the hub, of HTTP and of the file system
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ScalewiseError(

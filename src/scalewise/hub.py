@@ -1,0 +1,111 @@
+"""Models to and from the Hugging Face hub, by the mixin of `huggingface_hub`.
+
+    prior = PretrainedPrior.from_pretrained("owner/name")
+    prior.save_pretrained("folder")
+    prior.push_to_hub("owner/name")
+
+`scalewise.load` takes names of the hub too; this adds what libraries of the hub expect of a model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+
+from scalewise import store
+from scalewise.prior import MultiScalePrior
+from scalewise.store import ModelConfig
+
+
+class PretrainedPrior(
+    MultiScalePrior,
+    ModelHubMixin,
+    library_name="scalewise",
+    pipeline_tag="image-to-image",
+):
+    """A prior with `from_pretrained`, `save_pretrained` and `push_to_hub`.
+
+    Args:
+        prior: whose networks it has; not copied.
+        facts: what its card tells.
+    """
+
+    def __init__(self, prior: MultiScalePrior, facts: ModelConfig) -> None:
+        super().__init__(
+            prior.low,
+            prior.conditionals,
+            prior.wavelet,
+            prior.estimator,
+            prior.calibration,
+            prior.noise_floor,
+            prior.upscaling,
+        )
+        self.facts = facts
+        self.train(prior.training)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card of the model folder, whose front matter the hub reads."""
+        return ModelCard(store.card(self.facts))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write `config.json`, `model.safetensors` and `README.md`."""
+        told = self.facts
+        store.save(
+            self,
+            save_directory,
+            name=told.name,
+            description=told.description,
+            training=told.training,
+            scores=told.scores,
+            license=told.license,
+            force=True,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, **options: Any
+    ) -> PretrainedPrior:
+        """Load a model.
+
+        Args:
+            pretrained_model_name_or_path: a model folder, the name of a packaged model, or of one
+                of the hub, `owner/name`.
+            options: `device`, `precision` and `exact` as for `scalewise.load`; `revision`, `token`,
+                `cache_dir`, `force_download`, `local_files_only` as for all models of the hub.
+        """
+        name = pretrained_model_name_or_path
+        if str(name) in store.packaged() and not Path(name).is_dir():
+            name = store.resolve(name)
+        return super().from_pretrained(name, **options)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        device: str = "auto",
+        precision: str = "float32",
+        exact: bool | None = None,
+        **ignored: Any,
+    ) -> PretrainedPrior:
+        """Load a folder, or a model of the hub, which is downloaded once."""
+        folder = model_id
+        if not Path(folder).is_dir():
+            folder = snapshot_download(
+                model_id,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+                allow_patterns=list(store.FILES),
+            )
+        prior = store.load(folder, device=device, precision=precision, exact=exact)
+        return cls(prior, store.read_config(folder))
