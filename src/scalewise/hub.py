@@ -49,9 +49,27 @@ class PretrainedPrior(
         """The card of the model folder, whose front matter the hub reads."""
         return ModelCard(store.card(self.facts))
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """Write `config.json`, `model.safetensors` and `README.md`."""
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        **options: Any,
+    ) -> str | None:
+        """Write `config.json`, `model.safetensors` and `README.md`, over a model that is there.
+
+        Args:
+            save_directory: the folder.
+            repo_id: name on the hub; that of the folder by default.
+            push_to_hub: whether to send it there as well.
+            options: of `push_to_hub`.
+
+        Returns:
+            The address of what was sent, if it was.
+        """
         told = self.facts
+        Path(save_directory).parent.mkdir(parents=True, exist_ok=True)
         store.save(
             self,
             save_directory,
@@ -62,6 +80,9 @@ class PretrainedPrior(
             license=told.license,
             force=True,
         )
+        if not push_to_hub:
+            return None
+        return self.push_to_hub(repo_id or Path(save_directory).name, **options)
 
     @classmethod
     def from_pretrained(
