@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import scalewise
+from scalewise import restore
+from scalewise.data.photos import sample_photo
 from scalewise.errors import UsageError
 from scalewise.restore.defects import find_defects, impulses, remove_defects, stripes
 
@@ -70,3 +73,22 @@ def test_what_has_none_is_left_alone(kind: str) -> None:
 def test_other_kinds_are_refused() -> None:
     with pytest.raises(UsageError, match="fix must name impulses or stripes, found 'dust'"):
         remove_defects(torch.rand(1, 8, 8), ["dust"])
+
+
+@pytest.mark.parametrize("share", [0.003, 0.01, 0.03])
+@pytest.mark.parametrize("sigma", [5, 10])
+def test_dead_pixels_are_not_taken_for_noise(share: float, sigma: float) -> None:
+    """The noise that is found is that of the pixels that live."""
+    prior = scalewise.load("photos")
+    clean = sample_photo("moon")[:, 100:356, 100:356]
+    generator = torch.Generator().manual_seed(0)
+    noisy = clean + sigma / 255 * torch.randn(clean.shape, generator=generator)
+    dead = torch.rand(clean.shape, generator=generator) < share
+    values = (torch.rand(clean.shape, generator=generator) < 0.5).float()
+    found = restore.noise_for(prior, torch.where(dead, values, noisy).clamp(0, 1))
+    assert 255 * found.sigma == pytest.approx(sigma, rel=0.08)
+
+
+def test_photos_in_gray_and_in_colour() -> None:
+    assert sample_photo("camera").shape == (1, 512, 512)
+    assert sample_photo("coffee").shape == (3, 400, 600)

@@ -41,9 +41,7 @@ def find_defects(image: Tensor) -> list[str]:
     Args:
         image: shape (C, H, W) in [0, 1].
     """
-    found = []
-    crops = spread_crops(image)  # impulses are everywhere, and looking for them takes memory
-    share = sum(float(impulses(crop).float().mean()) for crop in crops) / len(crops)
+    found, share = [], share_of_impulses(image)
     if share > IMPULSES:
         found.append(
             f"{100 * share:.2g} % of the values are impulses, such as dead pixels; "
@@ -53,6 +51,12 @@ def find_defects(image: Tensor) -> list[str]:
         if stripes(image, axis) is not None:
             found.append(f"the {name} are shifted (stripes); --fix stripes removes that")
     return found
+
+
+def share_of_impulses(image: Tensor) -> float:
+    """Which part of the values (C, H, W) are impulses."""
+    crops = spread_crops(image)  # they are everywhere, and looking for them takes memory
+    return sum(float(impulses(crop).float().mean()) for crop in crops) / len(crops)
 
 
 def remove_defects(image: Tensor, kinds: Collection[str]) -> Tensor:

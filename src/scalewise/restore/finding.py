@@ -14,6 +14,7 @@ from scalewise.images.picture import LUMA
 from scalewise.networks.estimator import NoiseEstimator
 from scalewise.noise_model import UNEVEN, NoiseModel
 from scalewise.prior import MultiScalePrior
+from scalewise.restore.defects import remove_defects, share_of_impulses
 from scalewise.spectrum import HIDDEN, estimate_noise
 from scalewise.wavelets import GAIN, decompose, split
 
@@ -35,6 +36,9 @@ RISING = 1.5
 WITHIN, FEW = 0.2, 0.8 / 255
 """What estimates of white noise differ by from each other: of its level, and at least."""
 
+SPOILING = 0.001
+"""Share of impulses from which they would be taken for noise."""
+
 EVEN = 12.0
 """Ratio of the strongest to the median energy of a frame's parts from which it is not even."""
 
@@ -42,12 +46,16 @@ EVEN = 12.0
 def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None) -> NoiseModel:
     """What the noise of an image is like, at the scales of a prior and by its estimator.
 
+    Impulses, where there are many, are no noise: the values around stand in for them.
+
     Args:
         prior: that is to be told.
         noisy: as for `find_noise`.
         valid: as for `find_noise`.
     """
-    return find_noise(noisy, max(1, prior.levels), valid=valid, estimator=prior.estimator)
+    many = share_of_impulses(noisy) > SPOILING
+    seen = remove_defects(noisy, ("impulses",)) if many else noisy
+    return find_noise(seen, max(1, prior.levels), valid=valid, estimator=prior.estimator)
 
 
 def find_noise(
