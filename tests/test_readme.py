@@ -1,4 +1,4 @@
-"""The README's own commands and code, run as they stand."""
+"""The commands and the code of README and pages, run as they stand."""
 
 import re
 import shlex
@@ -22,16 +22,16 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def blocks(root: Path, title: str, language: str) -> str:
-    """The code blocks of a section of the README."""
-    text = (root / "README.md").read_text(encoding="utf-8")
+def blocks(page: Path, title: str, language: str) -> str:
+    """The code blocks of a section of a page."""
+    text = page.read_text(encoding="utf-8")
     section = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
     return "".join(re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL))
 
 
-def commands(root: Path, title: str) -> list[list[str]]:
+def commands(page: Path, title: str) -> list[list[str]]:
     """The arguments of each `scalewise` command of a section."""
-    lines = [shlex.split(line, comments=True) for line in blocks(root, title, "bash").splitlines()]
+    lines = [shlex.split(line, comments=True) for line in blocks(page, title, "bash").splitlines()]
     return [words[1:] for words in lines if words and words[0] == "scalewise"]
 
 
@@ -69,7 +69,7 @@ def call(words: list[str]) -> Any:
 
 @pytest.mark.slow
 def test_command_line(root: Path, workplace: Path) -> None:
-    lines = commands(root, "On the command line")
+    lines = commands(root / "docs/commands.md", "On the command line")
     assert {words[0] for words in lines} >= {"denoise", "upscale", "synthesize", "evaluate"}
     for words in lines:
         for output in ("clean.png", "big.png", "scores.json"):
@@ -83,7 +83,7 @@ def test_python(root: Path, workplace: Path) -> None:
     picture(workplace / "noisy.tif", 24, 32)
     names: dict[str, Any] = {"noisy": torch.rand(1, 3, 24, 24), "small": torch.rand(1, 3, 6, 8)}
     names["soft"] = torch.rand(1, 3, 24, 24)
-    exec(blocks(root, "In Python", "python").replace("sample(16", "sample(2"), names)
+    exec(blocks(root / "docs/commands.md", "In Python", "python").replace("sample(16", "sample(2"), names)
     assert names["clean"].shape == names["score"].shape == (1, 3, 24, 24)
     assert names["big"].shape == (8, 1, 3, 24, 32)
     assert names["new"].shape == (2, 3, *names["scalewise"].load("faces").size)
@@ -120,8 +120,21 @@ def test_python_of_uncertainty_and_measurements(root: Path) -> None:
 
 
 @pytest.mark.slow
+def test_five_things_to_type(root: Path, workplace: Path) -> None:
+    lines = commands(root / "README.md", "Five things to type")
+    assert [words[0] for words in lines] == ["serve", "denoise", "upscale", "inpaint", "synthesize"]
+    for words in lines[1:]:
+        call([word if word != "16" else "2" for word in words])
+    picture(workplace / "noisy.tif", 24, 32)
+    names: dict[str, Any] = {"noisy": torch.rand(1, 3, 24, 24), "small": torch.rand(1, 3, 6, 8)}
+    exec(blocks(root / "README.md", "Five things to type", "python"), names)
+    assert names["big"].shape == (8, 1, 3, 24, 32)
+    assert names["picture"].pixels.shape == (1, 3, 24, 32)
+
+
+@pytest.mark.slow
 def test_training(root: Path, workplace: Path) -> None:
-    lines = commands(root, "Training your own")
+    lines = commands(root / "docs/commands.md", "Training your own")
     assert [words[0] for words in lines] == ["train", "train", "denoise"]
     for words in lines:
         call([word if word != "30" else "0.02" for word in words])
@@ -130,6 +143,6 @@ def test_training(root: Path, workplace: Path) -> None:
 
 def test_importing_the_published_networks(root: Path, workplace: Path, shared: Path) -> None:
     (workplace / "checkpoints").symlink_to(shared / "reference" / "checkpoints")
-    for words in commands(root, "The paper's networks"):
+    for words in commands(root / "docs/paper.md", "The paper's networks"):
         call(words)
     assert (workplace / "clean.png").is_file()
