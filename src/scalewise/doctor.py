@@ -35,6 +35,8 @@ EXTRAS = {
     "train": "curves and pictures of a training in TensorBoard",
     "reproduce": "the figures of scalewise reproduce",
     "benchmark": "comparisons; bm3d is not free for commercial use",
+    "diffusers": "scalewise.diffusers: a pipeline, a model and a scheduler",
+    "napari": "the plugin of napari: Denoise with Scalewise",
 }
 """What each extra is for."""
 

@@ -126,6 +126,11 @@ class Multistep:
     eta: float = 0.0
     s_noise: float = 1.0
 
+    @property
+    def levels(self) -> list[float]:
+        """Noise level of each step, from `start` to `end`."""
+        return karras_schedule(self.steps, self.start, self.end, rho=self.rho)
+
     def finished(self, step: int, sigma: Tensor) -> Tensor:
         """All images end together, at the last level of the schedule."""
         return torch.full_like(sigma, step + 1 >= self.steps, dtype=torch.bool)
@@ -134,7 +139,7 @@ class Multistep:
         self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
     ) -> tuple[Tensor, Tensor, Any]:
         """Step towards the denoised state, extrapolated from this and the previous one."""
-        levels = karras_schedule(self.steps, self.start, self.end, rho=self.rho)
+        levels = self.levels
         now, then = levels[step], levels[step + 1]
         aim = clean
         if memory is not None:
