@@ -25,11 +25,12 @@ import scalewise
 
 RUN = "pip install -c constraints.txt . && scalewise demo"
 TEST = "pip install -c constraints.txt '.[test]' && pytest"
+PLUGINS = "tests/constraints-plugins.txt"
 UNWANTED = re.compile(r"torchvision|torchaudio|triton|(nvidia|cuda)(-.*)?")
 
 
-def pins(root: Path) -> dict[str, Requirement]:
-    lines = (root / "constraints.txt").read_text().splitlines()
+def pins(root: Path, name: str = "constraints.txt") -> dict[str, Requirement]:
+    lines = (root / name).read_text().splitlines()
     requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
@@ -100,17 +101,20 @@ def test_relative_links_lead_somewhere(root: Path, page: str) -> None:
 
 def test_constraints_pin_exact_versions(root: Path) -> None:
     assert str(pins(root)["torch"]) == "torch==2.13.0"
-    for requirement in pins(root).values():
+    for requirement in [*pins(root).values(), *pins(root, PLUGINS).values()]:
         (specifier,) = requirement.specifier
         assert specifier.operator == "=="
         assert "+" not in specifier.version, "a local build is not on the package index"
 
 
 def test_constraints_cover_what_the_package_declares(root: Path) -> None:
+    """In one file; those of plugins, which are not installed for tests, in another beside it."""
+    pinned = pins(root) | pins(root, PLUGINS)
+    assert not pins(root).keys() & pins(root, PLUGINS).keys()
     for requirement in declared(root):
         if requirement.name == "scalewise":
             continue
-        (pin,) = pins(root)[canonicalize_name(requirement.name)].specifier
+        (pin,) = pinned[canonicalize_name(requirement.name)].specifier
         assert requirement.specifier.contains(pin.version), f"{requirement} against {pin}"
 
 
@@ -130,7 +134,7 @@ def test_lowest_versions_are_those_that_are_declared(root: Path) -> None:
 
 
 def test_nothing_drags_in_torchvision(root: Path) -> None:
-    assert not [name for name in pins(root) if UNWANTED.fullmatch(name)]
+    assert not [name for name in [*pins(root), *pins(root, PLUGINS)] if UNWANTED.fullmatch(name)]
     assert not {"torchvision", "torchaudio"} & required("scalewise", "test")
 
 
