@@ -9,14 +9,13 @@ The pipeline draws by `MultiScalePrior.sample`, the scheduler steps by a rule of
 model is saved and loaded by `store`: there is no second copy of any of them here.
 """
 
-from __future__ import annotations
-
+# without annotations from the future: diffusers 0.35 looks at those of the pipeline's __init__
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -130,9 +129,7 @@ class ScalewiseModel(ModelMixin, ConfigMixin):
         store.save(self.prior, save_directory, force=True, **facts)
 
     @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | Path, **options: Any
-    ) -> ScalewiseModel:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
         """Load a model on the CPU, in evaluation mode, its weights frozen.
 
         Args:
