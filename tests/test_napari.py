@@ -282,25 +282,29 @@ Wait = Callable[[Any], None]
 
 
 @pytest.fixture
-def wait() -> Iterator[Wait]:
-    """Let Qt work until a widget rests."""
+def wait(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wait]:
+    """Let Qt work until a widget rests; what is raised within it would end the process."""
+    raised: list[object] = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: raised.append(error[1]))
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    from napari._qt.qt_event_loop import get_qapp
     from napari.qt.threading import WorkerBase
     from napari.utils.notifications import notification_manager
+    from qtpy.QtWidgets import QApplication
 
-    application = get_qapp()
+    application = QApplication.instance() or QApplication([])
     notification_manager.records.clear()
 
     def until_done(widget: Any) -> None:
         start = time.monotonic()
         while not widget.run.enabled:
+            assert not raised
             assert time.monotonic() - start < 120
             application.processEvents()
             time.sleep(0.01)
 
     yield until_done
     WorkerBase.await_workers()
+    assert not raised
 
 
 @pytest.fixture
@@ -325,6 +329,8 @@ class TestWidget:
     def test_denoises_the_layer_and_keeps_how_it_is_shown(
         self, viewer: Any, wait: Wait, prior: MultiScalePrior
     ) -> None:
+        from napari.layers import Image
+
         from scalewise.napari.widget import DenoiseWidget
 
         data = np.stack([eight_bits(clean_and_noisy(seed=seed)[1]) for seed in range(2)])
@@ -340,7 +346,7 @@ class TestWidget:
             "blending": "additive",
             "metadata": {"stain": "GFP"},
         }
-        layer = viewer.add_image(data, name="cells", **shown)
+        layer = viewer.add_layer(Image(data, name="cells", **shown))
         widget = DenoiseWidget(viewer)
         assert (widget.layer.value, widget.model.value) == (layer, "photos")
         widget.uncertainty.value = True
@@ -413,7 +419,7 @@ class TestWidget:
         widget = DenoiseWidget(viewer)
         assert widget.layer.value is None
         one = viewer.add_image(np.zeros((4, 4)), name="one")
-        other = viewer.add_image(np.zeros((2, 4, 4)), name="other")
+        other = viewer.add_image(np.zeros((2, 8, 8)), name="other")
         viewer.add_points(np.zeros((1, 2)))
         assert widget.layer.choices == (None, one, other)
         viewer.layers.selection.active = one

@@ -148,14 +148,15 @@ class DenoiseWidget(Container):
     def _renew(self, _: Any = None) -> None:
         """Offer the layers that are there now."""
         self.layer.reset_choices()
+        self.channels.reset_choices()
 
     def _axes(self, _: Any = None) -> list[tuple[str, int]]:
         """The axes that may count channels, by name and number."""
         layer = self.layer.value
         if layer is None:
             return []
-        labels = getattr(layer, "axis_labels", None) or range(layer.ndim)
-        return [(f"axis {labels[axis]}", axis) for axis in range(layer.ndim - 2)]
+        names = getattr(layer, "axis_labels", None) or [f"axis {i}" for i in range(layer.ndim)]
+        return [(str(names[axis]), axis) for axis in range(layer.ndim - 2)]
 
     def _estimate(self, estimated: bool) -> None:
         self.noise.enabled = not estimated
@@ -166,6 +167,7 @@ class DenoiseWidget(Container):
         if isinstance(active, Image):
             self.layer.reset_choices()  # its name may be new
             self.layer.value = active
+            self.channels.reset_choices()
 
     def _start(self) -> None:
         """Begin the work in a thread, or say why not."""
@@ -226,11 +228,11 @@ class DenoiseWidget(Container):
             state = {k: v for k, v in state.items() if k not in ("colormap", "contrast_limits")}
         placed = {name: state[name] for name in PLACED if name in state}
         shown = {name: state[name] for name in SHOWN if name in state}
-        self._viewer.add_image(result.data, name=f"{layer.name} denoised", **placed, **shown)
+        self._viewer.add_layer(Image(result.data, name=f"{layer.name} denoised", **placed, **shown))
         if result.uncertainty is not None:
             name = f"{layer.name} uncertainty"
-            self._viewer.add_image(
-                result.uncertainty, name=name, colormap="magma", visible=False, **placed
+            self._viewer.add_layer(
+                Image(result.uncertainty, name=name, colormap="magma", visible=False, **placed)
             )
         least, most = min(result.sigma), max(result.sigma)
         span = f"{least:.4g}" if f"{least:.4g}" == f"{most:.4g}" else f"{least:.4g} to {most:.4g}"
