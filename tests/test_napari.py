@@ -355,10 +355,12 @@ class TestWidget:
         wait(widget)
         assert [one.name for one in viewer.layers] == [
             "cells",
-            "cells denoised",
             "cells uncertainty",
+            "cells denoised",
         ]
-        _, denoised, uncertainty = viewer.layers
+        _, uncertainty, denoised = viewer.layers
+        assert viewer.layers.selection.active is denoised
+        assert widget.layer.value is layer
         expected = denoise_layer(data, prior, uncertainty=True)
         np.testing.assert_array_equal(denoised.data, expected.data)
         assert expected.uncertainty is not None

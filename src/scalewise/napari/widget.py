@@ -228,12 +228,14 @@ class DenoiseWidget(Container):
             state = {k: v for k, v in state.items() if k not in ("colormap", "contrast_limits")}
         placed = {name: state[name] for name in PLACED if name in state}
         shown = {name: state[name] for name in SHOWN if name in state}
-        self._viewer.add_layer(Image(result.data, name=f"{layer.name} denoised", **placed, **shown))
         if result.uncertainty is not None:
             name = f"{layer.name} uncertainty"
             self._viewer.add_layer(
                 Image(result.uncertainty, name=name, colormap="magma", visible=False, **placed)
             )
+        self._viewer.add_layer(Image(result.data, name=f"{layer.name} denoised", **placed, **shown))
+        if layer in self._viewer.layers:
+            self.layer.value = layer  # rather than what was made of it, which is selected now
         least, most = min(result.sigma), max(result.sigma)
         span = f"{least:.4g}" if f"{least:.4g}" == f"{most:.4g}" else f"{least:.4g} to {most:.4g}"
         self.found.value = f"noise {span}"
