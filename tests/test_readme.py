@@ -83,7 +83,10 @@ def test_python(root: Path, workplace: Path) -> None:
     picture(workplace / "noisy.tif", 24, 32)
     names: dict[str, Any] = {"noisy": torch.rand(1, 3, 24, 24), "small": torch.rand(1, 3, 6, 8)}
     names["soft"] = torch.rand(1, 3, 24, 24)
-    exec(blocks(root / "docs/commands.md", "In Python", "python").replace("sample(16", "sample(2"), names)
+    exec(
+        blocks(root / "docs/commands.md", "In Python", "python").replace("sample(16", "sample(2"),
+        names,
+    )
     assert names["clean"].shape == names["score"].shape == (1, 3, 24, 24)
     assert names["big"].shape == (8, 1, 3, 24, 32)
     assert names["new"].shape == (2, 3, *names["scalewise"].load("faces").size)

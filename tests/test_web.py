@@ -6,6 +6,7 @@ import io
 import json
 import re
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
@@ -342,6 +343,47 @@ class TestBadRequests:
     def test_said_in_the_stream(self, client: TestClient, wanted: Any, sentence: str) -> None:
         key = upload(client, png_of(picture_of()))["key"]
         assert sentence in make(client, key, **wanted)[-1]["error"]
+
+    @given(
+        body=st.one_of(
+            st.binary(max_size=200),
+            st.recursive(
+                st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(
+                        st.sampled_from(
+                            ["kind", "view", "sigma", "samples", "mask", "seed", "model"]
+                        )
+                        | st.text(max_size=5),
+                        inner | st.sampled_from(["denoise", "upscale", "inpaint", "synthesize"]),
+                        max_size=5,
+                    )
+                ),
+                max_leaves=12,
+            ).map(lambda value: json.dumps(value).encode()),
+        )
+    )
+    @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_whatever_is_sent_gets_a_sentence(self, client: TestClient, body: bytes) -> None:
+        key = upload(client, png_of(picture_of((8, 8))))["key"]
+        answer = client.post(f"/pictures/{key}/make", content=body)
+        assert answer.status_code in (200, 400)
+        if answer.status_code == 400:
+            assert len(answer.json()["error"]) > 5
+        else:
+            assert "fault" not in answer.text
+
+    @given(
+        path=st.text(max_size=30), query=st.dictionaries(st.text(max_size=5), st.text(max_size=9))
+    )
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_whatever_is_called_is_answered(
+        self, client: TestClient, path: str, query: dict[str, str]
+    ) -> None:
+        for before in ("/", "/page/", "/pictures/", "/pictures/x/"):
+            address = before + urllib.parse.quote(path)
+            assert client.get(address, params=query).status_code in (200, 404, 405)
 
     def test_numbers_of_the_query(self, client: TestClient) -> None:
         key = upload(client, png_of(picture_of()))["key"]
