@@ -1,14 +1,21 @@
-"""The documentation: its gallery is run, its pages are in the index, its links lead somewhere."""
+"""The documentation: its examples are run, its pages are in the index, its links lead somewhere."""
 
+import doctest
+import importlib
+import inspect
 import re
 import runpy
 import socket
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
+import torch
+
+import scalewise
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("examples/*/plot_*.py"))
@@ -19,6 +26,32 @@ FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2 *$", re.DOTALL | re.MULTILINE)
 
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 """Where links and pictures lead."""
+
+SOURCE = ROOT / "src"
+MODULES = sorted(
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    for path in SOURCE.rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
+)
+"""Those with examples in docstrings."""
+
+LONG = ("scalewise.export", "scalewise.train.model")
+"""Modules whose examples take more than a few seconds."""
+
+DIRECTIVE = re.compile(r"^\.\. auto(\w+):: (\S+)\n(?:(   :members:)(.*)\n)?", re.MULTILINE)
+"""What docs/api.md lists, and which of its members."""
+
+WITHOUT = {
+    "scalewise.images.read_raw": "needs a file of a camera",
+    "scalewise.operators.Operator.A": "a protocol, which its example implements",
+    "scalewise.operators.Operator.A_adjoint": "the same",
+    "scalewise.samplers.StepRule.finished": "a protocol: those of the rules have examples",
+    "scalewise.samplers.StepRule.move": "the same",
+    "scalewise.deepinv.DeepinvDenoiser.forward": "the example of its class calls it",
+    "scalewise.deepinv.DeepinvReconstructor.forward": "the same",
+    "scalewise.deepinv.FromDeepinv.forward": "the same",
+}
+"""Public names without an example, and why."""
 
 
 def prose(page: Path) -> str:
@@ -52,12 +85,45 @@ def listed(index: str) -> list[str]:
     return [line for line in lines if line and not line.startswith(":")]
 
 
+def public() -> Iterator[tuple[str, object]]:
+    """Functions, classes and methods that docs/api.md lists, by name."""
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    for kind, path, inner, names in DIRECTIVE.findall(text):
+        chosen = [name.strip() for name in names.split(",") if name.strip()]
+        place = path if kind == "module" else path.rpartition(".")[0]
+        module = importlib.import_module(place)
+        whole = kind == "module"
+        listed = chosen or vars(module) if whole else [path.rpartition(".")[2]]
+        for name in listed:
+            value = getattr(module, name)
+            if callable(value):
+                yield f"{place}.{name}", value
+            if inspect.isclass(value) and inner:
+                yield from methods(value, f"{place}.{name}", [] if whole else chosen)
+
+
+def methods(kind: type, path: str, chosen: list[str]) -> Iterator[tuple[str, object]]:
+    """Methods of a class that its entry lists: the chosen ones, or all that are described."""
+    for name, value in vars(kind).items():
+        listed = name in chosen if chosen else not name.startswith("_") and name != "forward"
+        value = getattr(value, "__func__", value)
+        if listed and inspect.isroutine(inspect.unwrap(value)) and inspect.getdoc(value):
+            yield f"{path}.{name}", value
+
+
+def examples(module: str) -> list[doctest.DocTest]:
+    """Those in the docstrings of a module, which may use two names without importing them."""
+    given = {"torch": torch, "scalewise": scalewise}
+    found = doctest.DocTestFinder().find(importlib.import_module(module), globs=given)
+    return [each for each in found if each.examples]
+
+
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No network."""
 
     def refuse(*_: object) -> None:
-        raise AssertionError("an example of the gallery wants the network")
+        raise AssertionError("an example wants the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
@@ -74,6 +140,27 @@ def test_an_example_leaves_a_figure(script: Path) -> None:
     plt.close("all")
     assert figures
     assert all(any(axis.has_data() for axis in figure.axes) for figure in figures)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    "module",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in MODULES],
+)
+def test_examples_in_docstrings_give_what_they_say(module: str) -> None:
+    runner, failures = doctest.DocTestRunner(), list[str]()
+    for example in examples(module):
+        runner.run(example, out=failures.append)
+    assert not failures, "".join(failures)
+    assert runner.tries > 0
+
+
+def test_every_public_name_has_an_example() -> None:
+    run = {example.docstring for module in MODULES for example in examples(module)}
+    names = dict(public())
+    assert len(names) > 150
+    lacking = {name for name, value in names.items() if value.__doc__ not in run}
+    assert lacking == set(WITHOUT)
 
 
 def test_the_gallery_has_twenty_five_examples_and_a_heading_of_each_section() -> None:

@@ -25,6 +25,13 @@ class DeepinvDenoiser(nn.Module):
 
     Args:
         prior: a `MultiScalePrior`; `prior.as_deepinv()` does this.
+
+    Examples:
+        >>> denoiser = scalewise.load("photos").as_deepinv()
+        >>> denoiser(torch.rand(2, 3, 32, 32), torch.tensor([0.05, 0.1])).shape
+        torch.Size([2, 3, 32, 32])
+        >>> denoiser(torch.rand(1, 1, 32, 32), 0.1).shape  # gray
+        torch.Size([1, 1, 32, 32])
     """
 
     def __init__(self, prior: Any) -> None:
@@ -81,6 +88,14 @@ class DeepinvReconstructor(nn.Module):
         samples: None for the mean; 1 for a sample, which is sharp.
         seed: of the samples.
         iterations: calls of the networks in each step.
+
+    Examples:
+        >>> from scalewise.deepinv import DeepinvReconstructor
+        >>> from scalewise.operators import Blur  # stands here for a physics of deepinv
+        >>> blur = Blur.gaussian(1.0)
+        >>> method = DeepinvReconstructor(scalewise.load("photos"), iterations=1)
+        >>> method(blur.A(torch.full((1, 3, 32, 32), 0.5)), blur).shape
+        torch.Size([1, 3, 32, 32])
     """
 
     def __init__(
@@ -123,6 +138,13 @@ class FromDeepinv(Denoiser):
         channels: C of the images.
         size: height and width of the images that `sample` draws when not told.
         sigma_range: noise levels from which and to which to sample.
+
+    Examples:
+        >>> from scalewise.deepinv import FromDeepinv
+        >>> theirs = scalewise.load("photos").as_deepinv()  # stands here for a denoiser of deepinv
+        >>> prior = scalewise.MultiScalePrior(FromDeepinv(theirs, channels=3, size=(32, 32)))
+        >>> prior.denoise(torch.rand(1, 3, 32, 32), 0.1).shape
+        torch.Size([1, 3, 32, 32])
     """
 
     noise_conditional = True

@@ -92,6 +92,12 @@ class GaussianDenoiser(Denoiser):
         spectrum: power spectrum on the FFT grid, shape (H, W), or cross-spectra of C channels,
             shape (H, W, C, C); 1 for white noise of variance 1.
         mean: mean intensity, a number or shape (C, H, W).
+
+    Examples:
+        >>> from scalewise.exact import GaussianDenoiser
+        >>> denoiser = GaussianDenoiser(torch.full((8, 8), 0.04))  # white, of deviation 0.2
+        >>> denoiser(torch.full((1, 1, 8, 8), 0.7).double(), 0.2).mean().round(decimals=3)
+        tensor(0.6000, dtype=torch.float64)
     """
 
     receptive_field = None
@@ -107,7 +113,13 @@ class GaussianDenoiser(Denoiser):
         return self.law.denoise(noisy, self.need(sigma))
 
     def prior_mean(self, size: tuple[int, int]) -> Tensor:
-        """The mean image, shape (1, C, H, W)."""
+        """The mean image, shape (1, C, H, W).
+
+        Examples:
+            >>> from scalewise.exact import GaussianDenoiser
+            >>> GaussianDenoiser(torch.ones(8, 8), mean=0.25).prior_mean((8, 8)).unique()
+            tensor([0.2500], dtype=torch.float64)
+        """
         return self.law.mean[None]
 
     @property
@@ -123,6 +135,13 @@ class GaussianConditional(ConditionalDenoiser):
         spectrum: cross-spectra of the bands (low, horizontal, vertical, diagonal) of one level, as
             `split_spectrum` returns them, shape (h, w, 4C, 4C).
         mean: mean of the bands, shape (4C, h, w).
+
+    Examples:
+        >>> from scalewise.exact import gaussian_prior, power_law_spectrum
+        >>> network = gaussian_prior(0.04 * power_law_spectrum((16, 16)), levels=1).conditionals[0]
+        >>> noisy, low = torch.rand(1, 3, 8, 8).double(), torch.rand(1, 1, 8, 8).double()
+        >>> network(noisy, low, 0.1).details.shape
+        torch.Size([1, 3, 8, 8])
     """
 
     receptive_field = None
@@ -162,13 +181,29 @@ class GaussianConditional(ConditionalDenoiser):
         return Bands(bands[:, self.channels :], bands[:, : self.channels])
 
     def expected(self, low: Tensor) -> Tensor:
-        """Return `E[details | low]`, shape (N, 3C, h, w)."""
+        """Return `E[details | low]`, shape (N, 3C, h, w).
+
+        Examples:
+            >>> from scalewise.exact import gaussian_prior
+            >>> network = gaussian_prior(torch.full((16, 16), 0.04), levels=1).conditionals[0]
+            >>> expected = network.expected(torch.rand(1, 1, 8, 8).double())
+            >>> bool((expected.abs() < 1e-9).all())  # nothing, of independent pixels
+            True
+        """
         low_mean, details_mean = self.bands.mean.tensor_split([self.channels])
         predicted = torch.view_as_complex(self.regression) @ _frequencies(low - low_mean)
         return details_mean + _field(predicted)
 
     def log_density(self, details: Tensor, low: Tensor) -> Tensor:
-        """Log density in nats of the details given each low-pass image, shape (N,)."""
+        """Log density in nats of the details given each low-pass image, shape (N,).
+
+        Examples:
+            >>> from scalewise.exact import gaussian_prior
+            >>> network = gaussian_prior(torch.full((4, 4), 0.04), levels=1).conditionals[0]
+            >>> details, low = torch.zeros(1, 3, 2, 2), torch.full((1, 1, 2, 2), 0.5)
+            >>> network.log_density(details.double(), low.double()).round(decimals=2)
+            tensor([16.6000], dtype=torch.float64)
+        """
         return self.rest.log_density(details - self.expected(low))
 
     @property
@@ -199,6 +234,12 @@ def gaussian_prior(
     """Make the exact multi-scale prior of a stationary periodic Gaussian field, in float64.
 
     `spectrum` and `mean` are those of `GaussianDenoiser`, H and W multiples of `2 ** levels`.
+
+    Examples:
+        >>> from scalewise.exact import gaussian_prior, power_law_spectrum
+        >>> prior = gaussian_prior(0.04 * power_law_spectrum((32, 32)), levels=2)
+        >>> prior.sample(2).shape
+        torch.Size([2, 1, 32, 32])
     """
     spectrum, mean = _as_cross_spectrum(spectrum, mean)
     details, channels = [], len(mean)
@@ -216,6 +257,12 @@ def log_densities(prior: MultiScalePrior, images: Tensor) -> list[Tensor]:
     In the units of the orthonormal transform (a band of level j divided by `GAIN ** j`), so that
     they add up to the log density of images (N, C, H, W). Returns one tensor of shape (N,) for the
     details of each level, finest first, and one for `x_J`.
+
+    Examples:
+        >>> from scalewise.exact import gaussian_prior, log_densities
+        >>> prior = gaussian_prior(torch.full((4, 4), 0.04), levels=1)
+        >>> sum(log_densities(prior, torch.full((1, 1, 4, 4), 0.5).double())).round(decimals=2)
+        tensor([11.0500], dtype=torch.float64)
     """
     factors, per_value = [], 0.0
     for network in prior.details:
@@ -238,6 +285,11 @@ def power_law_spectrum(
         alpha: 1 is about that of natural images.
         lattice: take `sin(pi f) / pi` for f; with `alpha` 1 the field is then exactly Markov on the
             4 nearest neighbours.
+
+    Examples:
+        >>> from scalewise.exact import power_law_spectrum
+        >>> power_law_spectrum((32, 32)).mean().round(decimals=3)
+        tensor(1., dtype=torch.float64)
     """
     rows, columns = (torch.fft.fftfreq(side, dtype=torch.float64) for side in size)
     if lattice:

@@ -82,6 +82,16 @@ def export_onnx(
     Raises:
         UsageError: onnx is missing, or `sigma` is negative.
         ScalewiseError: a network cannot be exported, or computes another thing in onnxruntime.
+
+    Examples:
+        >>> import tempfile
+        >>> from scalewise.export import export_onnx
+        >>> from scalewise.networks import LocalDenoiser
+        >>> prior = scalewise.MultiScalePrior(LocalDenoiser(1, 5, width=4, blocks=1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rows = export_onnx(prior, folder, sigma=0.1)
+        >>> rows[0]["file"], rows[0]["inputs"], rows[0]["difference"] < 1e-4
+        ('denoiser.onnx', {'noisy': ['count', 1, 'rows', 'columns']}, True)
     """
     _need()
     if sigma is not None and not 0 <= sigma < 100:

@@ -30,6 +30,13 @@ class PretrainedPrior(
     Args:
         prior: whose networks it has; not copied.
         facts: what its card tells.
+
+    Examples:
+        >>> import tempfile
+        >>> prior = scalewise.PretrainedPrior.from_pretrained("photos")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     prior.save_pretrained(f"{folder}/mine")
+        ...     same = scalewise.PretrainedPrior.from_pretrained(f"{folder}/mine")
     """
 
     def __init__(self, prior: MultiScalePrior, facts: ModelConfig) -> None:
@@ -67,6 +74,14 @@ class PretrainedPrior(
 
         Returns:
             The address of what was sent, if it was.
+
+        Examples:
+            >>> import os, tempfile
+            >>> prior = scalewise.PretrainedPrior.from_pretrained("photos")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     prior.save_pretrained(f"{folder}/mine")
+            ...     sorted(os.listdir(f"{folder}/mine"))
+            ['README.md', 'config.json', 'model.safetensors']
         """
         told = self.facts
         Path(save_directory).parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +110,11 @@ class PretrainedPrior(
                 of the hub, `owner/name`.
             options: `device`, `precision` and `exact` as for `scalewise.load`; `revision`, `token`,
                 `cache_dir`, `force_download`, `local_files_only` as for all models of the hub.
+
+        Examples:
+            >>> prior = scalewise.PretrainedPrior.from_pretrained("photos", device="cpu")
+            >>> prior.denoise(torch.rand(1, 3, 32, 32), 0.1).shape
+            torch.Size([1, 3, 32, 32])
         """
         name = pretrained_model_name_or_path
         if str(name) in store.packaged() and not Path(name).is_dir():

@@ -49,6 +49,11 @@ class Likelihood(NamedTuple):
         bits: negative log2 density of each factor over the number of values C * H * W of an image,
             so that they add up; shape (N, J + 1): details of levels 1 (finest) to J, then `x_J`.
         errors: their standard errors by the noise that was drawn, same shape.
+
+    Examples:
+        >>> likelihood = scalewise.load("photos").nll(torch.rand(1, 3, 32, 32), steps=4, draws=2)
+        >>> likelihood.bits.shape, likelihood.total.shape
+        (torch.Size([1, 4]), torch.Size([1]))
     """
 
     bits: Tensor

@@ -23,6 +23,11 @@ def psnr(clean: Tensor, estimate: Tensor, clip: bool = False) -> Tensor:
 
     Returns:
         Decibels per image, shape (N,); infinite where the estimate is exact.
+
+    Examples:
+        >>> from scalewise.metrics import psnr
+        >>> psnr(torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 0.1)).round(decimals=2)
+        tensor([20.], dtype=torch.float64)
     """
     clean, estimate = _pair(clean, estimate, clip)
     return -10 * (clean - estimate).square().mean(dim=(1, 2, 3)).log10()
@@ -52,6 +57,12 @@ def ssim(clean: Tensor, estimate: Tensor, clip: bool = False) -> Tensor:
 
     Returns:
         Similarity per image, shape (N,); 1 where the estimate is exact.
+
+    Examples:
+        >>> from scalewise.metrics import ssim
+        >>> image = torch.rand(1, 3, 32, 32)
+        >>> ssim(image, image).round(decimals=4)
+        tensor([1.], dtype=torch.float64)
     """
     clean, estimate = _pair(clean, estimate, clip)
     mean_clean, mean_estimate = _smooth(clean), _smooth(estimate)

@@ -45,6 +45,12 @@ class NoiseModel(BaseModel):
             for all channels, or one per channel.
         curve: how its variance depends on the intensity: pairs (intensity in [0, 1], factor of the
             variance), linear between, constant beyond; empty where it does not.
+
+    Examples:
+        >>> correlated = scalewise.NoiseModel(scales=((0.04,), (0.08,), (0.06,)))
+        >>> clean = scalewise.load("photos").denoise(torch.rand(1, 3, 32, 32), correlated)
+        >>> f"{correlated.sigma:.3f}"  # of a pixel
+        '0.051'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,7 +72,12 @@ class NoiseModel(BaseModel):
 
     @classmethod
     def white(cls, sigma: float | Sequence[float]) -> NoiseModel:
-        """White noise: one deviation in [0, 1], or one per channel."""
+        """White noise: one deviation in [0, 1], or one per channel.
+
+        Examples:
+            >>> scalewise.NoiseModel.white(25 / 255).in_words()
+            ['standard deviation 25 of 255', 'white: alike in all scales']
+        """
         return cls(scales=(tuple(sigma) if isinstance(sigma, Sequence) else (sigma,),))
 
     @classmethod
@@ -80,6 +91,11 @@ class NoiseModel(BaseModel):
 
         Raises:
             UsageError: `gain` is not above 0, or `read` is negative.
+
+        Examples:
+            >>> noise = scalewise.NoiseModel.photons(gain=0.002, read=2.0)
+            >>> noise.grows, f"{noise.sigma:.4f}"  # the root of 0.002 * 0.5 + 0.004**2
+            (True, '0.0319')
         """
         if not 0 < gain < math.inf or not 0 <= read < math.inf or not math.isfinite(offset):
             raise UsageError(
@@ -153,7 +169,13 @@ class NoiseModel(BaseModel):
         return max(math.sqrt(_variance(channel)) for channel in zip(*self.scales, strict=True))
 
     def at(self, intensity: Tensor) -> Tensor:
-        """Factor of the deviation where a picture has some intensity, any shape."""
+        """Factor of the deviation where a picture has some intensity, any shape.
+
+        Examples:
+            >>> noise = scalewise.NoiseModel.photons(gain=0.002)
+            >>> noise.at(torch.tensor([0.125, 0.5])).round(decimals=2)
+            tensor([0.5000, 1.0000])
+        """
         if not self.curve:
             return torch.ones_like(intensity)
         places, factors = (intensity.new_tensor(values) for values in zip(*self.curve, strict=True))
@@ -165,7 +187,13 @@ class NoiseModel(BaseModel):
         return torch.lerp(factors[above - 1], factors[above], share).sqrt()
 
     def scale(self, level: int) -> tuple[float, ...]:
-        """Deviations of a scale, from 1; beyond the last those of the last."""
+        """Deviations of a scale, from 1; beyond the last those of the last.
+
+        Examples:
+            >>> noise = scalewise.NoiseModel(scales=((0.04,), (0.08,)))
+            >>> noise.scale(1), noise.scale(5)
+            ((0.04,), (0.08,))
+        """
         return self.scales[min(level, len(self.scales)) - 1]
 
     def levels(self, noisy: Tensor, levels: int, wavelet: str = "haar") -> NoiseLevels:
@@ -192,7 +220,12 @@ class NoiseModel(BaseModel):
         return NoiseLevels(details, there(levels, levels + 1))
 
     def times(self, strength: float) -> NoiseModel:
-        """That of noise so many times as strong."""
+        """That of noise so many times as strong.
+
+        Examples:
+            >>> scalewise.NoiseModel.white(0.25).times(2).sigma
+            0.5
+        """
         scaled = tuple(tuple(strength * level for level in scale) for scale in self.scales)
         return self.model_copy(update={"scales": scaled})
 
@@ -215,7 +248,12 @@ class NoiseModel(BaseModel):
         return self.model_copy(update={"scales": scales})
 
     def in_words(self) -> list[str]:
-        """What a person would say of it, deviations in 8-bit units."""
+        """What a person would say of it, deviations in 8-bit units.
+
+        Examples:
+            >>> scalewise.NoiseModel(scales=((0.05,), (0.1,))).in_words()[0]
+            'standard deviation 16.9 of 255'
+        """
         found = [f"standard deviation {255 * self.sigma:.3g} of 255"]
         loudest = [max(scale) for scale in self.scales]
         if max(loudest) == 0:

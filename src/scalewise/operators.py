@@ -20,7 +20,16 @@ from scalewise.filters import weights
 
 
 class Operator(Protocol):
-    """A linear map of images (N, C, H, W) to measurements (N, c, h, w)."""
+    """A linear map of images (N, C, H, W) to measurements (N, c, h, w).
+
+    Examples:
+        >>> class Flip:  # one of your own
+        ...     def A(self, x: torch.Tensor) -> torch.Tensor:
+        ...         return x.flip(-1)
+        ...     A_adjoint = A_dagger = A
+        >>> scalewise.load("photos").restore(torch.rand(1, 3, 32, 32), Flip()).shape
+        torch.Size([1, 3, 32, 32])
+    """
 
     def A(self, x: Tensor) -> Tensor:
         """Measure images."""
@@ -41,6 +50,12 @@ class Inpainting:
 
     Args:
         mask: what is known, 1, and what is not, 0; shape (H, W) or (C, H, W).
+
+    Examples:
+        >>> from scalewise.operators import Inpainting
+        >>> known = Inpainting(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
+        >>> known.A(torch.full((1, 1, 2, 2), 0.5)).flatten()
+        tensor([0.5000, 0.0000, 0.5000, 0.5000])
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -48,7 +63,13 @@ class Inpainting:
         self.mask = mask.bool()
 
     def A(self, x: Tensor) -> Tensor:
-        """The known pixels; zero where they are not known."""
+        """The known pixels; zero where they are not known.
+
+        Examples:
+            >>> from scalewise.operators import Inpainting
+            >>> Inpainting(torch.eye(2)).A(torch.ones(1, 1, 2, 2)).flatten()
+            tensor([1., 0., 0., 1.])
+        """
         return x * _fitting(self.mask, x)
 
     A_adjoint = A_dagger = A
@@ -59,6 +80,12 @@ class Demosaicking:
 
     Args:
         pattern: colours of the upper left 2x2 pixels, row by row, such as "RGGB".
+
+    Examples:
+        >>> from scalewise.operators import Demosaicking
+        >>> mosaic = Demosaicking("GRBG").A(torch.rand(1, 3, 8, 8))
+        >>> scalewise.load("photos").restore(mosaic, Demosaicking("GRBG"), iterations=1).shape
+        torch.Size([1, 3, 8, 8])
     """
 
     def __init__(self, pattern: str = "RGGB") -> None:
@@ -71,11 +98,24 @@ class Demosaicking:
         self.masks = torch.stack([colours == colour for colour in range(3)])
 
     def A(self, x: Tensor) -> Tensor:
-        """The mosaics of RGB images, shape (N, 1, H, W)."""
+        """The mosaics of RGB images, shape (N, 1, H, W).
+
+        Examples:
+            >>> from scalewise.operators import Demosaicking
+            >>> colours = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1).expand(1, 3, 2, 2)
+            >>> Demosaicking("RGGB").A(colours).flatten()
+            tensor([0.1000, 0.2000, 0.2000, 0.3000])
+        """
         return (x * self._there(x)).sum(dim=1, keepdim=True)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """Each value in its channel, shape (N, 3, H, W); zero elsewhere."""
+        """Each value in its channel, shape (N, 3, H, W); zero elsewhere.
+
+        Examples:
+            >>> from scalewise.operators import Demosaicking
+            >>> Demosaicking("RGGB").A_adjoint(torch.ones(1, 1, 2, 2)).sum((2, 3))
+            tensor([[1., 2., 1.]])
+        """
         return y * self._there(y)
 
     A_dagger = A_adjoint
@@ -86,6 +126,11 @@ class Demosaicking:
         Each missing colour is interpolated, and corrected by the gradient of the colour that is
         there (Malvar, He and Cutler, "High-quality linear interpolation for demosaicing of
         Bayer-patterned color images", ICASSP 2004).
+
+        Examples:
+            >>> from scalewise.operators import Demosaicking
+            >>> Demosaicking("RGGB").fill(torch.full((1, 1, 8, 8), 0.5)).mean((2, 3))
+            tensor([[0.5000, 0.5000, 0.5000]])
         """
         green, row, column, cross = F.conv2d(
             F.pad(y, [2] * 4, "reflect"), _MALVAR[:, None].to(y) / 16
@@ -124,6 +169,12 @@ class Blur:
 
     Raises:
         UsageError: the kernel has no middle pixel, or its sum is not above 0.
+
+    Examples:
+        >>> from scalewise.operators import Blur
+        >>> motion = Blur(torch.tensor([[1.0, 1.0, 1.0]]))
+        >>> motion.A(torch.tensor([[[[0.0, 0.0, 3.0, 0.0, 0.0]]]])).flatten()[1:4].round(decimals=3)
+        tensor([1., 1., 1.])
     """
 
     def __init__(self, kernel: Tensor) -> None:
@@ -137,7 +188,13 @@ class Blur:
 
     @classmethod
     def gaussian(cls, deviation: float) -> Blur:
-        """A Gaussian kernel, cut at four deviations (in pixels)."""
+        """A Gaussian kernel, cut at four deviations (in pixels).
+
+        Examples:
+            >>> from scalewise.operators import Blur
+            >>> Blur.gaussian(1.5).kernel.shape
+            torch.Size([13, 13])
+        """
         if not 0 < deviation < math.inf:
             raise UsageError(f"the deviation of a blur must be above 0, found {deviation:g}")
         reach = math.ceil(4 * deviation)
@@ -146,7 +203,12 @@ class Blur:
         return cls(bell[:, None] * bell)
 
     def check_fits(self, size: tuple[int, ...]) -> None:
-        """Refuse images (height, width) that are smaller than the kernel."""
+        """Refuse images (height, width) that are smaller than the kernel.
+
+        Examples:
+            >>> from scalewise.operators import Blur
+            >>> Blur.gaussian(1.0).check_fits((32, 32))
+        """
         if any(side > whole for side, whole in zip(self.kernel.shape, size, strict=True)):
             raise UsageError(
                 f"the kernel is {self.kernel.shape[1]}x{self.kernel.shape[0]}, larger than the "
@@ -154,7 +216,13 @@ class Blur:
             )
 
     def A(self, x: Tensor) -> Tensor:
-        """Blurred images."""
+        """Blurred images.
+
+        Examples:
+            >>> from scalewise.operators import Blur
+            >>> Blur.gaussian(1.0).A(torch.ones(1, 3, 16, 16)).shape
+            torch.Size([1, 3, 16, 16])
+        """
         height, width = x.shape[-2:]
         up, left = (side // 2 for side in self.kernel.shape)
         padded = F.pad(x, (left, left, up, up), "replicate")
@@ -164,7 +232,14 @@ class Blur:
         return blurred[..., 2 * up : 2 * up + height, 2 * left : 2 * left + width]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose, by reverse differentiation."""
+        """The transpose, by reverse differentiation.
+
+        Examples:
+            >>> from scalewise.operators import Blur
+            >>> x, y, blur = torch.rand(1, 1, 16, 16), torch.rand(1, 1, 16, 16), Blur.gaussian(1.0)
+            >>> torch.allclose((blur.A(x) * y).sum(), (x * blur.A_adjoint(y)).sum())
+            True
+        """
         with torch.enable_grad():
             images = torch.zeros_like(y, requires_grad=True)
             return torch.autograd.grad(self.A(images), images, y)[0]
@@ -181,6 +256,12 @@ class Downscaling:
 
     Raises:
         UsageError: the sizes or the filter are none.
+
+    Examples:
+        >>> from scalewise.operators import Downscaling
+        >>> reduce = Downscaling((32, 32), (20, 20), "lanczos")
+        >>> reduce.A(torch.rand(1, 3, 32, 32)).shape
+        torch.Size([1, 3, 20, 20])
     """
 
     def __init__(
@@ -196,15 +277,35 @@ class Downscaling:
         self.inverses = torch.linalg.pinv(self.rows), torch.linalg.pinv(self.columns)
 
     def A(self, x: Tensor) -> Tensor:
-        """Reduced images."""
+        """Reduced images.
+
+        Examples:
+            >>> from scalewise.operators import Downscaling
+            >>> image = torch.tensor([[[[0.1, 0.3], [0.5, 0.7]]]])
+            >>> Downscaling((2, 2), (1, 1), "mean").A(image).flatten()
+            tensor([0.4000])
+        """
         return self.rows.to(x) @ x @ self.columns.to(x).T
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose."""
+        """The transpose.
+
+        Examples:
+            >>> from scalewise.operators import Downscaling
+            >>> Downscaling((2, 2), (1, 1), "mean").A_adjoint(torch.ones(1, 1, 1, 1)).flatten()
+            tensor([0.2500, 0.2500, 0.2500, 0.2500])
+        """
         return self.rows.to(y).T @ y @ self.columns.to(y)
 
     def A_dagger(self, y: Tensor) -> Tensor:
-        """The least images that are reduced to `y`."""
+        """The least images that are reduced to `y`.
+
+        Examples:
+            >>> from scalewise.operators import Downscaling
+            >>> small, reduce = torch.rand(1, 3, 16, 16), Downscaling((32, 32), (16, 16), "bicubic")
+            >>> torch.allclose(reduce.A(reduce.A_dagger(small)), small, atol=1e-4)
+            True
+        """
         rows, columns = (inverse.to(y) for inverse in self.inverses)
         return rows @ y @ columns.T
 
@@ -219,6 +320,12 @@ class Decimation:
 
     Raises:
         UsageError: the sizes are no multiples, or the kernel is larger than the images.
+
+    Examples:
+        >>> from scalewise.operators import Blur, Decimation
+        >>> reduce = Decimation((32, 32), 2, Blur.gaussian(0.8))
+        >>> reduce.A(torch.rand(1, 3, 32, 32)).shape
+        torch.Size([1, 3, 16, 16])
     """
 
     def __init__(self, size: tuple[int, int], factor: int, blur: Blur) -> None:
@@ -228,11 +335,25 @@ class Decimation:
         self.size, self.factor, self.blur = size, factor, blur
 
     def A(self, x: Tensor) -> Tensor:
-        """Reduced images."""
+        """Reduced images.
+
+        Examples:
+            >>> from scalewise.operators import Blur, Decimation
+            >>> none = Blur(torch.ones(1, 1))
+            >>> Decimation((4, 4), 2, none).A(torch.arange(16.0).view(1, 1, 4, 4)).flatten()
+            tensor([ 0.,  2.,  8., 10.])
+        """
         return self.blur.A(x)[..., :: self.factor, :: self.factor]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose."""
+        """The transpose.
+
+        Examples:
+            >>> from scalewise.operators import Blur, Decimation
+            >>> none = Blur(torch.ones(1, 1))
+            >>> Decimation((2, 2), 2, none).A_adjoint(torch.ones(1, 1, 1, 1)).flatten()
+            tensor([1., 0., 0., 0.])
+        """
         spread = y.new_zeros(*y.shape[:2], *self.size)
         spread[..., :: self.factor, :: self.factor] = y
         return self.blur.A_adjoint(spread)
@@ -243,6 +364,12 @@ class MaskedFourier:
 
     Args:
         mask: which are measured, of the grid of `torch.fft.fft2`, shape (H, W).
+
+    Examples:
+        >>> from scalewise.operators import MaskedFourier
+        >>> mask = (torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+        >>> MaskedFourier(mask).A(torch.rand(1, 1, 32, 32)).shape
+        torch.Size([1, 2, 32, 32])
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -250,18 +377,40 @@ class MaskedFourier:
         self.mask = mask.bool()
 
     def A(self, x: Tensor) -> Tensor:
-        """Orthonormal Fourier coefficients: real parts of all channels, then imaginary ones."""
+        """Orthonormal Fourier coefficients: real parts of all channels, then imaginary ones.
+
+        Examples:
+            >>> from scalewise.operators import MaskedFourier
+            >>> MaskedFourier(torch.ones(4, 4)).A(torch.ones(1, 1, 4, 4))[0, 0, 0, 0]
+            tensor(4.)
+        """
         modes = torch.fft.fft2(x, norm="ortho") * _fitting(self.mask, x)
         return torch.cat([modes.real, modes.imag], dim=1)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose: the real part of the inverse transform."""
+        """The transpose: the real part of the inverse transform.
+
+        Examples:
+            >>> from scalewise.operators import MaskedFourier
+            >>> image, every = torch.rand(1, 1, 8, 8), MaskedFourier(torch.ones(8, 8))
+            >>> torch.allclose(every.A_adjoint(every.A(image)), image, atol=1e-6)
+            True
+        """
         real, imaginary = y.chunk(2, dim=1)
         modes = torch.complex(real, imaginary) * _fitting(self.mask, y)
         return torch.fft.ifft2(modes, norm="ortho").real
 
     def A_dagger(self, y: Tensor) -> Tensor:
-        """Real images of these coefficients; a coefficient tells that of the opposite frequency."""
+        """Real images of these coefficients; a coefficient tells that of the opposite frequency.
+
+        Examples:
+            >>> from scalewise.operators import MaskedFourier
+            >>> image, mask = torch.rand(1, 1, 8, 8), (torch.arange(64) % 3 == 0).view(8, 8).float()
+            >>> some = MaskedFourier(mask)
+            >>> seen = some.A(image)
+            >>> torch.allclose(some.A(some.A_dagger(seen)), seen, atol=1e-5)
+            True
+        """
         mask = _fitting(self.mask, y)
         opposite = mask.flip(-2, -1).roll((1, 1), (-2, -1))
         twice = (2 / (mask + opposite).clamp(min=1)).expand(y.shape[1] // 2, *y.shape[-2:])
@@ -274,17 +423,37 @@ class Chain:
     Args:
         first: measures images.
         then: measures what that gives.
+
+    Examples:
+        >>> from scalewise.operators import Blur, Chain, Inpainting
+        >>> both = Chain(Blur.gaussian(1.0), Inpainting(torch.eye(16)))
+        >>> both.A(torch.rand(1, 3, 16, 16)).shape
+        torch.Size([1, 3, 16, 16])
     """
 
     def __init__(self, first: Operator, then: Operator) -> None:
         self.first, self.then = first, then
 
     def A(self, x: Tensor) -> Tensor:
-        """Both measurements."""
+        """Both measurements.
+
+        Examples:
+            >>> from scalewise.operators import Blur, Chain, Inpainting
+            >>> Chain(Blur.gaussian(0.5), Inpainting(torch.eye(8))).A(torch.ones(1, 1, 8, 8)).sum()
+            tensor(8.)
+        """
         return self.then.A(self.first.A(x))
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose."""
+        """The transpose.
+
+        Examples:
+            >>> from scalewise.operators import Blur, Chain, Inpainting
+            >>> both = Chain(Blur.gaussian(0.5), Inpainting(torch.eye(8)))
+            >>> x, y = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8)
+            >>> torch.allclose((both.A(x) * y).sum(), (x * both.A_adjoint(y)).sum())
+            True
+        """
         return self.first.A_adjoint(self.then.A_adjoint(y))
 
 

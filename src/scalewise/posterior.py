@@ -101,6 +101,11 @@ class Directions(NamedTuple):
     Attributes:
         variances: along each of them, largest first, shape (N, K).
         images: of unit norm, orthogonal, shape (K, N, C, H, W).
+
+    Examples:
+        >>> posterior = scalewise.load("photos").posterior(torch.rand(1, 3, 32, 32), 0.1)
+        >>> variances, images = posterior.directions(2, rounds=2)
+        >>> aside = posterior.mean() + variances[0, 0].sqrt() * images[0]  # by one deviation
     """
 
     variances: Tensor
@@ -118,6 +123,13 @@ class Posterior:
             own transpose.
         size: height and width of the part that is asked for, from the upper left.
         check: called before images are drawn, to refuse that where nothing is known of clean ones.
+
+    Examples:
+        >>> from scalewise.exact import gaussian_prior
+        >>> prior = gaussian_prior(torch.full((8, 8), 0.01), levels=1)
+        >>> posterior = prior.posterior(torch.full((1, 1, 8, 8), 0.7).double(), 0.1)
+        >>> posterior.mean().mean().round(decimals=3), posterior.variance().mean().round(decimals=4)
+        (tensor(0.6000, dtype=torch.float64), tensor(0.0050, dtype=torch.float64))
     """
 
     denoise: Callable[[Tensor, Tensor], Tensor]
@@ -139,7 +151,13 @@ class Posterior:
 
     @torch.no_grad()
     def mean(self) -> Tensor:
-        """The least-squares estimate `E[clean | noisy]`, shape (N, C, H, W); one call."""
+        """The least-squares estimate `E[clean | noisy]`, shape (N, C, H, W); one call.
+
+        Examples:
+            >>> posterior = scalewise.load("photos").posterior(torch.rand(1, 3, 32, 32), 0.1)
+            >>> posterior.mean().shape
+            torch.Size([1, 3, 32, 32])
+        """
         return self._cut(self._clean)
 
     @torch.no_grad()
@@ -158,6 +176,12 @@ class Posterior:
 
         Returns:
             Shape (count, N, C, H, W), not clipped.
+
+        Examples:
+            >>> posterior = scalewise.load("photos").posterior(torch.rand(1, 3, 32, 32), 0.1)
+            >>> two = posterior.samples(2, seed=1)
+            >>> torch.allclose(two[1:], posterior.samples(1, seed=1, first=1), atol=1e-5)
+            True
         """
         count, first = whole_number(count, "samples"), whole_number(first, "first", least=0)
         drawn = []
@@ -180,6 +204,11 @@ class Posterior:
 
         Raises:
             UsageError: `fidelity` is not from 0 to 1.
+
+        Examples:
+            >>> posterior = scalewise.load("photos").posterior(torch.rand(1, 3, 32, 32), 0.1)
+            >>> bool(posterior.faithful(0.0).std() > posterior.faithful(1.0).std())
+            True
         """
         if not 0 <= fidelity <= 1:
             raise UsageError(f"fidelity must be from 0 to 1, found {fidelity:g}")
@@ -193,6 +222,13 @@ class Posterior:
         """Multiply images (N, C, H, W) by the covariance of the clean ones given the noisy ones.
 
         By a difference of two estimates, of the noisy image pushed to both sides.
+
+        Examples:
+            >>> from scalewise.exact import gaussian_prior
+            >>> prior = gaussian_prior(torch.full((8, 8), 0.01), levels=1)  # independent pixels
+            >>> posterior = prior.posterior(torch.full((1, 1, 8, 8), 0.7).double(), 0.1)
+            >>> posterior.covariance(torch.ones(1, 1, 8, 8).double()).mean().round(decimals=4)
+            tensor(0.0050, dtype=torch.float64)
         """
         whole = self._whole(images)
         pushed = self.shape(self.shape(whole))
@@ -216,6 +252,12 @@ class Posterior:
 
         Returns:
             Shape (N, C, H, W), 0 or more.
+
+        Examples:
+            >>> posterior = scalewise.load("photos").posterior(torch.rand(1, 3, 32, 32), 0.1)
+            >>> variance = posterior.variance()
+            >>> variance.shape, bool((variance < 0.1**2).double().mean() > 0.9)
+            (torch.Size([1, 3, 32, 32]), True)
         """
         spacing = whole_number(spacing, "spacing")
         signs = self._field(check_seed(seed), 0)
@@ -252,6 +294,12 @@ class Posterior:
 
         Raises:
             UsageError: `region` holds fewer values of the image than directions are wanted.
+
+        Examples:
+            >>> posterior = scalewise.load("photos").posterior(torch.rand(1, 3, 32, 32), 0.1)
+            >>> found = posterior.directions(2, region=(8, 8, 16, 16), rounds=4)
+            >>> found.variances.shape, found.images.shape
+            (torch.Size([1, 2]), torch.Size([2, 1, 3, 32, 32]))
         """
         count, rounds = whole_number(count, "directions"), whole_number(rounds, "rounds")
         top, left, height, width = region or (0, 0, *self.size)

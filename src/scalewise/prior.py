@@ -64,6 +64,13 @@ class MultiScalePrior(nn.Module):
         upscaling: the same of enlargements, by factor.
         noise_floor: standard deviation of the noise of the images that it learnt from, in [0, 1]
             intensities: a prior of noisy images denoises, but knows no clean ones to draw.
+
+    Examples:
+        >>> from scalewise.networks import LocalConditional, UNet
+        >>> details = [LocalConditional(channels=3) for _ in range(2)]
+        >>> prior = scalewise.MultiScalePrior(UNet(channels=3, size=(16, 16)), details)
+        >>> prior.levels, prior.size
+        (2, (64, 64))
     """
 
     def __init__(
@@ -165,6 +172,13 @@ class MultiScalePrior(nn.Module):
 
         Returns:
             The denoised images, same shape; not clipped.
+
+        Examples:
+            >>> prior = scalewise.load("photos")
+            >>> generator, clean = torch.Generator().manual_seed(0), torch.full((1, 3, 32, 32), 0.5)
+            >>> noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
+            >>> bool((prior.denoise(noisy, 0.1) - clean).std() < 0.03)
+            True
         """
         noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
         return self._estimate(
@@ -181,6 +195,12 @@ class MultiScalePrior(nn.Module):
             noisy: as for `denoise`.
             sigma: as for `denoise`; where none is given it is that of white noise, estimated from
                 each image, or read off the residual of networks that are blind.
+
+        Examples:
+            >>> prior = scalewise.load("photos")
+            >>> posterior = prior.posterior(torch.rand(1, 3, 32, 32), 0.1)
+            >>> posterior.samples(2).shape
+            torch.Size([2, 1, 3, 32, 32])
         """
         noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
         noisy = self._checked(noisy, "noisy", math.inf if self.homogeneous else noise)
@@ -247,6 +267,13 @@ class MultiScalePrior(nn.Module):
         Raises:
             UsageError: the operator measures images of other channels, or the measurement is none
                 of its.
+
+        Examples:
+            >>> from scalewise.operators import Inpainting
+            >>> prior = scalewise.load("photos")
+            >>> mask = (torch.arange(32) % 4 > 0).float().expand(32, 32)  # a column in four is lost
+            >>> prior.restore(mask * torch.full((1, 3, 32, 32), 0.5), Inpainting(mask)).shape
+            torch.Size([1, 3, 32, 32])
         """
         self._need_clean()
         measurement, seed = measurement.to(*unit_of(self)), check_seed(seed)
@@ -314,6 +341,12 @@ class MultiScalePrior(nn.Module):
         Args:
             noisy: shape (N, C, H, W).
             sigma: noise standard deviation, above 0, in the units of `noisy`.
+
+        Examples:
+            >>> from scalewise.exact import gaussian_prior
+            >>> prior = gaussian_prior(torch.full((8, 8), 0.04), levels=1)  # of deviation 0.2
+            >>> prior.score(torch.full((1, 1, 8, 8), 0.7).double(), 0.1).mean().round(decimals=3)
+            tensor(-4., dtype=torch.float64)
         """
         noisy = self._checked(noisy, "noisy", check_sigma(sigma, noisy, least=TINY))
         return score_from_denoised(noisy, self._estimate(noisy, sigma), sigma)
@@ -342,6 +375,14 @@ class MultiScalePrior(nn.Module):
         Returns:
             Shape (samples, N, C, factor * H, factor * W); not clipped, so that their low-pass
             images equal `small` to float precision.
+
+        Examples:
+            >>> prior = scalewise.load("photos")
+            >>> small = torch.rand(1, 3, 16, 16)
+            >>> large = prior.upscale(small, 2, samples=4)
+            >>> means = torch.nn.functional.avg_pool2d(large[0], 2)
+            >>> large.shape, torch.allclose(means, small, atol=1e-5)
+            (torch.Size([4, 1, 3, 32, 32]), True)
         """
         self._need_clean()
         small = self._checked(small, "small")
@@ -364,6 +405,11 @@ class MultiScalePrior(nn.Module):
         Returns:
             Shape (N, C, factor * H, factor * W). One network call per level; blind networks,
             which cannot be told that there is no measurement, average 16 samples.
+
+        Examples:
+            >>> prior = scalewise.load("photos")
+            >>> prior.upscale_mean(torch.rand(1, 3, 16, 16), 4).shape
+            torch.Size([1, 3, 64, 64])
         """
         self._need_clean()
         low = self._checked(small, "small")
@@ -400,6 +446,11 @@ class MultiScalePrior(nn.Module):
 
         Returns:
             Shape (count, C, H, W); not clipped.
+
+        Examples:
+            >>> prior = scalewise.load("faces")
+            >>> prior.sample(2, seed=0, size=(32, 32)).shape
+            torch.Size([2, 3, 32, 32])
         """
         self._need_clean()
         count, batch = whole_number(count, "count"), whole_number(batch, "batch")
@@ -445,6 +496,13 @@ class MultiScalePrior(nn.Module):
             draws: network calls per noise level, from 2.
             first: number of the first image.
             batch: how many images to measure at a time.
+
+        Examples:
+            >>> prior = scalewise.load("photos")
+            >>> smooth, rough = torch.full((1, 3, 32, 32), 0.5), torch.rand(1, 3, 32, 32)
+            >>> likelihood = prior.nll(torch.cat([smooth, rough]), steps=4, draws=2)
+            >>> bool(likelihood.total[0] < likelihood.total[1])
+            True
         """
         self._need_clean()
         images = self._checked(images, "images")

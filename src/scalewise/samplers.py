@@ -27,7 +27,14 @@ Callback = Callable[[int, Tensor, Tensor], None]
 
 
 class StepRule(Protocol):
-    """How a sampler moves. A rule holds settings only; `memory` is what a run remembers."""
+    """How a sampler moves. A rule holds settings only; `memory` is what a run remembers.
+
+    Examples:
+        >>> from scalewise.samplers import Multistep, StepRule
+        >>> rule: StepRule = Multistep(start=1.0, end=0.01, steps=10)
+        >>> rule.start
+        1.0
+    """
 
     @property
     def start(self) -> float:
@@ -63,6 +70,14 @@ def draw(
 
     Returns:
         The samples, of the shape that `noise` gives.
+
+    Examples:
+        >>> from scalewise.samplers import Multistep, draw
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> noise = lambda step: torch.randn(500, 1, 2, 2, generator=generator)
+        >>> wiener = lambda noisy, sigma: noisy * 0.04 / (0.04 + sigma.view(-1, 1, 1, 1) ** 2)
+        >>> draw(wiener, noise, Multistep(4.0, 0.01, steps=40)).std().round(decimals=1)
+        tensor(0.2000)
     """
     noisy = sample = mean + rule.start * noise(0) if first is None else first
     sigma = torch.full((len(noisy),), rule.start, dtype=noisy.dtype, device=noisy.device)
@@ -89,6 +104,11 @@ def karras_schedule(steps: int, high: float, low: float, *, rho: float = 7.0) ->
         high: first level.
         low: last level, above 0.
         rho: how much denser.
+
+    Examples:
+        >>> from scalewise.samplers import karras_schedule
+        >>> [round(sigma, 2) for sigma in karras_schedule(4, 1.0, 0.01)]
+        [1.0, 0.29, 0.07, 0.01]
     """
     if steps < 1 or not 0 < low <= high:
         raise UsageError(
@@ -116,6 +136,13 @@ class Multistep:
             diffusion, whose fresh noise makes up for errors of earlier steps.
         s_noise: factor of the fresh noise; a little above 1 makes up for the energy that
             imperfect denoisers lose (`S_noise` of Karras et al. 2022, section 4).
+
+    Examples:
+        >>> from scalewise.samplers import Multistep
+        >>> prior = scalewise.load("photos")
+        >>> posterior = prior.posterior(torch.rand(1, 3, 32, 32), 0.1)
+        >>> posterior.samples(1, rule=Multistep(1.0, 0.05, steps=6, eta=1.0)).shape
+        torch.Size([1, 1, 3, 32, 32])
     """
 
     start: float
@@ -132,13 +159,28 @@ class Multistep:
         return karras_schedule(self.steps, self.start, self.end, rho=self.rho)
 
     def finished(self, step: int, sigma: Tensor) -> Tensor:
-        """All images end together, at the last level of the schedule."""
+        """All images end together, at the last level of the schedule.
+
+        Examples:
+            >>> from scalewise.samplers import Multistep
+            >>> Multistep(1.0, 0.01, steps=4).finished(3, torch.full((2,), 0.01))
+            tensor([True, True])
+        """
         return torch.full_like(sigma, step + 1 >= self.steps, dtype=torch.bool)
 
     def move(
         self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
     ) -> tuple[Tensor, Tensor, Any]:
-        """Step towards the denoised state, extrapolated from this and the previous one."""
+        """Step towards the denoised state, extrapolated from this and the previous one.
+
+        Examples:
+            >>> from scalewise.samplers import Multistep
+            >>> noisy, clean = torch.full((1, 1, 2, 2), 0.9), torch.full((1, 1, 2, 2), 0.5)
+            >>> rule, noise = Multistep(1.0, 0.25, steps=2), lambda step: torch.zeros(1, 1, 2, 2)
+            >>> noisy, sigma, _ = rule.move(0, noisy, clean, torch.ones(1), None, noise)
+            >>> noisy.mean().round(decimals=2), sigma.round(decimals=2)
+            (tensor(0.6000), tensor([0.2500]))
+        """
         levels = self.levels
         now, then = levels[step], levels[step + 1]
         aim = clean
@@ -171,6 +213,13 @@ class StochasticAscent:
         limit: number of steps at which to stop at the latest.
         blind: whether the level is read off the residual; otherwise it follows the rule.
         growing: whether the step size grows towards 1.
+
+    Examples:
+        >>> from scalewise.samplers import StochasticAscent
+        >>> prior = scalewise.load("photos")
+        >>> rule = lambda network: StochasticAscent(*network.sigma_range, h=0.2, blind=False)
+        >>> prior.upscale(torch.rand(1, 3, 8, 8), 2, sampler=rule).shape
+        torch.Size([1, 1, 3, 16, 16])
     """
 
     start: float
@@ -183,13 +232,28 @@ class StochasticAscent:
     growing: bool = True
 
     def finished(self, step: int, sigma: Tensor) -> Tensor:
-        """An image ends when its own noise level has come down to `end`."""
+        """An image ends when its own noise level has come down to `end`.
+
+        Examples:
+            >>> from scalewise.samplers import StochasticAscent
+            >>> StochasticAscent(1.0, 0.01).finished(0, torch.tensor([0.5, 0.005]))
+            tensor([False,  True])
+        """
         return (sigma <= self.end) | (step + 1 >= self.limit)
 
     def move(
         self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
     ) -> tuple[Tensor, Tensor, Any]:
-        """Go up the score by `h_t` and put back noise."""
+        """Go up the score by `h_t` and put back noise.
+
+        Examples:
+            >>> from scalewise.samplers import StochasticAscent
+            >>> noisy, clean = torch.full((1, 1, 2, 2), 0.9), torch.full((1, 1, 2, 2), 0.5)
+            >>> rule = StochasticAscent(1.0, 0.01, h=0.5, beta=1.0)
+            >>> noisy, _, _ = rule.move(0, noisy, clean, torch.ones(1), None, lambda step: noisy)
+            >>> noisy.mean().round(decimals=2)  # half of the way
+            tensor(0.7000)
+        """
         h = self.h * (step + 1) / (1 + self.h * step) if self.growing else self.h
         level = residual_sigma(noisy, clean) if self.blind else sigma
         kept = (1 - self.beta * h) ** 2
@@ -209,6 +273,12 @@ def few_steps(network: Network) -> StepRule:
     both with fresh noise; details given a low-pass image 10 and 4, in the flow
     (`benchmarks/LOG.md`). A blind network of images cannot tell contrast, and a few steps lose some
     of it: they begin at three times its range, and so have the contrast of the paper's ascent.
+
+    Examples:
+        >>> from scalewise.samplers import few_steps
+        >>> prior = scalewise.load("photos")
+        >>> few_steps(prior.low).steps, few_steps(prior.conditionals[0]).steps
+        (40, 10)
     """
     start, end = network.sigma_range
     if network.noise_conditional and network.conditional:
@@ -225,6 +295,12 @@ def paper_ascent(network: Network) -> StepRule:
 
     As published, a blind low-pass network is followed in thousands of steps of one size. Told its
     level, which then falls by the rule alone, the step size must grow.
+
+    Examples:
+        >>> from scalewise.samplers import paper_ascent
+        >>> rule = paper_ascent(scalewise.load("photos").conditionals[0])
+        >>> rule.h, rule.beta
+        (0.01, 0.5)
     """
     start, end = network.sigma_range
     beta = 0.5 if network.conditional else 0.01

@@ -28,12 +28,25 @@ def score_from_denoised(noisy: Tensor, denoised: Tensor, sigma: Sigma) -> Tensor
         noisy: shape (N, C, H, W).
         denoised: the least-squares denoised `noisy`, same shape.
         sigma: noise standard deviation, in the units of `noisy`.
+
+    Examples:
+        >>> from scalewise.score import score_from_denoised
+        >>> noisy, denoised = torch.full((1, 1, 2, 2), 0.7), torch.full((1, 1, 2, 2), 0.5)
+        >>> score_from_denoised(noisy, denoised, 0.5).mean().round(decimals=3)
+        tensor(-0.8000)
     """
     return (denoised - noisy) / per_image(sigma, noisy) ** 2
 
 
 def denoised_from_score(noisy: Tensor, score: Tensor, sigma: Sigma) -> Tensor:
-    """Return `E[clean | noisy] = noisy + sigma^2 * score`; the inverse of `score_from_denoised`."""
+    """Return `E[clean | noisy] = noisy + sigma^2 * score`; the inverse of `score_from_denoised`.
+
+    Examples:
+        >>> from scalewise.score import denoised_from_score
+        >>> noisy, score = torch.full((1, 1, 2, 2), 0.7), torch.full((1, 1, 2, 2), -0.8)
+        >>> denoised_from_score(noisy, score, 0.5).mean().round(decimals=3)
+        tensor(0.5000)
+    """
     return noisy + per_image(sigma, noisy) ** 2 * score
 
 
@@ -42,5 +55,11 @@ def residual_sigma(noisy: Tensor, denoised: Tensor) -> Tensor:
 
     The root mean square of `noisy - denoised` per image (Kadkhodaie and Simoncelli 2021,
     equation 7), which a blind network needs no other level than.
+
+    Examples:
+        >>> from scalewise.score import residual_sigma
+        >>> noisy, denoised = torch.full((2, 1, 8, 8), 0.6), torch.full((2, 1, 8, 8), 0.5)
+        >>> residual_sigma(noisy, denoised).round(decimals=3)
+        tensor([0.1000, 0.1000])
     """
     return (noisy - denoised).square().mean(dim=(1, 2, 3)).sqrt()

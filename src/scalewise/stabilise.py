@@ -36,6 +36,13 @@ class Stabiliser:
         noise: with a curve.
         shape: noise that the transform is for instead, so that several pictures, of other noise
             each, share a transform; means are not biased all the same.
+
+    Examples:
+        >>> from scalewise.stabilise import Stabiliser
+        >>> stabiliser = Stabiliser(scalewise.NoiseModel.photons(gain=0.01))
+        >>> even = stabiliser.forward(torch.tensor([0.0, 0.25, 1.0])).round(decimals=2)
+        >>> even, stabiliser.noise.is_white
+        (tensor([0.0000, 0.4700, 1.0000]), True)
     """
 
     def __init__(self, noise: NoiseModel, shape: NoiseModel | None = None) -> None:
@@ -59,15 +66,37 @@ class Stabiliser:
         self.noise = noise.model_copy(update={"curve": ()}).times(1 / (end - start))
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Stabilise intensities, any shape; without a `shape`, `noise` is that of the result."""
+        """Stabilise intensities, any shape; without a `shape`, `noise` is that of the result.
+
+        Examples:
+            >>> from scalewise.stabilise import Stabiliser
+            >>> stabiliser = Stabiliser(scalewise.NoiseModel.photons(gain=0.01))
+            >>> stabiliser.forward(torch.tensor([0.0, 1.0]))
+            tensor([0., 1.])
+        """
         return _interpolated(picture, self.places, self.values)
 
     def deviation(self, picture: Tensor) -> Tensor:
-        """What noise is left with after it, at intensities: the same where no shape was given."""
+        """What noise is left with after it, at intensities: the same where no shape was given.
+
+        Examples:
+            >>> from scalewise.stabilise import Stabiliser
+            >>> stabiliser = Stabiliser(scalewise.NoiseModel.photons(gain=0.01))
+            >>> dark, bright = stabiliser.deviation(torch.tensor([0.3, 0.9]))
+            >>> bool((dark - bright).abs() < 0.001)
+            True
+        """
         return _interpolated(picture, self.places, self.deviations)
 
     def inverse(self, clean: Tensor) -> Tensor:
-        """Intensities of what was denoised."""
+        """Intensities of what was denoised.
+
+        Examples:
+            >>> from scalewise.stabilise import Stabiliser
+            >>> stabiliser = Stabiliser(scalewise.NoiseModel.photons(gain=0.001))
+            >>> stabiliser.inverse(stabiliser.forward(torch.tensor([0.2, 0.8]))).round(decimals=2)
+            tensor([0.2000, 0.8000])
+        """
         return _interpolated(clean, self.means, self.places)
 
 
@@ -80,6 +109,11 @@ def stabiliser_of(noise: NoiseModel, prior: MultiScalePrior | None = None) -> St
             with the intensity, as that of photons does, which is better made even (its maps would
             have to be read off the noise itself); None in training on noisy images, where maps
             would tell of the noise that is to be removed.
+
+    Examples:
+        >>> from scalewise.stabilise import stabiliser_of
+        >>> stabiliser_of(scalewise.NoiseModel.white(0.1)) is None
+        True
     """
     maps = prior is not None and prior.noise_maps and prior.noise_floor == 0
     return Stabiliser(noise) if noise.curve and (noise.grows or not maps) else None

@@ -29,6 +29,12 @@ class Denoise:
 
     Raises:
         UsageError: `sigma` is negative or not finite.
+
+    Examples:
+        >>> from scalewise.transforms import Denoise
+        >>> step = Denoise("photos", sigma=10 / 255)
+        >>> step(torch.rand(3, 32, 32)).shape
+        torch.Size([3, 32, 32])
     """
 
     def __init__(

@@ -40,6 +40,12 @@ def split(image: Tensor, wavelet: str = "haar") -> tuple[Tensor, Tensor]:
 
     Raises:
         ScalewiseError: the wavelet is unknown or not orthogonal.
+
+    Examples:
+        >>> from scalewise.wavelets import split
+        >>> low, details = split(torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]]))
+        >>> low.flatten(), details.flatten()  # the mean; horizontal, vertical and diagonal details
+        (tensor([4.]), tensor([-2., -1.,  0.]))
     """
     even = _extend_to_even(image)
     if is_haar(wavelet):
@@ -67,6 +73,12 @@ def merge(
 
     Returns:
         The image, of shape ``(N, C, *size)``.
+
+    Examples:
+        >>> from scalewise.wavelets import merge, split
+        >>> image = torch.rand(1, 3, 5, 7)
+        >>> torch.allclose(merge(*split(image, "db2"), "db2", size=(5, 7)), image, atol=1e-6)
+        True
     """
     horizontal, vertical, diagonal = details.chunk(3, dim=1)
     if is_haar(wavelet):
@@ -95,6 +107,12 @@ def decompose(image: Tensor, levels: int, wavelet: str = "haar") -> tuple[Tensor
 
     Returns:
         `x_J` and the list of details of levels 1 (finest) to J (coarsest).
+
+    Examples:
+        >>> from scalewise.wavelets import decompose
+        >>> low, details = decompose(torch.rand(1, 3, 32, 48), levels=2)
+        >>> low.shape, [tuple(bands.shape) for bands in details]
+        (torch.Size([1, 3, 8, 12]), [(1, 9, 16, 24), (1, 9, 8, 12)])
     """
     details = []
     for _ in range(levels):
@@ -104,7 +122,14 @@ def decompose(image: Tensor, levels: int, wavelet: str = "haar") -> tuple[Tensor
 
 
 def low_pass(image: Tensor, levels: int, wavelet: str = "haar") -> Tensor:
-    """Return the low-pass image `x_J` after `levels` levels; for Haar the 2^J x 2^J means."""
+    """Return the low-pass image `x_J` after `levels` levels; for Haar the 2^J x 2^J means.
+
+    Examples:
+        >>> from scalewise.wavelets import low_pass
+        >>> image = torch.rand(1, 1, 8, 8)
+        >>> torch.allclose(low_pass(image, 3).flatten(), image.mean())
+        True
+    """
     return decompose(image, levels, wavelet)[0]
 
 
@@ -151,6 +176,11 @@ def filters(wavelet: str) -> dict[Literal["low", "high"], tuple[float, ...]]:
 
     Raises:
         ScalewiseError: the wavelet is unknown or not orthogonal.
+
+    Examples:
+        >>> from scalewise.wavelets import filters
+        >>> [round(tap, 4) for tap in filters("haar")["low"]]
+        [0.7071, 0.7071]
     """
     import pywt
 

@@ -48,6 +48,13 @@ def learn_calibration(
         seed: of the noise.
         crop: side of the middle part that is looked at.
         callback: called with a record of every image and level.
+
+    Examples:
+        >>> from scalewise.evaluation import learn_calibration
+        >>> from scalewise.exact import gaussian_prior
+        >>> prior = gaussian_prior(torch.full((16, 16), 0.01), levels=1)
+        >>> images = {str(number): image.float() for number, image in enumerate(prior.sample(8))}
+        >>> calibration = learn_calibration(prior, images, sigmas=[25], crop=16)
     """
     found = list(_noisy(prior, images, sigmas, seed, crop, samples, callback))
     levels = []
@@ -148,6 +155,14 @@ def evaluate_calibration(
         `psnr_error`, how far PSNR told without the truth is off in 95 % of images, in dB, and where
         the prior has learnt a margin `bound_holds`, the percentage of images better than their
         bound, and `below`, by how much on average.
+
+    Examples:
+        >>> from scalewise.evaluation import evaluate_calibration
+        >>> prior = scalewise.load("photos")
+        >>> images = {"ramp": torch.linspace(0, 1, 32).expand(3, 32, 32)}
+        >>> records = evaluate_calibration(prior, images, sigmas=[25], samples=0, crop=32)
+        >>> sorted({record["by"] for record in records})
+        ['all', 'contrast', 'sigma']
     """
     found = list(_noisy(prior, images, sigmas, seed, crop, samples, callback))
     return coverage_records(found, prior.calibration, samples)

@@ -51,6 +51,13 @@ def compare_models(first: Sequence[Record], second: Sequence[Record]) -> Compari
     Args:
         first: records of one, with `error`, the mean square error of an image.
         second: of the other, in the same order.
+
+    Examples:
+        >>> from scalewise.evaluation import compare_models
+        >>> first = [{"error": error} for error in (1.0, 1.1, 0.9)]
+        >>> second = [{"error": error} for error in (2.0, 2.2, 1.9)]
+        >>> compare_models(first, second).in_words("ours", "theirs")
+        'ours is better than theirs by 3.08 dB, standard error 0.10; it is better on 3 of 3 images'
     """
     ours, theirs = ([float(record["error"]) for record in records] for records in (first, second))
     mean, other = sum(ours) / len(ours), sum(theirs) / len(theirs)

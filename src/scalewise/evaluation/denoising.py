@@ -63,6 +63,13 @@ def evaluate_denoise(
         image), `psnr`, `ssim`, `error` (mean square), `sigma_estimated` (8-bit units; None unless
         blind) and `seconds`.
         `records.means(records, "sigma")` averages them.
+
+    Examples:
+        >>> from scalewise.evaluation import evaluate_denoise
+        >>> images = {"ramp": torch.linspace(0, 1, 32).expand(3, 32, 32)}
+        >>> (record,) = evaluate_denoise(scalewise.load("photos"), images, sigmas=[25], blind=False)
+        >>> record["psnr"] > record["psnr_noisy"] + 5
+        True
     """
     records = []
     for index, (name, image) in enumerate(images.items()):

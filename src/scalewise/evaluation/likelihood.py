@@ -39,6 +39,13 @@ def evaluate_likelihood(
         One record per image, with `image`, `height` and `width` that were measured, `bits` per
         dimension by part (`level 1`, ..., `low`, and their sum `total`), `per_coefficient` of each
         part's own, `error` (standard error of `total` by the noise drawn) and `seconds`.
+
+    Examples:
+        >>> from scalewise.evaluation import evaluate_likelihood
+        >>> prior = scalewise.load("photos")
+        >>> (record,) = evaluate_likelihood(prior, {"random": torch.rand(3, 32, 32)})
+        >>> list(record["bits"])
+        ['level 1', 'level 2', 'level 3', 'low', 'total']
     """
     records = []
     parts = [*(f"level {level}" for level in range(1, prior.levels + 1)), "low"]

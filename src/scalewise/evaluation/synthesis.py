@@ -41,6 +41,13 @@ def evaluate_synthesize(
 
     Returns:
         See `measure_samples`.
+
+    Examples:
+        >>> from scalewise.evaluation import evaluate_synthesize
+        >>> from scalewise.exact import gaussian_prior
+        >>> prior = gaussian_prior(torch.full((16, 16), 0.01), levels=1)
+        >>> sorted(evaluate_synthesize(prior, prior.sample(8, seed=1).float(), count=4))
+        ['brightness', 'contrast', 'counts', 'distances', 'spectrum']
     """
     size = (reference.shape[-2], reference.shape[-1])
     samples = prior.sample(count, seed=seed, size=size, callback=callback).cpu()

@@ -72,6 +72,13 @@ def evaluate_upscale(
         pixels of the samples' standard deviation; `calibration`, the error that this spread
         promises over the true one, 1 if the prior is right; and `seconds` per sample.
         `records.means(records, "factor")` averages them.
+
+    Examples:
+        >>> from scalewise.evaluation import evaluate_upscale
+        >>> images = {"ramp": torch.linspace(0, 1, 64).expand(3, 64, 64)}
+        >>> (record,) = evaluate_upscale(scalewise.load("photos"), images, factor=2, samples=2)
+        >>> record["consistency"] < 1e-5
+        True
     """
     records = []
     for name, image in images.items():

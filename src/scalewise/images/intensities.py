@@ -31,6 +31,11 @@ class Intensities:
 
     Raises:
         ScalewiseError: if a white is not above its black, or they differ in number.
+
+    Examples:
+        >>> from scalewise.images import Intensities
+        >>> twelve = Intensities(black=(64.0,), white=(4095.0,), source="given")
+        >>> picture = scalewise.Picture(torch.rand(1, 8, 8), depth="uint16", intensities=twelve)
     """
 
     black: tuple[float, ...] = (0.0,)
@@ -48,12 +53,26 @@ class Intensities:
             )
 
     def of(self, stored: Tensor) -> Tensor:
-        """Intensities of stored values, shape (P, C, H, W)."""
+        """Intensities of stored values, shape (P, C, H, W).
+
+        Examples:
+            >>> from scalewise.images import Intensities
+            >>> unit = Intensities(black=(100.0,), white=(1100.0,))
+            >>> unit.of(torch.full((1, 1, 1, 1), 600.0)).item()
+            0.5
+        """
         black, white = self._columns(stored)
         return (stored - black) / (white - black)
 
     def stored(self, pixels: Tensor) -> Tensor:
-        """Stored values of intensities, shape (P, C, H, W), neither rounded nor clipped."""
+        """Stored values of intensities, shape (P, C, H, W), neither rounded nor clipped.
+
+        Examples:
+            >>> from scalewise.images import Intensities
+            >>> unit = Intensities(black=(100.0,), white=(1100.0,))
+            >>> unit.stored(torch.full((1, 1, 1, 1), 0.5)).item()
+            600.0
+        """
         black, white = self._columns(pixels)
         return black + pixels * (white - black)
 

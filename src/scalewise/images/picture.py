@@ -79,6 +79,11 @@ class Picture:
 
     Raises:
         ScalewiseError: if a shape is another.
+
+    Examples:
+        >>> picture = scalewise.Picture(torch.rand(3, 20, 30), depth="uint16")
+        >>> picture.pixels.shape, picture.intensities.white
+        (torch.Size([1, 3, 20, 30]), (65535.0,))
     """
 
     pixels: Tensor
@@ -122,7 +127,15 @@ class Picture:
         return isinstance(self.origin, JpegTables)
 
     def scaled(self, factor: float) -> "Picture":
-        """The same pixels, of which `factor` more go into a length: for an enlarged image."""
+        """The same pixels, of which `factor` more go into a length: for an enlarged image.
+
+        Examples:
+            >>> from scalewise.images import Resolution
+            >>> dots = Resolution(300.0, 300.0)
+            >>> picture = scalewise.Picture(torch.rand(3, 20, 30), resolution=dots)
+            >>> picture.scaled(2).resolution.x
+            600.0
+        """
         resolution, origin, notes = self.resolution, self.origin, self.notes
         if resolution is not None:
             resolution = resolution.scaled(factor)

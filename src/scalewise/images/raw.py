@@ -53,6 +53,12 @@ class Mosaic:
 
     Raises:
         UsageError: the pattern is none, or the mosaic too small.
+
+    Examples:
+        >>> from scalewise.images import Mosaic
+        >>> mosaic = Mosaic(torch.rand(8, 8), "GBRG", black=512.0, white=16383.0)
+        >>> mosaic.pattern, mosaic.balance
+        ('GBRG', (1.0, 1.0, 1.0))
     """
 
     values: Tensor

@@ -52,6 +52,15 @@ def read_image(
         UsageError: if white is not above black, or most values lie far from a given range.
         ScalewiseError: if the file is missing, damaged, no image, larger than `PIXEL_LIMIT`
             pixels, holds images of several sizes or an animation, or NaN.
+
+    Examples:
+        >>> import tempfile
+        >>> gray = scalewise.Picture(torch.rand(1, 20, 30))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = scalewise.write_image(f"{folder}/gray.png", gray)
+        ...     picture = scalewise.read_image(f"{folder}/gray.png")
+        >>> picture.pixels.shape, picture.depth
+        (torch.Size([1, 1, 20, 30]), 'uint8')
     """
     file = Path(path)
     if not os.path.isfile(file):

@@ -43,6 +43,15 @@ def write_image(
         UsageError: if the suffix is unknown, the quality out of range, or the format has none.
         ScalewiseError: if the output exists and `force` is false, cannot be written, or the
             pixels hold NaN.
+
+    Examples:
+        >>> import tempfile
+        >>> picture = scalewise.Picture(torch.rand(3, 20, 30), depth="uint16")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     scalewise.write_image(f"{folder}/deep.tif", picture)
+        ...     scalewise.write_image(f"{folder}/flat.jpg", picture)
+        []
+        ['JPEG holds at most 8 bits per channel: values were rounded']
     """
     file = Path(path)
     check_output(file, force=force)

@@ -35,6 +35,11 @@ class Network(nn.Module):
             faster and equal to rounding; SCALEWISE_EXACT=1 makes that the default.
         precision: in which its convolutions are computed, by autocast; None for that of its
             weights. What comes in and goes out is not rounded.
+
+    Examples:
+        >>> network = scalewise.load("photos").low
+        >>> network.channels, network.receptive_field, network.noise_conditional
+        (3, None, True)
     """
 
     precision: torch.dtype | None = None
@@ -80,7 +85,13 @@ class Network(nn.Module):
         return 1.0, 0.01
 
     def need(self, sigma: Sigma | None) -> Sigma:
-        """Return `sigma`, or say that this network cannot do without it."""
+        """Return `sigma`, or say that this network cannot do without it.
+
+        Examples:
+            >>> from scalewise.networks import BiasFreeDenoiser
+            >>> BiasFreeDenoiser(1, [3, 3]).need(0.1)
+            0.1
+        """
         if sigma is None:
             raise UsageError(
                 f"sigma is needed: {type(self).__name__} is told the noise level; "
@@ -90,25 +101,54 @@ class Network(nn.Module):
 
 
 class Denoiser(Network):
-    """A network `(noisy, sigma) -> image`, the least-squares estimate of the clean image."""
+    """A network `(noisy, sigma) -> image`, the least-squares estimate of the clean image.
+
+    Examples:
+        >>> from scalewise.networks import Denoiser, LocalDenoiser
+        >>> denoiser: Denoiser = LocalDenoiser(channels=3, receptive_field=9, width=8)
+        >>> denoiser(torch.rand(1, 3, 16, 16), 0.1).shape
+        torch.Size([1, 3, 16, 16])
+    """
 
     def forward(self, noisy: Tensor, sigma: Sigma | None = None) -> Tensor:
         """Denoise images of shape (N, C, H, W); `sigma` in their units, a number or (N,)."""
         raise NotImplementedError
 
     def prior_mean(self, size: tuple[int, int]) -> Tensor | float:
-        """What sampling starts around: mid-gray, unless the network knows the mean image."""
+        """What sampling starts around: mid-gray, unless the network knows the mean image.
+
+        Examples:
+            >>> from scalewise.networks import BiasFreeDenoiser
+            >>> BiasFreeDenoiser(1, [3, 3]).prior_mean((16, 16))
+            0.5
+        """
         return 0.5
 
     def set_mean(self, mean: Tensor) -> None:
-        """Learn the mean of the training images, shape (C, H, W), where the network wants it."""
+        """Learn the mean of the training images, shape (C, H, W), where the network wants it.
+
+        Examples:
+            >>> from scalewise.networks import BiasFreeDenoiser
+            >>> network = BiasFreeDenoiser(1, [3, 3])
+            >>> network.set_mean(torch.rand(1, 16, 16))  # which it does not want
+            >>> network.prior_mean((16, 16))
+            0.5
+        """
 
 
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
 class Bands(NamedTuple):
-    """One level's clean bands: `details` (N, 3C, h, w) and `low` (N, C, h, w)."""
+    """One level's clean bands: `details` (N, 3C, h, w) and `low` (N, C, h, w).
+
+    Examples:
+        >>> from scalewise.networks import Bands
+        >>> from scalewise.wavelets import merge
+        >>> bands = Bands(details=torch.zeros(1, 9, 8, 8), low=torch.rand(1, 3, 8, 8))
+        >>> merge(bands.low, bands.details).shape
+        torch.Size([1, 3, 16, 16])
+    """
 
     details: Tensor
     low: Tensor
@@ -119,7 +159,14 @@ BandSigma = Sigma | tuple[Sigma, Sigma]
 
 
 class ConditionalDenoiser(Network):
-    """A network that denoises the details of one level given the low-pass image beside them."""
+    """A network that denoises the details of one level given the low-pass image beside them.
+
+    Examples:
+        >>> from scalewise.networks import ConditionalDenoiser, LocalConditional
+        >>> network: ConditionalDenoiser = LocalConditional(channels=3, width=8)
+        >>> network(torch.rand(1, 9, 16, 16), torch.rand(1, 3, 16, 16), 0.1).details.shape
+        torch.Size([1, 9, 16, 16])
+    """
 
     conditional = True
 
@@ -154,6 +201,11 @@ class ConditionalDenoiser(Network):
 
         Args:
             low: the clean low-pass image, shape (N, C, h, w).
+
+        Examples:
+            >>> network = scalewise.load("photos").conditionals[0]
+            >>> network.prior_mean(torch.rand(1, 3, 16, 16)).shape
+            torch.Size([1, 9, 16, 16])
         """
         if not self.noise_conditional:
             return 0.0

@@ -171,6 +171,12 @@ class BiasFreeDenoiser(Denoiser):
         kernels: sides (3 or 1) of the convolutions.
         width: channels between.
         size: height and width of the images that it learnt, where it is the low-pass network.
+
+    Examples:
+        >>> from scalewise.networks import BiasFreeDenoiser
+        >>> network, image = BiasFreeDenoiser(1, [3] * 5, width=8).eval(), torch.rand(1, 1, 16, 16)
+        >>> torch.allclose(network(4 * image), 4 * network(image), atol=1e-5)
+        True
     """
 
     homogeneous = True
@@ -199,6 +205,13 @@ class BiasFreeConditional(ConditionalDenoiser):
         channels: C of the images.
         kernels: sides (3 or 1) of the convolutions.
         width: channels between.
+
+    Examples:
+        >>> from scalewise.networks import BiasFreeConditional
+        >>> network = BiasFreeConditional(1, [3] * 4, width=8).eval()
+        >>> bands = network(torch.rand(1, 3, 16, 16), torch.rand(1, 1, 16, 16))
+        >>> bands.details.shape, network.receptive_field
+        (torch.Size([1, 3, 16, 16]), 9)
     """
 
     homogeneous = True

@@ -53,6 +53,13 @@ class NoiseEstimator(nn.Module):
     Args:
         width: channels.
         depth: convolutions.
+
+    Examples:
+        >>> estimator = scalewise.load("photos").estimator
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> noisy = 0.5 + 0.1 * torch.randn(1, 1, 256, 256, generator=generator)
+        >>> round(estimator(noisy).item(), 1)
+        0.1
     """
 
     def __init__(self, width: int = 32, depth: int = 5) -> None:
@@ -95,6 +102,12 @@ class NoiseEstimator(nn.Module):
 
         Returns:
             The valid places, row by row; None if there is none.
+
+        Examples:
+            >>> estimator = scalewise.load("photos").estimator
+            >>> places = estimator.places(torch.rand(1, 64, 64))
+            >>> places.levels.shape, places.level.shape
+            (torch.Size([1024]), torch.Size([]))
         """
         low, details = split(spread_crops(plane))
         valid_places = torch.ones_like(low, dtype=torch.bool)
@@ -116,6 +129,13 @@ class NoiseEstimator(nn.Module):
         Args:
             details: shape (N, 3, h, w).
             places: bool of shape (N, 1, h, w): those that count.
+
+        Examples:
+            >>> estimator = scalewise.load("photos").estimator
+            >>> details, every = torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8).bool()
+            >>> levels, weights = estimator.looked_at(details, every)
+            >>> levels.shape, weights.shape
+            (torch.Size([1, 1, 8, 8]), torch.Size([1, 1, 8, 8]))
         """
         features = self.body(details)
         energy = F.pad(details.square().mean(1, keepdim=True), [AROUND // 2] * 4, "replicate")

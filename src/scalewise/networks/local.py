@@ -115,6 +115,13 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         sigma_data: root mean square of the clean details of this level.
         noise_maps: see how noise differs between channels, places, and the two kinds of bands,
             beside its overall level; without, only that of the details counts.
+
+    Examples:
+        >>> from scalewise.networks import LocalConditional
+        >>> network = LocalConditional(channels=1, receptive_field=9, width=16)
+        >>> noisy, low = torch.rand(1, 3, 16, 16), torch.rand(1, 1, 16, 16)
+        >>> network(noisy, low, 0.1, noisy_low=low).low.shape
+        torch.Size([1, 1, 16, 16])
     """
 
     noise_conditional = True
@@ -198,6 +205,12 @@ class LocalDenoiser(Trunk, Denoiser):
         width: channels between.
         blocks: residual blocks, each a 3x3 (or 1x1) and a 1x1 convolution.
         sigma_data: root mean square of the centred images.
+
+    Examples:
+        >>> from scalewise.networks import LocalDenoiser
+        >>> prior = scalewise.MultiScalePrior(LocalDenoiser(channels=1, width=16))  # of pixels
+        >>> prior.levels, prior.denoise(torch.rand(1, 1, 20, 30), 0.1).shape
+        (0, torch.Size([1, 1, 20, 30]))
     """
 
     noise_conditional = True
@@ -238,11 +251,25 @@ class LocalDenoiser(Trunk, Denoiser):
         return 40 * self.sigma_data, 0.005 * self.sigma_data
 
     def prior_mean(self, size: tuple[int, int]) -> Tensor:
-        """The mean colour, shape (1, C, H, W)."""
+        """The mean colour, shape (1, C, H, W).
+
+        Examples:
+            >>> from scalewise.networks import LocalDenoiser
+            >>> LocalDenoiser(channels=3, width=8).prior_mean((16, 16)).shape
+            torch.Size([1, 3, 16, 16])
+        """
         return self.mean.expand(-1, *size).unsqueeze(0)
 
     def set_mean(self, mean: Tensor) -> None:
-        """Learn the mean colour of the training images."""
+        """Learn the mean colour of the training images.
+
+        Examples:
+            >>> from scalewise.networks import LocalDenoiser
+            >>> network = LocalDenoiser(channels=1, width=8)
+            >>> network.set_mean(torch.full((1, 16, 16), 0.25))
+            >>> network.prior_mean((4, 4)).unique()
+            tensor([0.2500])
+        """
         self.mean.copy_(mean.mean(dim=(1, 2), keepdim=True))
 
 

@@ -26,6 +26,11 @@ def probe_receptive_field(network: Network, *, largest: int = 257) -> int | None
     Returns:
         The side, in pixels of the network's own scale; None if the network declares a global
         field, or the field is larger than `largest`.
+
+    Examples:
+        >>> from scalewise.networks import LocalConditional, probe_receptive_field
+        >>> probe_receptive_field(LocalConditional(channels=1, receptive_field=9, width=8))
+        9
     """
     if network.receptive_field is None:
         return None

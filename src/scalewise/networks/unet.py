@@ -38,6 +38,12 @@ class UNet(Denoiser):
         sigma_data: root mean square of the centred images.
         dropout: share of hidden features left out in training, lest few images be learnt by heart.
         noise_maps: see how noise differs between channels and places, beside its overall level.
+
+    Examples:
+        >>> from scalewise.networks import UNet
+        >>> network = UNet(channels=3, size=(16, 16), width=16)
+        >>> network(torch.rand(2, 3, 16, 16), torch.tensor([0.1, 0.5])).shape
+        torch.Size([2, 3, 16, 16])
     """
 
     receptive_field = None
@@ -127,14 +133,28 @@ class UNet(Denoiser):
         return 40 * self.sigma_data, 0.005 * self.sigma_data
 
     def prior_mean(self, size: tuple[int, int]) -> Tensor:
-        """Mean of the training images, resized where another size than theirs is asked for."""
+        """Mean of the training images, resized where another size than theirs is asked for.
+
+        Examples:
+            >>> from scalewise.networks import UNet
+            >>> UNet(channels=3, size=(16, 16), width=16).prior_mean((20, 24)).shape
+            torch.Size([1, 3, 20, 24])
+        """
         if tuple(size) == self.size:
             return self.mean[None]
         resized = F.interpolate(self.mean[None], size, mode="bilinear", align_corners=False)
         return resized
 
     def set_mean(self, mean: Tensor) -> None:
-        """Learn the mean of the training images."""
+        """Learn the mean of the training images.
+
+        Examples:
+            >>> from scalewise.networks import UNet
+            >>> network = UNet(channels=1, size=(16, 16), width=16)
+            >>> network.set_mean(torch.full((1, 16, 16), 0.25))
+            >>> network.prior_mean((16, 16)).unique()
+            tensor([0.2500])
+        """
         self.mean.copy_(mean)
 
     def _network(self, centred: Tensor, sigma: Tensor) -> Tensor:

@@ -40,6 +40,12 @@ def find_defects(image: Tensor) -> list[str]:
 
     Args:
         image: shape (C, H, W) in [0, 1].
+
+    Examples:
+        >>> image = torch.full((1, 64, 64), 0.5)
+        >>> image[:, 4::8, 4::8] = 1  # one value in 64
+        >>> scalewise.restore.find_defects(image)
+        ['1.6 % of the values are impulses, such as dead pixels; --fix impulses removes them']
     """
     found, share = [], share_of_impulses(image)
     if share > IMPULSES:
@@ -68,6 +74,12 @@ def remove_defects(image: Tensor, kinds: Collection[str]) -> Tensor:
 
     Raises:
         UsageError: a kind is not known.
+
+    Examples:
+        >>> image = torch.full((1, 64, 64), 0.5)
+        >>> image[:, 4::8, 4::8] = 1
+        >>> scalewise.restore.remove_defects(image, ["impulses"]).unique()
+        tensor([0.5000])
     """
     check_defects(kinds)
     if "impulses" in kinds:

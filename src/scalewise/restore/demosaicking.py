@@ -72,6 +72,14 @@ def demosaic(
 
     Raises:
         UsageError: the prior is of gray images, or an argument is out of range.
+
+    Examples:
+        >>> from scalewise.images import Mosaic
+        >>> mosaic = Mosaic(torch.full((32, 32), 0.2), "RGGB")
+        >>> noise = scalewise.restore.SensorNoise(gain=0.001, read=0.002)
+        >>> restored = scalewise.restore.demosaic(mosaic, scalewise.load("photos"), noise=noise)
+        >>> restored.picture.pixels.shape, restored.picture.depth
+        (torch.Size([1, 3, 32, 32]), 'uint16')
     """
     if prior.channels != 3:
         raise UsageError("a mosaic needs a model of RGB images, this one is of gray images")

@@ -40,6 +40,12 @@ class Strength:
         luma: of the noise of brightness.
         chroma: of the noise of colours.
         grain: share of the finest brightness noise that comes back.
+
+    Examples:
+        >>> from scalewise.restore import Strength
+        >>> picture, prior = scalewise.Picture(torch.rand(3, 32, 32)), scalewise.load("photos")
+        >>> gentle = Strength(luma=0.5, chroma=1.0, grain=0.2)
+        >>> restored = scalewise.restore.denoise(picture, prior, sigma=0.1, strength=gentle)
     """
 
     luma: float = 1.0
@@ -104,6 +110,13 @@ def denoise(
 
     Raises:
         UsageError: an argument is out of range, does not fit, or contradicts another.
+
+    Examples:
+        >>> import numpy as np
+        >>> noisy = np.random.default_rng(0).normal(128, 20, (48, 48, 3)).astype(np.uint8)
+        >>> restored = scalewise.restore.denoise(noisy, scalewise.load("photos"))
+        >>> restored.array.shape, round(255 * restored.sigma[0]), bool(restored.array.std() < 5)
+        ((48, 48, 3), 20, True)
     """
     picture = picture_of(picture)
     if sigma is not None and not 0 <= sigma < math.inf:
@@ -186,6 +199,13 @@ def denoise_plane(
     Returns:
         The denoised image, on the CPU, with the channels of `noisy` (gray where the prior is gray),
         not clipped; and the noise.
+
+    Examples:
+        >>> clean, noise = scalewise.restore.denoise_plane(
+        ...     torch.rand(1, 32, 32), scalewise.load("photos"), noise=0.1
+        ... )
+        >>> clean.shape, noise.sigma
+        (torch.Size([1, 32, 32]), 0.1)
     """
     if isinstance(noise, float | int):
         noise = NoiseModel.white(noise)

@@ -78,6 +78,14 @@ def find_noise(
         levels: how many scales to look at.
         valid: bool of shape (1, H, W), true where pixels count.
         estimator: that of a prior.
+
+    Examples:
+        >>> estimator = scalewise.load("photos").estimator
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> noisy = torch.linspace(0, 1, 128) + 0.1 * torch.randn(3, 128, 128, generator=generator)
+        >>> found = scalewise.restore.find_noise(noisy, 3, estimator=estimator)
+        >>> round(found.sigma, 2), found.is_white
+        (0.1, True)
     """
     if estimator is None:
         return NoiseModel.white(noise_levels(noisy, valid=valid))
@@ -122,6 +130,12 @@ def noise_of_frame(frame: Tensor, levels: int) -> NoiseModel:
 
     Raises:
         UsageError: the frame shows something, or is too small.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> frame = 0.1 + 0.02 * torch.randn(3, 128, 128, generator=generator)
+        >>> round(scalewise.restore.noise_of_frame(frame, 2).sigma, 2)
+        0.02
     """
     if min(frame.shape[1:]) < 8 << levels:
         raise UsageError(
@@ -143,6 +157,11 @@ def spectrum_of(noise: Tensor, levels: int) -> NoiseModel:
     Args:
         noise: shape (C, H, W).
         levels: how many scales to tell.
+
+    Examples:
+        >>> noise = 0.1 * torch.randn(1, 128, 128, generator=torch.Generator().manual_seed(0))
+        >>> [round(level, 2) for (level,) in scalewise.restore.spectrum_of(noise, 2).scales]
+        [0.1, 0.1]
     """
     _, details = decompose(noise[None].double(), levels)
     scales = []
@@ -165,6 +184,12 @@ def photon_noise(
 
     Raises:
         UsageError: one is out of range, or hardly a pixel is above the offset.
+
+    Examples:
+        >>> picture = scalewise.Picture(torch.full((1, 8, 8), 0.5), depth="uint16")
+        >>> noise = scalewise.restore.photon_noise(picture, gain=4.0, offset=100.0, read=3.0)
+        >>> noise.grows, f"{65535 * noise.sigma:.0f}"  # in stored values, at half of white
+        (True, '362')
     """
     black, white = picture.intensities.at(0)
     model = NoiseModel.photons(gain / (white - black), (offset - black) / (white - black), read)

@@ -63,6 +63,14 @@ def inpaint(
 
     Raises:
         UsageError: the hole has another size, is none, or is all of the picture.
+
+    Examples:
+        >>> picture, prior = scalewise.Picture(torch.rand(3, 32, 32)), scalewise.load("photos")
+        >>> hole = torch.zeros(32, 32)
+        >>> hole[10:14, 10:14] = 1
+        >>> filled = scalewise.restore.inpaint(picture, hole, prior).picture.pixels
+        >>> torch.equal(filled[..., :10, :], picture.pixels[..., :10, :])
+        True
     """
     picture = picture_of(picture)
     check_mask(hole, picture)
@@ -123,6 +131,14 @@ def deblur(
 
     Raises:
         UsageError: the kernel is larger than the picture.
+
+    Examples:
+        >>> from scalewise.operators import Blur
+        >>> picture, prior = scalewise.Picture(torch.rand(1, 16, 16)), scalewise.load("photos")
+        >>> blur = Blur.gaussian(1.0)
+        >>> restored = scalewise.restore.deblur(picture, blur, prior, sigma=0.02, samples=1)
+        >>> restored.picture.pixels.shape
+        torch.Size([1, 1, 16, 16])
     """
     picture = picture_of(picture)
     blur.check_fits(picture.pixels.shape[-2:])
@@ -162,6 +178,12 @@ def enlarge(
     Raises:
         UsageError: the filter is none, the size smaller than the picture, or the coefficients are
             of another size or other channels.
+
+    Examples:
+        >>> picture, prior = scalewise.Picture(torch.rand(1, 12, 12)), scalewise.load("photos")
+        >>> restored = scalewise.restore.enlarge(picture, (18, 18), "bicubic", prior)
+        >>> restored.picture.pixels.shape
+        torch.Size([1, 1, 18, 18])
     """
     picture = picture_of(picture)
     small = (picture.pixels.shape[-2], picture.pixels.shape[-1])

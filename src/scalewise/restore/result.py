@@ -27,6 +27,12 @@ class Restored:
         deviation: standard deviation of every pixel, or half widths of intervals, in the unit of
             the file, where it was asked for.
         notes: sentences on what was converted, found or left alone.
+
+    Examples:
+        >>> picture, prior = scalewise.Picture(torch.rand(3, 32, 32)), scalewise.load("photos")
+        >>> restored = scalewise.restore.denoise(picture, prior, sigma=0.1, samples=2)
+        >>> len(restored.pictures), restored.array.dtype, restored.image.size, restored.sigma
+        (2, dtype('uint8'), (32, 32), (0.1,))
     """
 
     pictures: tuple[Picture, ...]

@@ -40,6 +40,11 @@ class SensorNoise:
 
     Raises:
         UsageError: one is negative or not finite.
+
+    Examples:
+        >>> noise = scalewise.restore.SensorNoise(gain=0.001, read=0.002)
+        >>> f"{noise.model.sigma:.4f}"  # at half of saturation
+        '0.0224'
     """
 
     gain: float
@@ -53,7 +58,13 @@ class SensorNoise:
             )
 
     def times(self, factor: float) -> SensorNoise:
-        """That of intensities so many times as large."""
+        """That of intensities so many times as large.
+
+        Examples:
+            >>> brighter = scalewise.restore.SensorNoise(gain=0.001, read=0.002).times(2)
+            >>> brighter.gain, brighter.read
+            (0.002, 0.004)
+        """
         return SensorNoise(factor * self.gain, factor * self.read)
 
     @property
@@ -63,7 +74,12 @@ class SensorNoise:
         return NoiseModel.photons(gain, 0.0, max(self.read, LEAST) / gain)
 
     def in_words(self, span: float) -> str:
-        """A sentence, in the unit of a file whose range is so large."""
+        """A sentence, in the unit of a file whose range is so large.
+
+        Examples:
+            >>> scalewise.restore.SensorNoise(gain=0.001, read=0.002).in_words(4096)
+            'noise: a photo-electron is 4.1 of 4096 (--gain), read noise 2 electrons (--read-noise)'
+        """
         gain, read = span * self.gain, span * self.read
         if not gain:
             return f"noise of {read:.3g} everywhere, of {span:.6g}"

@@ -46,6 +46,14 @@ def noise_together(images: Sequence[Tensor], prior: MultiScalePrior) -> list[Noi
     Args:
         images: each (C, H, W) in [0, 1] intensities; their middles are looked at.
         prior: at whose levels, and by whose estimator, noise is looked at.
+
+    Examples:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> clean = torch.linspace(0, 1, 128)
+        >>> images = [clean + 0.1 * torch.randn(3, 128, 128, generator=generator) for _ in range(2)]
+        >>> found = scalewise.restore.noise_together(images, scalewise.load("photos"))
+        >>> [round(noise.sigma, 2) for noise in found]
+        [0.1, 0.1]
     """
     parts = [middle(image, LOOKED_AT) for image in images]
     found = [noise_for(prior, part) for part in parts]

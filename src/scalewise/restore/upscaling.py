@@ -57,6 +57,14 @@ def upscale(
 
     Raises:
         UsageError: the prior does not know the factor, or has learnt no intervals.
+
+    Examples:
+        >>> import numpy as np
+        >>> small = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
+        >>> restored = scalewise.restore.upscale(small, scalewise.load("photos"), factor=2)
+        >>> means = restored.array.reshape(16, 2, 16, 2).mean((1, 3))
+        >>> restored.array.shape, bool((means == small).all())
+        ((32, 32), True)
     """
     picture = picture_of(picture)
     table = prior.upscaling.get(factor)

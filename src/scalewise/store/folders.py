@@ -54,6 +54,14 @@ def save(
     Raises:
         ScalewiseError: something stands in the way, the weights are not finite, or the folder
             cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> prior = scalewise.load("photos")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     config = scalewise.save(prior, f"{folder}/mine", description="A copy.")
+        >>> config.name
+        'mine'
     """
     path = Path(folder)
     check_folder(path, force)
@@ -101,6 +109,11 @@ def load(
         UsageError: the device or precision is unknown.
         ScalewiseError: nothing has that name, or the folder's files are missing, damaged, made
             by a newer Scalewise, or disagree.
+
+    Examples:
+        >>> prior = scalewise.load("photos")
+        >>> prior.levels, prior.channels
+        (3, 3)
     """
     target = pick_device(device)
     if precision not in PRECISIONS:

@@ -20,7 +20,12 @@ PACKAGED = Path(__file__).parents[1] / "weights"
 
 
 def packaged() -> list[str]:
-    """Names of the models that come with the package, sorted."""
+    """Names of the models that come with the package, sorted.
+
+    Examples:
+        >>> scalewise.packaged()
+        ['faces', 'photos', 'photos-free']
+    """
     return sorted(config.parent.name for config in PACKAGED.glob(f"*/{CONFIG}"))
 
 

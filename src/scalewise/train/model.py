@@ -82,6 +82,19 @@ def train_model(
     Raises:
         UsageError: a choice is not valid, or other than the run to resume was started with.
         ScalewiseError: images cannot be read, or the folder cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> images = np.random.default_rng(0).random((24, 64, 64), "float32")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/images.npy", images)
+        ...     record = scalewise.train.train_model(
+        ...         f"{folder}/images.npy", f"{folder}/model", levels=1, steps=2, low_local=True,
+        ...         width=8, blocks=1, receptive_field=7, estimator_fraction=0.0,
+        ...     )
+        >>> sorted(record)
+        ['model', 'scores', 'training']
     """
     began = time.monotonic() if began is None else began
     out, heard = Path(out), progress or Progress()

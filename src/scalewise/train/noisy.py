@@ -40,6 +40,11 @@ class Photons:
         gain: stored value of one photo-electron, above 0.
         offset: stored value without light.
         read: standard deviation of read noise in electrons.
+
+    Examples:
+        >>> photons = scalewise.train.Photons(gain=2.5, offset=100.0, read=3.0)
+        >>> photons.gain  # scalewise.train.train_model(images, out, noise=photons)
+        2.5
     """
 
     gain: float

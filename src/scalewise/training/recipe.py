@@ -110,6 +110,12 @@ class Recipe(BaseModel):
         seed: of everything drawn.
         start: model whose networks the run starts with, in place of new ones; their sizes then
             count, not the recipe's.
+
+    Examples:
+        >>> from scalewise.training import Recipe
+        >>> recipe = Recipe(levels=2, receptive_field=[9, 13], minutes=30)
+        >>> recipe.at("receptive_field", 1), recipe.wavelet
+        (9, 'haar')
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -204,7 +210,14 @@ class Recipe(BaseModel):
         return self
 
     def at(self, name: str, level: int) -> int:
-        """Value of a field of `PER_LEVEL` at a level, from 1; beyond the last, that of the last."""
+        """Value of a field of `PER_LEVEL` at a level, from 1; beyond the last, that of the last.
+
+        Examples:
+            >>> from scalewise.training import Recipe
+            >>> recipe = Recipe(levels=3, width=[64, 96, 128])
+            >>> [recipe.at("width", level) for level in (1, 2, 3)]
+            [64, 96, 128]
+        """
         value: int | tuple[int, ...] = getattr(self, name)
         if isinstance(value, int):
             return value

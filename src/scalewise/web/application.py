@@ -61,6 +61,12 @@ def application(settings: Settings | None = None) -> Starlette:
 
     Args:
         settings: limits and models.
+
+    Examples:
+        >>> from scalewise.web import Settings, application
+        >>> app = application(Settings(models=("photos",), token="a secret"))  # for uvicorn.run
+        >>> [route.path for route in app.routes][:2]
+        ['/', '/page/{file}']
     """
     settings = settings or Settings()
     server = _Server(settings)

@@ -20,6 +20,11 @@ class Settings:
         kept: most pixels of all pictures and outputs that are kept, in megapixels.
         minutes: after so many without a request a picture is forgotten.
         waiting: most requests for work at a time; more are asked to come back.
+
+    Examples:
+        >>> from scalewise.web import Settings
+        >>> Settings(megapixels=2.0).pixels
+        2000000
     """
 
     models: tuple[str, ...] = ("photos", "faces")
