@@ -3,12 +3,14 @@
 import doctest
 import importlib
 import inspect
+import json
 import re
 import runpy
 import socket
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -19,6 +21,7 @@ import scalewise
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("examples/*/plot_*.py"))
+NOTEBOOKS = sorted(ROOT.glob("docs/notebooks/*.ipynb"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2 *$", re.DOTALL | re.MULTILINE)
@@ -111,6 +114,12 @@ def methods(kind: type, path: str, chosen: list[str]) -> Iterator[tuple[str, obj
             yield f"{path}.{name}", value
 
 
+def code_cells(notebook: Path) -> list[dict[str, Any]]:
+    """Those of a notebook, in their order."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
 def examples(module: str) -> list[doctest.DocTest]:
     """Those in the docstrings of a module, which may use two names without importing them."""
     given = {"torch": torch, "scalewise": scalewise}
@@ -161,6 +170,27 @@ def test_every_public_name_has_an_example() -> None:
     assert len(names) > 150
     lacking = {name for name, value in names.items() if value.__doc__ not in run}
     assert lacking == set(WITHOUT)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_from_its_first_cell_to_its_last(notebook: Path) -> None:
+    matplotlib.use("Agg")
+    plt.close("all")
+    names: dict[str, object] = {"__name__": "__main__"}
+    for cell in code_cells(notebook):
+        exec(compile("".join(cell["source"]), f"{notebook.name}, {cell['id']}", "exec"), names)
+    drawn = len(plt.get_fignums())
+    plt.close("all")
+    assert drawn >= 4
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_holds_no_outputs(notebook: Path) -> None:
+    cells = code_cells(notebook)
+    assert len(cells) >= 5
+    assert not [cell for cell in cells if cell["outputs"] or cell["execution_count"] is not None]
 
 
 def test_the_gallery_has_twenty_five_examples_and_a_heading_of_each_section() -> None:
