@@ -115,6 +115,9 @@ class GaussianDenoiser(Denoiser):
     def prior_mean(self, size: tuple[int, int]) -> Tensor:
         """The mean image, shape (1, C, H, W).
 
+        Args:
+            size: not looked at: a field has one size.
+
         Examples:
             >>> from scalewise.exact import GaussianDenoiser
             >>> GaussianDenoiser(torch.ones(8, 8), mean=0.25).prior_mean((8, 8)).unique()
@@ -183,6 +186,9 @@ class GaussianConditional(ConditionalDenoiser):
     def expected(self, low: Tensor) -> Tensor:
         """Return `E[details | low]`, shape (N, 3C, h, w).
 
+        Args:
+            low: shape (N, C, h, w).
+
         Examples:
             >>> from scalewise.exact import gaussian_prior
             >>> network = gaussian_prior(torch.full((16, 16), 0.04), levels=1).conditionals[0]
@@ -196,6 +202,10 @@ class GaussianConditional(ConditionalDenoiser):
 
     def log_density(self, details: Tensor, low: Tensor) -> Tensor:
         """Log density in nats of the details given each low-pass image, shape (N,).
+
+        Args:
+            details: shape (N, 3C, h, w).
+            low: shape (N, C, h, w).
 
         Examples:
             >>> from scalewise.exact import gaussian_prior
@@ -285,6 +295,9 @@ def power_law_spectrum(
         alpha: 1 is about that of natural images.
         lattice: take `sin(pi f) / pi` for f; with `alpha` 1 the field is then exactly Markov on the
             4 nearest neighbours.
+
+    Returns:
+        Shape (H, W), float64, on the grid of `torch.fft.fft2`.
 
     Examples:
         >>> from scalewise.exact import power_law_spectrum

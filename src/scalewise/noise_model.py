@@ -74,6 +74,9 @@ class NoiseModel(BaseModel):
     def white(cls, sigma: float | Sequence[float]) -> NoiseModel:
         """White noise: one deviation in [0, 1], or one per channel.
 
+        Args:
+            sigma: 0 or more, one number or three; pydantic refuses others.
+
         Examples:
             >>> scalewise.NoiseModel.white(25 / 255).in_words()
             ['standard deviation 25 of 255', 'white: alike in all scales']
@@ -169,7 +172,13 @@ class NoiseModel(BaseModel):
         return max(math.sqrt(_variance(channel)) for channel in zip(*self.scales, strict=True))
 
     def at(self, intensity: Tensor) -> Tensor:
-        """Factor of the deviation where a picture has some intensity, any shape.
+        """Factor of the deviation where a picture has some intensity.
+
+        Args:
+            intensity: in [0, 1]; beyond the curve its ends count.
+
+        Returns:
+            Factors of the deviation, the shape of `intensity`.
 
         Examples:
             >>> noise = scalewise.NoiseModel.photons(gain=0.002)
@@ -221,6 +230,9 @@ class NoiseModel(BaseModel):
 
     def times(self, strength: float) -> NoiseModel:
         """That of noise so many times as strong.
+
+        Args:
+            strength: 0 or more.
 
         Examples:
             >>> scalewise.NoiseModel.white(0.25).times(2).sigma

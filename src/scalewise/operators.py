@@ -63,7 +63,7 @@ class Inpainting:
         self.mask = mask.bool()
 
     def A(self, x: Tensor) -> Tensor:
-        """The known pixels; zero where they are not known.
+        """The known pixels of images (N, C, H, W), same shape; zero elsewhere.
 
         Examples:
             >>> from scalewise.operators import Inpainting
@@ -80,6 +80,9 @@ class Demosaicking:
 
     Args:
         pattern: colours of the upper left 2x2 pixels, row by row, such as "RGGB".
+
+    Raises:
+        UsageError: the pattern is none of a Bayer mosaic.
 
     Examples:
         >>> from scalewise.operators import Demosaicking
@@ -98,7 +101,7 @@ class Demosaicking:
         self.masks = torch.stack([colours == colour for colour in range(3)])
 
     def A(self, x: Tensor) -> Tensor:
-        """The mosaics of RGB images, shape (N, 1, H, W).
+        """The mosaics (N, 1, H, W) of RGB images (N, 3, H, W).
 
         Examples:
             >>> from scalewise.operators import Demosaicking
@@ -109,7 +112,7 @@ class Demosaicking:
         return (x * self._there(x)).sum(dim=1, keepdim=True)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """Each value in its channel, shape (N, 3, H, W); zero elsewhere.
+        """Each value of mosaics (N, 1, H, W) in its channel, (N, 3, H, W); zero elsewhere.
 
         Examples:
             >>> from scalewise.operators import Demosaicking
@@ -190,6 +193,9 @@ class Blur:
     def gaussian(cls, deviation: float) -> Blur:
         """A Gaussian kernel, cut at four deviations (in pixels).
 
+        Raises:
+            UsageError: the deviation is not above 0.
+
         Examples:
             >>> from scalewise.operators import Blur
             >>> Blur.gaussian(1.5).kernel.shape
@@ -205,6 +211,9 @@ class Blur:
     def check_fits(self, size: tuple[int, ...]) -> None:
         """Refuse images (height, width) that are smaller than the kernel.
 
+        Raises:
+            UsageError: they are smaller.
+
         Examples:
             >>> from scalewise.operators import Blur
             >>> Blur.gaussian(1.0).check_fits((32, 32))
@@ -216,7 +225,7 @@ class Blur:
             )
 
     def A(self, x: Tensor) -> Tensor:
-        """Blurred images.
+        """Blurred images, shape (N, C, H, W) as the images.
 
         Examples:
             >>> from scalewise.operators import Blur
@@ -232,7 +241,7 @@ class Blur:
         return blurred[..., 2 * up : 2 * up + height, 2 * left : 2 * left + width]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose, by reverse differentiation.
+        """The transpose, by reverse differentiation, shape (N, C, H, W) as `y`.
 
         Examples:
             >>> from scalewise.operators import Blur
@@ -277,7 +286,7 @@ class Downscaling:
         self.inverses = torch.linalg.pinv(self.rows), torch.linalg.pinv(self.columns)
 
     def A(self, x: Tensor) -> Tensor:
-        """Reduced images.
+        """Reduced images (N, C, h, w) of images (N, C, H, W).
 
         Examples:
             >>> from scalewise.operators import Downscaling
@@ -288,7 +297,7 @@ class Downscaling:
         return self.rows.to(x) @ x @ self.columns.to(x).T
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose.
+        """The transpose, of reduced images (N, C, h, w), shape (N, C, H, W).
 
         Examples:
             >>> from scalewise.operators import Downscaling
@@ -298,7 +307,7 @@ class Downscaling:
         return self.rows.to(y).T @ y @ self.columns.to(y)
 
     def A_dagger(self, y: Tensor) -> Tensor:
-        """The least images that are reduced to `y`.
+        """The least images (N, C, H, W) that are reduced to `y` (N, C, h, w).
 
         Examples:
             >>> from scalewise.operators import Downscaling
@@ -335,7 +344,7 @@ class Decimation:
         self.size, self.factor, self.blur = size, factor, blur
 
     def A(self, x: Tensor) -> Tensor:
-        """Reduced images.
+        """Reduced images (N, C, h, w) of images (N, C, H, W), `h = H / factor`.
 
         Examples:
             >>> from scalewise.operators import Blur, Decimation
@@ -346,7 +355,7 @@ class Decimation:
         return self.blur.A(x)[..., :: self.factor, :: self.factor]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose.
+        """The transpose, of reduced images (N, C, h, w), shape (N, C, H, W).
 
         Examples:
             >>> from scalewise.operators import Blur, Decimation
@@ -388,7 +397,7 @@ class MaskedFourier:
         return torch.cat([modes.real, modes.imag], dim=1)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose: the real part of the inverse transform.
+        """The transpose, (N, 2C, H, W) to (N, C, H, W): the real part of the inverse.
 
         Examples:
             >>> from scalewise.operators import MaskedFourier
@@ -445,7 +454,7 @@ class Chain:
         return self.then.A(self.first.A(x))
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """The transpose.
+        """The transpose: that of the second, then that of the first.
 
         Examples:
             >>> from scalewise.operators import Blur, Chain, Inpainting

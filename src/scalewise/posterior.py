@@ -177,6 +177,9 @@ class Posterior:
         Returns:
             Shape (count, N, C, H, W), not clipped.
 
+        Raises:
+            UsageError: the model learnt from noisy images alone.
+
         Examples:
             >>> posterior = scalewise.load("photos").posterior(torch.rand(1, 3, 32, 32), 0.1)
             >>> two = posterior.samples(2, seed=1)
@@ -222,6 +225,12 @@ class Posterior:
         """Multiply images (N, C, H, W) by the covariance of the clean ones given the noisy ones.
 
         By a difference of two estimates, of the noisy image pushed to both sides.
+
+        Args:
+            images: shape (N, C, H, W), any values: the product is linear in them.
+
+        Returns:
+            Shape (N, C, H, W), in squared intensities times the unit of `images`.
 
         Examples:
             >>> from scalewise.exact import gaussian_prior

@@ -173,6 +173,10 @@ class MultiScalePrior(nn.Module):
         Returns:
             The denoised images, same shape; not clipped.
 
+        Raises:
+            UsageError: `noisy` has other channels or another shape, is not in [0, 1], or holds NaN;
+                `sigma` is negative, of another shape, or tells of other levels.
+
         Examples:
             >>> prior = scalewise.load("photos")
             >>> generator, clean = torch.Generator().manual_seed(0), torch.full((1, 3, 32, 32), 0.5)
@@ -195,6 +199,9 @@ class MultiScalePrior(nn.Module):
             noisy: as for `denoise`.
             sigma: as for `denoise`; where none is given it is that of white noise, estimated from
                 each image, or read off the residual of networks that are blind.
+
+        Raises:
+            UsageError: as for `denoise`.
 
         Examples:
             >>> prior = scalewise.load("photos")
@@ -342,6 +349,13 @@ class MultiScalePrior(nn.Module):
             noisy: shape (N, C, H, W).
             sigma: noise standard deviation, above 0, in the units of `noisy`.
 
+        Returns:
+            The score, same shape, in the inverse of the units of `noisy` (Kadkhodaie et al., ICLR
+            2023, equation 2).
+
+        Raises:
+            UsageError: as for `denoise`, or `sigma` is 0.
+
         Examples:
             >>> from scalewise.exact import gaussian_prior
             >>> prior = gaussian_prior(torch.full((8, 8), 0.04), levels=1)  # of deviation 0.2
@@ -376,6 +390,10 @@ class MultiScalePrior(nn.Module):
             Shape (samples, N, C, factor * H, factor * W); not clipped, so that their low-pass
             images equal `small` to float precision.
 
+        Raises:
+            UsageError: the model does not enlarge by `factor`, or learnt from noisy images alone;
+                `small` has other channels or another shape, or is not in [0, 1].
+
         Examples:
             >>> prior = scalewise.load("photos")
             >>> small = torch.rand(1, 3, 16, 16)
@@ -405,6 +423,9 @@ class MultiScalePrior(nn.Module):
         Returns:
             Shape (N, C, factor * H, factor * W). One network call per level; blind networks,
             which cannot be told that there is no measurement, average 16 samples.
+
+        Raises:
+            UsageError: as for `upscale`.
 
         Examples:
             >>> prior = scalewise.load("photos")
@@ -446,6 +467,10 @@ class MultiScalePrior(nn.Module):
 
         Returns:
             Shape (count, C, H, W); not clipped.
+
+        Raises:
+            UsageError: the model learnt from noisy images alone, or does not say which size it
+                learnt, and none is given.
 
         Examples:
             >>> prior = scalewise.load("faces")
@@ -496,6 +521,13 @@ class MultiScalePrior(nn.Module):
             draws: network calls per noise level, from 2.
             first: number of the first image.
             batch: how many images to measure at a time.
+
+        Returns:
+            Bits per dimension of each image and factor, and their standard errors.
+
+        Raises:
+            UsageError: `images` have other channels, or sides that `2 ** levels` does not divide; a
+                setting is out of range; the model learnt from noisy images alone.
 
         Examples:
             >>> prior = scalewise.load("photos")

@@ -105,6 +105,9 @@ def karras_schedule(steps: int, high: float, low: float, *, rho: float = 7.0) ->
         low: last level, above 0.
         rho: how much denser.
 
+    Raises:
+        UsageError: there is no level, `low` is not above 0, or `high` is below it.
+
     Examples:
         >>> from scalewise.samplers import karras_schedule
         >>> [round(sigma, 2) for sigma in karras_schedule(4, 1.0, 0.01)]
@@ -172,6 +175,17 @@ class Multistep:
         self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
     ) -> tuple[Tensor, Tensor, Any]:
         """Step towards the denoised state, extrapolated from this and the previous one.
+
+        Args:
+            step: number of the step, from 0.
+            noisy: state, shape (N, C, H, W).
+            clean: its least-squares estimate, same shape.
+            sigma: noise levels of the state, shape (N,).
+            memory: what the last step returned; None at first.
+            noise: standard Gaussian field of each step.
+
+        Returns:
+            The next state, its noise levels (N,), and what to remember.
 
         Examples:
             >>> from scalewise.samplers import Multistep
@@ -245,6 +259,17 @@ class StochasticAscent:
         self, step: int, noisy: Tensor, clean: Tensor, sigma: Tensor, memory: Any, noise: Noise
     ) -> tuple[Tensor, Tensor, Any]:
         """Go up the score by `h_t` and put back noise.
+
+        Args:
+            step: number of the step, from 0.
+            noisy: state, shape (N, C, H, W).
+            clean: its least-squares estimate, same shape.
+            sigma: noise levels of the state, shape (N,).
+            memory: what the last step returned; None at first.
+            noise: standard Gaussian field of each step.
+
+        Returns:
+            The next state, its noise levels (N,), and what to remember.
 
         Examples:
             >>> from scalewise.samplers import StochasticAscent

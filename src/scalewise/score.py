@@ -29,6 +29,9 @@ def score_from_denoised(noisy: Tensor, denoised: Tensor, sigma: Sigma) -> Tensor
         denoised: the least-squares denoised `noisy`, same shape.
         sigma: noise standard deviation, in the units of `noisy`.
 
+    Returns:
+        The score, same shape, in the inverse of the units of `noisy`.
+
     Examples:
         >>> from scalewise.score import score_from_denoised
         >>> noisy, denoised = torch.full((1, 1, 2, 2), 0.7), torch.full((1, 1, 2, 2), 0.5)
@@ -40,6 +43,11 @@ def score_from_denoised(noisy: Tensor, denoised: Tensor, sigma: Sigma) -> Tensor
 
 def denoised_from_score(noisy: Tensor, score: Tensor, sigma: Sigma) -> Tensor:
     """Return `E[clean | noisy] = noisy + sigma^2 * score`; the inverse of `score_from_denoised`.
+
+    Args:
+        noisy: shape (N, C, H, W).
+        score: `grad log p_sigma(noisy)`, same shape.
+        sigma: noise standard deviation, in the units of `noisy`.
 
     Examples:
         >>> from scalewise.score import denoised_from_score
@@ -55,6 +63,10 @@ def residual_sigma(noisy: Tensor, denoised: Tensor) -> Tensor:
 
     The root mean square of `noisy - denoised` per image (Kadkhodaie and Simoncelli 2021,
     equation 7), which a blind network needs no other level than.
+
+    Args:
+        noisy: shape (N, C, H, W).
+        denoised: the least-squares denoised `noisy`, same shape.
 
     Examples:
         >>> from scalewise.score import residual_sigma

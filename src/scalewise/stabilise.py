@@ -66,7 +66,10 @@ class Stabiliser:
         self.noise = noise.model_copy(update={"curve": ()}).times(1 / (end - start))
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Stabilise intensities, any shape; without a `shape`, `noise` is that of the result.
+        """Stabilise intensities; without a `shape`, `noise` is that of the result.
+
+        Args:
+            picture: intensities, any shape.
 
         Examples:
             >>> from scalewise.stabilise import Stabiliser
@@ -79,6 +82,12 @@ class Stabiliser:
     def deviation(self, picture: Tensor) -> Tensor:
         """What noise is left with after it, at intensities: the same where no shape was given.
 
+        Args:
+            picture: intensities, any shape.
+
+        Returns:
+            Standard deviations after `forward`, the shape of `picture`.
+
         Examples:
             >>> from scalewise.stabilise import Stabiliser
             >>> stabiliser = Stabiliser(scalewise.NoiseModel.photons(gain=0.01))
@@ -90,6 +99,9 @@ class Stabiliser:
 
     def inverse(self, clean: Tensor) -> Tensor:
         """Intensities of what was denoised.
+
+        Args:
+            clean: denoised values of `forward`, any shape.
 
         Examples:
             >>> from scalewise.stabilise import Stabiliser

@@ -124,6 +124,14 @@ def decompose(image: Tensor, levels: int, wavelet: str = "haar") -> tuple[Tensor
 def low_pass(image: Tensor, levels: int, wavelet: str = "haar") -> Tensor:
     """Return the low-pass image `x_J` after `levels` levels; for Haar the 2^J x 2^J means.
 
+    Args:
+        image: shape (N, C, H, W).
+        levels: number of levels J, from 0.
+        wavelet: as in `split`.
+
+    Returns:
+        Shape (N, C, ceil(H / 2^J), ceil(W / 2^J)), in the intensities of `image`.
+
     Examples:
         >>> from scalewise.wavelets import low_pass
         >>> image = torch.rand(1, 1, 8, 8)

@@ -49,6 +49,9 @@ def learn_calibration(
         crop: side of the middle part that is looked at.
         callback: called with a record of every image and level.
 
+    Returns:
+        What a model folder keeps, by noise level in [0, 1] (`store.store_calibration`).
+
     Examples:
         >>> from scalewise.evaluation import learn_calibration
         >>> from scalewise.exact import gaussian_prior

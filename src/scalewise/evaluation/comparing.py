@@ -52,6 +52,9 @@ def compare_models(first: Sequence[Record], second: Sequence[Record]) -> Compari
         first: records of one, with `error`, the mean square error of an image.
         second: of the other, in the same order.
 
+    Returns:
+        The gain of the first over the second in dB, its standard error, and whether it is told.
+
     Examples:
         >>> from scalewise.evaluation import compare_models
         >>> first = [{"error": error} for error in (1.0, 1.1, 0.9)]

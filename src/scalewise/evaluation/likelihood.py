@@ -40,6 +40,9 @@ def evaluate_likelihood(
         dimension by part (`level 1`, ..., `low`, and their sum `total`), `per_coefficient` of each
         part's own, `error` (standard error of `total` by the noise drawn) and `seconds`.
 
+    Raises:
+        UsageError: an image is smaller than `2 ** levels` pixels.
+
     Examples:
         >>> from scalewise.evaluation import evaluate_likelihood
         >>> prior = scalewise.load("photos")

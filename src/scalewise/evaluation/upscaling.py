@@ -73,6 +73,10 @@ def evaluate_upscale(
         promises over the true one, 1 if the prior is right; and `seconds` per sample.
         `records.means(records, "factor")` averages them.
 
+    Raises:
+        UsageError: an image is smaller than `2 ** levels` pixels, or the prior does not enlarge by
+            `factor`.
+
     Examples:
         >>> from scalewise.evaluation import evaluate_upscale
         >>> images = {"ramp": torch.linspace(0, 1, 64).expand(3, 64, 64)}

@@ -129,6 +129,9 @@ class Picture:
     def scaled(self, factor: float) -> "Picture":
         """The same pixels, of which `factor` more go into a length: for an enlarged image.
 
+        Args:
+            factor: of the enlargement, above 0.
+
         Examples:
             >>> from scalewise.images import Resolution
             >>> dots = Resolution(300.0, 300.0)

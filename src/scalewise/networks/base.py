@@ -87,6 +87,9 @@ class Network(nn.Module):
     def need(self, sigma: Sigma | None) -> Sigma:
         """Return `sigma`, or say that this network cannot do without it.
 
+        Raises:
+            UsageError: `sigma` is None.
+
         Examples:
             >>> from scalewise.networks import BiasFreeDenoiser
             >>> BiasFreeDenoiser(1, [3, 3]).need(0.1)
@@ -116,6 +119,9 @@ class Denoiser(Network):
 
     def prior_mean(self, size: tuple[int, int]) -> Tensor | float:
         """What sampling starts around: mid-gray, unless the network knows the mean image.
+
+        Args:
+            size: height and width of the images to sample.
 
         Examples:
             >>> from scalewise.networks import BiasFreeDenoiser

@@ -130,6 +130,9 @@ class NoiseEstimator(nn.Module):
             details: shape (N, 3, h, w).
             places: bool of shape (N, 1, h, w): those that count.
 
+        Returns:
+            Both of shape (N, 1, h, w), the levels in the units of `details`.
+
         Examples:
             >>> estimator = scalewise.load("photos").estimator
             >>> details, every = torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8).bool()

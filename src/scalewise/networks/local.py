@@ -261,7 +261,7 @@ class LocalDenoiser(Trunk, Denoiser):
         return self.mean.expand(-1, *size).unsqueeze(0)
 
     def set_mean(self, mean: Tensor) -> None:
-        """Learn the mean colour of the training images.
+        """Learn the mean colour, that of the mean (C, H, W) of the training images.
 
         Examples:
             >>> from scalewise.networks import LocalDenoiser

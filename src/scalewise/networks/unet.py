@@ -135,6 +135,12 @@ class UNet(Denoiser):
     def prior_mean(self, size: tuple[int, int]) -> Tensor:
         """Mean of the training images, resized where another size than theirs is asked for.
 
+        Args:
+            size: height and width.
+
+        Returns:
+            Shape (1, C, H, W).
+
         Examples:
             >>> from scalewise.networks import UNet
             >>> UNet(channels=3, size=(16, 16), width=16).prior_mean((20, 24)).shape
@@ -146,7 +152,7 @@ class UNet(Denoiser):
         return resized
 
     def set_mean(self, mean: Tensor) -> None:
-        """Learn the mean of the training images.
+        """Learn the mean of the training images, shape (C, H, W).
 
         Examples:
             >>> from scalewise.networks import UNet

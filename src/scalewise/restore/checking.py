@@ -77,6 +77,9 @@ def check(
     Raises:
         UsageError: the pictures do not fit, or the prior is told no noise.
 
+    Returns:
+        Estimates of the PSNR in dB, and what was removed.
+
     Examples:
         >>> prior, noise = scalewise.load("photos"), scalewise.NoiseModel.white(0.1)
         >>> noisy = scalewise.Picture(torch.rand(3, 32, 32))

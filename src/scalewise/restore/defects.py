@@ -41,6 +41,9 @@ def find_defects(image: Tensor) -> list[str]:
     Args:
         image: shape (C, H, W) in [0, 1].
 
+    Returns:
+        Sentences; none where nothing is wrong.
+
     Examples:
         >>> image = torch.full((1, 64, 64), 0.5)
         >>> image[:, 4::8, 4::8] = 1  # one value in 64
@@ -74,6 +77,9 @@ def remove_defects(image: Tensor, kinds: Collection[str]) -> Tensor:
 
     Raises:
         UsageError: a kind is not known.
+
+    Returns:
+        The image, same shape; as it was where it has no such defects.
 
     Examples:
         >>> image = torch.full((1, 64, 64), 0.5)

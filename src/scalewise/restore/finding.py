@@ -79,6 +79,9 @@ def find_noise(
         valid: bool of shape (1, H, W), true where pixels count.
         estimator: that of a prior.
 
+    Returns:
+        The noise, its deviations in [0, 1] intensities.
+
     Examples:
         >>> estimator = scalewise.load("photos").estimator
         >>> generator = torch.Generator().manual_seed(0)
@@ -157,6 +160,9 @@ def spectrum_of(noise: Tensor, levels: int) -> NoiseModel:
     Args:
         noise: shape (C, H, W).
         levels: how many scales to tell.
+
+    Returns:
+        Deviations in the units of `noise`, of white noise that would be as strong in each scale.
 
     Examples:
         >>> noise = 0.1 * torch.randn(1, 128, 128, generator=torch.Generator().manual_seed(0))

@@ -60,6 +60,9 @@ class SensorNoise:
     def times(self, factor: float) -> SensorNoise:
         """That of intensities so many times as large.
 
+        Args:
+            factor: of the intensities, above 0.
+
         Examples:
             >>> brighter = scalewise.restore.SensorNoise(gain=0.001, read=0.002).times(2)
             >>> brighter.gain, brighter.read
@@ -75,6 +78,9 @@ class SensorNoise:
 
     def in_words(self, span: float) -> str:
         """A sentence, in the unit of a file whose range is so large.
+
+        Args:
+            span: stored value of white less that of black.
 
         Examples:
             >>> scalewise.restore.SensorNoise(gain=0.001, read=0.002).in_words(4096)

@@ -47,6 +47,9 @@ def noise_together(images: Sequence[Tensor], prior: MultiScalePrior) -> list[Noi
         images: each (C, H, W) in [0, 1] intensities; their middles are looked at.
         prior: at whose levels, and by whose estimator, noise is looked at.
 
+    Returns:
+        The noise of each image, in the order of `images`.
+
     Examples:
         >>> generator = torch.Generator().manual_seed(0)
         >>> clean = torch.linspace(0, 1, 128)

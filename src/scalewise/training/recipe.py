@@ -212,6 +212,10 @@ class Recipe(BaseModel):
     def at(self, name: str, level: int) -> int:
         """Value of a field of `PER_LEVEL` at a level, from 1; beyond the last, that of the last.
 
+        Args:
+            name: of the field.
+            level: from 1, the finest.
+
         Examples:
             >>> from scalewise.training import Recipe
             >>> recipe = Recipe(levels=3, width=[64, 96, 128])
