@@ -60,7 +60,7 @@ def name_errors(app, what, name, obj, options, lines: list[str]) -> None:
 
 
 def link_examples(app, docname: str, source: list[str]) -> None:
-    """Let links that lead to files of the repository lead to what the site has of them, if it has."""
+    """Let links that lead to files of the repository lead to what the site has of them."""
     text = re.sub(r"\(\.\./examples/(\w+/plot_\w+)\.py\)", r"(gallery/\1.rst)", source[0])
     text = text.replace("(../CONTRIBUTING.md)", "(contributing.md)")
     source[0] = re.sub(r"\[([^\[\]]+)\]\(\.\./benchmarks/[^()]*\)", r"`\1`", text)

@@ -137,6 +137,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
+@pytest.fixture
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What examples print is what a processor gives."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive:UserWarning")
@@ -151,7 +158,7 @@ def test_an_example_leaves_a_figure(script: Path) -> None:
     assert all(any(axis.has_data() for axis in figure.axes) for figure in figures)
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("alone", "on_the_cpu")
 @pytest.mark.parametrize(
     "module",
     [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in MODULES],
@@ -173,7 +180,7 @@ def test_every_public_name_has_an_example() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("alone", "on_the_cpu")
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_its_first_cell_to_its_last(notebook: Path) -> None:
     matplotlib.use("Agg")

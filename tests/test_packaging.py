@@ -77,6 +77,7 @@ def test_ci_ends_with_the_readme_test_command(root: Path) -> None:
     lines = script.read_text().splitlines()
     assert lines[-1] == TEST
     assert "pre-commit run --all-files --show-diff-on-failure" in lines
+    assert any(line.startswith("sphinx-build -q -n -W ") for line in lines)
     assert os.access(script, os.X_OK)
 
 

@@ -178,7 +178,7 @@ class MultiScalePrior(nn.Module):
                 `sigma` is negative, of another shape, or tells of other levels.
 
         Examples:
-            >>> prior = scalewise.load("photos")
+            >>> prior = scalewise.load("photos", device="cpu")
             >>> generator, clean = torch.Generator().manual_seed(0), torch.full((1, 3, 32, 32), 0.5)
             >>> noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
             >>> bool((prior.denoise(noisy, 0.1) - clean).std() < 0.03)
@@ -395,7 +395,7 @@ class MultiScalePrior(nn.Module):
                 `small` has other channels or another shape, or is not in [0, 1].
 
         Examples:
-            >>> prior = scalewise.load("photos")
+            >>> prior = scalewise.load("photos", device="cpu")
             >>> small = torch.rand(1, 3, 16, 16)
             >>> large = prior.upscale(small, 2, samples=4)
             >>> means = torch.nn.functional.avg_pool2d(large[0], 2)

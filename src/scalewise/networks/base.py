@@ -209,7 +209,7 @@ class ConditionalDenoiser(Network):
             low: the clean low-pass image, shape (N, C, h, w).
 
         Examples:
-            >>> network = scalewise.load("photos").conditionals[0]
+            >>> network = scalewise.load("photos", device="cpu").conditionals[0]
             >>> network.prior_mean(torch.rand(1, 3, 16, 16)).shape
             torch.Size([1, 9, 16, 16])
         """

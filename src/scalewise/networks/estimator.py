@@ -55,7 +55,7 @@ class NoiseEstimator(nn.Module):
         depth: convolutions.
 
     Examples:
-        >>> estimator = scalewise.load("photos").estimator
+        >>> estimator = scalewise.load("photos", device="cpu").estimator
         >>> generator = torch.Generator().manual_seed(0)
         >>> noisy = 0.5 + 0.1 * torch.randn(1, 1, 256, 256, generator=generator)
         >>> round(estimator(noisy).item(), 1)
@@ -104,7 +104,7 @@ class NoiseEstimator(nn.Module):
             The valid places, row by row; None if there is none.
 
         Examples:
-            >>> estimator = scalewise.load("photos").estimator
+            >>> estimator = scalewise.load("photos", device="cpu").estimator
             >>> places = estimator.places(torch.rand(1, 64, 64))
             >>> places.levels.shape, places.level.shape
             (torch.Size([1024]), torch.Size([]))
@@ -134,7 +134,7 @@ class NoiseEstimator(nn.Module):
             Both of shape (N, 1, h, w), the levels in the units of `details`.
 
         Examples:
-            >>> estimator = scalewise.load("photos").estimator
+            >>> estimator = scalewise.load("photos", device="cpu").estimator
             >>> details, every = torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8).bool()
             >>> levels, weights = estimator.looked_at(details, every)
             >>> levels.shape, weights.shape

@@ -83,7 +83,7 @@ def find_noise(
         The noise, its deviations in [0, 1] intensities.
 
     Examples:
-        >>> estimator = scalewise.load("photos").estimator
+        >>> estimator = scalewise.load("photos", device="cpu").estimator
         >>> generator = torch.Generator().manual_seed(0)
         >>> noisy = torch.linspace(0, 1, 128) + 0.1 * torch.randn(3, 128, 128, generator=generator)
         >>> found = scalewise.restore.find_noise(noisy, 3, estimator=estimator)
