@@ -230,7 +230,7 @@ def test_image_of_one_pixel(photos: Path, tmp_path: Path) -> None:
 def test_intensities_on_another_scale_get_a_note(photos: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "raw.tif", Picture(255 * smooth(20, 20), depth="float32"))
     done = scalewise("denoise", tmp_path / "raw.tif", tmp_path / "o.tif", "--model", photos)
-    assert "taken for black to white; --black and --white set it" in done.stdout
+    assert "taken for black to white; black and white set it" in done.stdout
 
 
 # Folders

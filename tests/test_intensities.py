@@ -76,7 +76,7 @@ def test_counts_of_any_bits_are_the_same_picture(tmp_path: Path, bits: int) -> N
     found = Intensities(*ends, "found", float(white))
     assert picture.intensities == (Intensities(*ends) if bits == 16 else found)
     np.testing.assert_allclose(picture.pixels[0, 0].numpy(), array / white, rtol=1e-6)
-    told = f"{bits}-bit counts: 0 to {white} taken for black to white; --black and --white set it"
+    told = f"{bits}-bit counts: 0 to {white} taken for black to white; black and white set it"
     assert picture.notes == (() if bits == 16 else (told,))
     write_image(tmp_path / "b.tif", picture)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), array)
@@ -179,8 +179,8 @@ def test_a_stack_has_one_range_for_each_channel(tmp_path: Path) -> None:
     picture = read(tmp_path / "a.tif", counts, imagej=True, metadata={"axes": "ZCYX"})
     assert picture.intensities.white == (255.0, 4095.0, 255.0, 4095.0)
     assert picture.notes == (
-        "channel 1: 8-bit counts: 0 to 255 taken for black to white; --black and --white set it",
-        "channel 2: 12-bit counts: 0 to 4095 taken for black to white; --black and --white set it",
+        "channel 1: 8-bit counts: 0 to 255 taken for black to white; black and white set it",
+        "channel 2: 12-bit counts: 0 to 4095 taken for black to white; black and white set it",
     )
     picture = read(tmp_path / "a.tif", counts, imagej=True, metadata={"axes": "TZYX"})
     assert picture.intensities.white == (4095.0,)

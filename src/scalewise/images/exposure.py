@@ -79,7 +79,7 @@ def _sentences(ranges: dict[int, tuple[float, float]], depth: Depth) -> list[str
         name = "" if same else f"channel {channel + 1}: "
         notes.append(
             f"{name}{kind or 'intensities'}: {black:.6g} to {white:.6g} taken for black to white; "
-            "--black and --white set it"
+            "black and white set it"
         )
         if same:
             break

@@ -102,7 +102,7 @@ def check(
     if noise is None:
         noise = noise_for(prior, before)
     if noise.sigma == 0:
-        raise UsageError("no noise was found in the first picture; --sigma tells it")
+        raise UsageError("no noise was found in the first picture; sigma tells it")
     mean, variance = _estimate(before, prior, noise)
     if told and noise.is_white:
         rest = float((before - mean).square().mean())

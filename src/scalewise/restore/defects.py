@@ -54,11 +54,11 @@ def find_defects(image: Tensor) -> list[str]:
     if share > IMPULSES:
         found.append(
             f"{100 * share:.2g} % of the values are impulses, such as dead pixels; "
-            "--fix impulses removes them"
+            "fix impulses removes them"
         )
     for axis, name in ((1, "rows"), (2, "columns")):
         if stripes(image, axis) is not None:
-            found.append(f"the {name} are shifted (stripes); --fix stripes removes that")
+            found.append(f"the {name} are shifted (stripes); fix stripes removes that")
     return found
 
 

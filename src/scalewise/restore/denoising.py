@@ -258,7 +258,7 @@ def _told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) ->
 def _weak(sigma: float, prior: MultiScalePrior, told: bool) -> list[str]:
     """A sentence if there is no noise, or less than the prior has learnt."""
     if sigma == 0 and not told:
-        return ["no noise was found; --sigma says how much to remove all the same"]
+        return ["no noise was found; sigma says how much to remove all the same"]
     if sigma >= BELOW * prior.noise_floor:
         return []
     return [
