@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scalewise.prior import MultiScalePrior
     from scalewise.store import load, packaged, save
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "MultiScalePrior",
