@@ -69,7 +69,6 @@ async function open(name, body) {
     const told = await (await call(address, { method: "POST", body })).json();
     forget();
     picture = told;
-    made = null;
     if (kind() === "synthesize") document.querySelector("[value=denoise]").click();
     await begin();
   } catch (error) {
@@ -102,8 +101,10 @@ async function show() {
 }
 
 function forget() {
-  if (picture) navigator.sendBeacon(`pictures/${picture.key}/forget`);
-  picture = null;
+  for (const key of new Set([picture?.key, made?.key])) {
+    if (key) navigator.sendBeacon(`pictures/${key}/forget`);
+  }
+  picture = made = null;
 }
 
 // ---- work
@@ -414,7 +415,6 @@ $("fill").onclick = () => {
 $("clear").onclick = () => viewer.erase();
 $("draw").onclick = () => {
   forget();
-  picture = null;
   viewer.clear();
   viewer.sheet = false;
   renew();
