@@ -74,11 +74,11 @@ def check(
         prior: told the noise level.
         noise: of the noisy picture; None to estimate it.
 
-    Raises:
-        UsageError: the pictures do not fit, or the prior is told no noise.
-
     Returns:
         Estimates of the PSNR in dB, and what was removed.
+
+    Raises:
+        UsageError: the pictures do not fit, or the prior is told no noise.
 
     Examples:
         >>> prior, noise = scalewise.load("photos"), scalewise.NoiseModel.white(0.1)

@@ -75,11 +75,11 @@ def remove_defects(image: Tensor, kinds: Collection[str]) -> Tensor:
         image: shape (C, H, W) in [0, 1].
         kinds: which.
 
-    Raises:
-        UsageError: a kind is not known.
-
     Returns:
         The image, same shape; as it was where it has no such defects.
+
+    Raises:
+        UsageError: a kind is not known.
 
     Examples:
         >>> image = torch.full((1, 64, 64), 0.5)
