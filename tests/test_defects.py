@@ -89,6 +89,22 @@ def test_dead_pixels_are_not_taken_for_noise(share: float, sigma: float) -> None
     assert 255 * found.sigma == pytest.approx(sigma, rel=0.08)
 
 
+def test_impulses_on_the_border_go_too() -> None:
+    image = torch.full((1, 20, 30), 0.4) + 0.01 * torch.randn(1, 20, 30, generator=seeded())
+    spoilt = image.clone()
+    for row, column in ((0, 0), (0, 12), (9, 0), (19, 29), (19, 5), (7, 29)):
+        spoilt[0, row, column] = 1.0
+    mended = remove_defects(spoilt, ["impulses"])
+    assert int((impulses(spoilt)).sum()) == 6
+    assert float((mended - image).abs().max()) < 0.06
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (2, 2)])
+def test_tiny_images_stay(size: tuple[int, int]) -> None:
+    image = torch.rand(3, *size)
+    assert torch.equal(remove_defects(image, ["impulses", "stripes"]), image)
+
+
 def test_photos_in_gray_and_in_colour() -> None:
     assert sample_photo("camera").shape == (1, 512, 512)
     assert sample_photo("coffee").shape == (3, 400, 600)

@@ -314,3 +314,9 @@ class TestPhotons:
         white, _ = restore.denoise_plane(noisy, photos, noise=told.sigma)
         assert psnr(clean[None], result[None]) > psnr(clean[None], white[None])
         assert float(result.mean()) == pytest.approx(float(clean.mean()), abs=0.005)
+
+
+@pytest.mark.parametrize("sigma", [-1, math.inf, math.nan, (0.1, 0.2), (0.1, -0.1, 0.1)])
+def test_levels_of_white_noise_that_cannot_be(sigma: Any) -> None:
+    with pytest.raises(UsageError, match="0 or more, one number or three"):
+        NoiseModel.white(sigma)

@@ -75,13 +75,19 @@ class NoiseModel(BaseModel):
         """White noise: one deviation in [0, 1], or one per channel.
 
         Args:
-            sigma: 0 or more, one number or three; pydantic refuses others.
+            sigma: 0 or more, one number or three.
+
+        Raises:
+            UsageError: it is negative, not finite, or another number of them.
 
         Examples:
             >>> scalewise.NoiseModel.white(25 / 255).in_words()
             ['standard deviation 25 of 255', 'white: alike in all scales']
         """
-        return cls(scales=(tuple(sigma) if isinstance(sigma, Sequence) else (sigma,),))
+        levels = tuple(sigma) if isinstance(sigma, Sequence) else (sigma,)
+        if len(levels) not in (1, 3) or not all(0 <= level < math.inf for level in levels):
+            raise UsageError(f"sigma must be 0 or more, one number or three, found {sigma}")
+        return cls(scales=(levels,))
 
     @classmethod
     def photons(cls, gain: float, offset: float = 0.0, read: float = 0.0) -> NoiseModel:

@@ -88,7 +88,7 @@ def remove_defects(image: Tensor, kinds: Collection[str]) -> Tensor:
         tensor([0.5000])
     """
     check_defects(kinds)
-    if "impulses" in kinds:
+    if "impulses" in kinds and min(image.shape[1:]) >= 3:
         for _ in range(PASSES):
             image = torch.where(impulses(image), _neighbours(image).median(0).values, image)
     if "stripes" in kinds:
@@ -156,8 +156,11 @@ def stripes(image: Tensor, axis: int) -> Tensor | None:
 
 
 def _neighbours(image: Tensor) -> Tensor:
-    """The eight values around each, shape (8, C, H, W); those of the borders are repeated."""
-    padded = F.pad(image[None], [1] * 4, "replicate")[0]
+    """The eight values around each, shape (8, C, H, W), mirrored at the borders.
+
+    The border itself is not repeated: a value there would be a neighbour of its own.
+    """
+    padded = F.pad(image[None], [1] * 4, "reflect")[0]
     height, width = image.shape[1:]
     shifts = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
     return torch.stack([padded[:, y : y + height, x : x + width] for y, x in shifts])
