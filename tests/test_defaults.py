@@ -141,7 +141,7 @@ def test_doctor_tells_the_file_and_what_is_wrong_with_it(home: Path) -> None:
 
 # What it refuses
 
-COMMANDS = "known are demo, denoise, upscale, "
+COMMANDS = "known are demo, serve, denoise, "
 
 
 @pytest.mark.parametrize(

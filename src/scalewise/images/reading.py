@@ -128,8 +128,11 @@ def _reason(error: Exception) -> str:
         return "too large for the memory of this machine"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be opened: {error.strerror}"
-    if "imagecodecs" in text:
-        return f"needs a decoder that is missing; pip install 'scalewise[io]' ({text})"
+    if "imagecodecs" in text or ("COMPRESSION" in text and "not supported" in text):
+        return (
+            "needs a decoder that is missing or old; pip install --upgrade 'scalewise[io]' "
+            f"({text})"
+        )
     return f"damaged or cut short, cannot be decoded ({text or type(error).__name__})"
 
 
