@@ -798,7 +798,10 @@ def test_without_imagecodecs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "needs a decoder that is missing or old; pip install --upgrade 'scalewise[io]'" in done.stdout
+    assert (
+        "needs a decoder that is missing or old; pip install --upgrade 'scalewise[io]'"
+        in done.stdout
+    )
     assert_same(read_image(tmp_path / "found.tif"), picture)
     assert_same(read_image(tmp_path / "found.png"), picture)
 
