@@ -74,7 +74,7 @@ def expected_sdist(files: list[str], version: str) -> set[str]:
     """What a source archive holds: what it takes to build, to test and to read."""
     top = {"LICENSE", "README.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
     taken = re.compile(
-        r"(src|tests|changes)/.*|docs/[^/]*\.md|benchmarks/([^/]*/)*[^/]*\.py|"
+        r"(src|tests|changes|examples)/.*|docs/([^/]*\.md|conf\.py|notebooks/.*)|benchmarks/([^/]*/)*[^/]*\.py|"
         r"(CHANGELOG|CONTRIBUTING|SECURITY)\.md|CITATION\.cff|constraints[^/]*\.txt"
     )
     names = {name for name in files if taken.fullmatch(name)} | top
