@@ -37,7 +37,7 @@ WITHIN, FEW = 0.2, 0.8 / 255
 """What estimates of white noise differ by from each other: of its level, and at least."""
 
 SPOILING = 0.001
-"""Share of impulses from which they would be taken for noise."""
+"""Share of impulses from which they may hide noise."""
 
 EVEN = 12.0
 """Ratio of the strongest to the median energy of a frame's parts from which it is not even."""
@@ -46,16 +46,22 @@ EVEN = 12.0
 def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None) -> NoiseModel:
     """What the noise of an image is like, at the scales of a prior and by its estimator.
 
-    Impulses, where there are many, are no noise: the values around stand in for them.
+    Dead pixels hide noise: where there are many impulses, it is the larger of what is found with
+    them, and with the values around in their place.
 
     Args:
         prior: that is to be told.
         noisy: as for `find_noise`.
         valid: as for `find_noise`.
     """
-    many = share_of_impulses(noisy) > SPOILING
-    seen = remove_defects(noisy, ("impulses",)) if many else noisy
-    return find_noise(seen, max(1, prior.levels), valid=valid, estimator=prior.estimator)
+
+    def found(image: Tensor) -> NoiseModel:
+        return find_noise(image, max(1, prior.levels), valid=valid, estimator=prior.estimator)
+
+    if share_of_impulses(noisy) <= SPOILING:
+        return found(noisy)
+    cleared = remove_defects(noisy, ("impulses",))  # which may be the tail of photon noise, too
+    return max(found(noisy), found(cleared), key=lambda noise: noise.sigma)
 
 
 def find_noise(
