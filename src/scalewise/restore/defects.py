@@ -122,9 +122,13 @@ def impulses(image: Tensor) -> Tensor:
     middle = around.median(0).values
     apart = (image - middle).abs()
     noise = apart.flatten(1).median(1).values.view(-1, 1, 1)
-    spread = (around - middle).abs().median(0).values
-    alone = (around - image).abs().kthvalue(2, dim=0).values > ALONE * apart
-    return alone & (apart > (OUTLYING * 1.4826 * torch.maximum(noise, spread)).clamp(min=APART))
+    outlying = OUTLYING * 1.4826
+    found = apart > (outlying * noise).clamp(min=APART)  # few are, and the rest is slow
+    there, far = around[:, found], apart[found]
+    spread = (there - middle[found]).abs().median(0).values
+    alone = (there - image[found]).abs().kthvalue(2, dim=0).values > ALONE * far
+    found[found.clone()] = alone & (far > outlying * spread)
+    return found
 
 
 def stripes(image: Tensor, axis: int) -> Tensor | None:
