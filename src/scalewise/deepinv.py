@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scalewise.errors import UsageError
 from scalewise.networks import Denoiser
 from scalewise.networks.base import unit_of
+from scalewise.posterior import of_gray
 from scalewise.score import Sigma, per_image
 
 
@@ -67,7 +68,7 @@ class DeepinvDenoiser(nn.Module):
             parts = [self._denoised(part, level) for part in images.split(1, dim=1)]
             clean = torch.cat(parts, dim=1)
         elif images.shape[1] == 1 < channels:
-            clean = self._denoised(images.expand(-1, channels, -1, -1), level).mean(1, keepdim=True)
+            clean = of_gray(self._denoised, channels)(images, level)
         else:
             clean = self._denoised(images, level)
         if level is not None:

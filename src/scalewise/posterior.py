@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,9 @@ from scalewise.checks import check_seed, whole_number
 from scalewise.errors import UsageError
 from scalewise.noise import SAMPLES, GaussianField
 from scalewise.samplers import Multistep, Noise, StepRule, draw
+
+S = TypeVar("S")
+"""How a denoiser is told the noise."""
 
 DIFFUSION = Multistep(1.0, 0.02, steps=12, rho=5.0, eta=1.0)
 """How samples are drawn, in shares of the noise."""
@@ -399,12 +402,10 @@ class Posterior:
         return images[..., : self.size[0], : self.size[1]]
 
 
-def of_gray(
-    denoise: Callable[[Tensor, Tensor], Tensor], channels: int
-) -> Callable[[Tensor, Tensor], Tensor]:
+def of_gray(denoise: Callable[[Tensor, S], Tensor], channels: int) -> Callable[[Tensor, S], Tensor]:
     """A denoiser of gray images (N, 1, H, W), by one of colours, which sees channels alike."""
 
-    def denoised(noisy: Tensor, sigma: Tensor) -> Tensor:
+    def denoised(noisy: Tensor, sigma: S) -> Tensor:
         return denoise(noisy.expand(-1, channels, -1, -1), sigma).mean(1, keepdim=True)
 
     return denoised

@@ -53,13 +53,12 @@ def noise(
     from scalewise.cli.console import show
     from scalewise.files import check_writable, write_json
     from scalewise.images import fill_hidden, read_image
-    from scalewise.restore.denoising import visible
 
     if output is not None:
         check_writable(output, force=force)
     prior = store.load(model, device=device)
     picture = read_image(input, black=black, white=white)
-    valid = visible(picture)
+    valid = restore.visible(picture)
     plane, there = fill_hidden(picture).pixels[0], None if valid is None else valid[0]
     levels = max(1, prior.levels)
     found = (
