@@ -225,6 +225,15 @@ def test_a_gray_model_makes_colours_gray_and_says_so() -> None:
     assert "RGB image converted to gray for the model" in found.notes
 
 
+def test_notes_name_no_option_that_the_widget_lacks(prior: MultiScalePrior) -> None:
+    layer = np.full((40, 40), 100, np.uint8)
+    layer[::5, ::5] = 255
+    found = denoise_layer(layer, prior)
+    (impulses,) = [note for note in found.notes if "impulses" in note]
+    assert impulses == "4 % of the values are impulses, such as dead pixels"
+    assert "no noise was found" in found.notes
+
+
 @pytest.mark.parametrize(
     ("data", "options", "told"),
     [

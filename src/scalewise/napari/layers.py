@@ -288,4 +288,7 @@ def _in_words(notes: tuple[str, ...]) -> list[str]:
     That a gray layer was repeated for a model of colours is left out too: what comes back is gray.
     """
     unwanted = ("sigma ", "gray image converted")
-    return [note.partition("; --")[0] for note in notes if not note.startswith(unwanted)]
+    found = [note for note in notes if not note.startswith(unwanted)]
+    for hint in ("; fix ", "; sigma "):
+        found = [note.partition(hint)[0] for note in found]
+    return found
