@@ -27,7 +27,7 @@ from scalewise.networks import Network
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Multistep, few_steps
 from scalewise.score import per_image
-from scalewise.store.config import describe
+from scalewise.store.config import TOLD, describe
 
 try:
     from diffusers import ConfigMixin, DiffusionPipeline, ModelMixin, SchedulerMixin
@@ -53,8 +53,6 @@ BATCH = 64
 
 OUTPUTS = ("pil", "np", "pt")
 """Kinds of images that the pipeline gives."""
-
-_KEPT = ("name", "description", "training", "scores", "license")  # of a config, beside the prior
 
 
 @dataclass
@@ -125,7 +123,7 @@ class ScalewiseModel(ModelMixin, ConfigMixin):
             ScalewiseError: it holds something else, or cannot be written.
         """
         Path(save_directory).absolute().parent.mkdir(parents=True, exist_ok=True)
-        facts = {name: self.config[name] for name in _KEPT}
+        facts = {name: self.config[name] for name in TOLD}
         store.save(self.prior, save_directory, force=True, **facts)
 
     @classmethod
@@ -143,8 +141,8 @@ class ScalewiseModel(ModelMixin, ConfigMixin):
         place: str | Path = pretrained_model_name_or_path
         if options.get("subfolder"):
             place = Path(place) / options["subfolder"]
-        config = store.read_config(store.resolve(place)).model_dump(mode="json")
-        model = cls(store.load(place, device="cpu"), **{name: config[name] for name in _KEPT})
+        config = store.read_config(store.resolve(place))
+        model = cls(store.load(place, device="cpu"), **config.told)
         dtype = options.get("torch_dtype")
         return model.eval() if dtype is None else model.to(dtype).eval()
 

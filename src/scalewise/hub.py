@@ -83,18 +83,8 @@ class PretrainedPrior(
             ...     sorted(os.listdir(f"{folder}/mine"))
             ['README.md', 'config.json', 'model.safetensors']
         """
-        told = self.facts
         Path(save_directory).parent.mkdir(parents=True, exist_ok=True)
-        store.save(
-            self,
-            save_directory,
-            name=told.name,
-            description=told.description,
-            training=told.training,
-            scores=told.scores,
-            license=told.license,
-            force=True,
-        )
+        store.save(self, save_directory, force=True, **self.facts.told)
         if not push_to_hub:
             return None
         return self.push_to_hub(repo_id or Path(save_directory).name, **options)

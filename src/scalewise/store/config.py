@@ -101,6 +101,10 @@ class EstimatorConfig(BaseModel):
     depth: Annotated[int, Field(ge=2, le=64)] = 5
 
 
+TOLD = ("name", "description", "training", "scores", "license")
+"""What a config says of a model that its prior does not."""
+
+
 class ModelConfig(BaseModel):
     """What `config.json` says of a model.
 
@@ -157,6 +161,11 @@ class ModelConfig(BaseModel):
         if self.value_range != (0.0, 1.0):
             raise ValueError(f"value_range must be [0, 1], found {list(self.value_range)}")
         return self
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What is said of the model beside its prior, by name: for `save`, to say it again."""
+        return {name: getattr(self, name) for name in TOLD}
 
     def to_json(self) -> str:
         """Return the text of `config.json`; NaN and infinite numbers become null."""
