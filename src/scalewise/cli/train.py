@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -172,7 +174,7 @@ def train(
         "seed": seed,
         "start": start,
     }
-    with TrainingBars() as bars:
+    with _others_speak(), TrainingBars() as bars:
         record = train_model(
             images,
             out,
@@ -195,6 +197,17 @@ def train(
         )
     if record:
         typer.echo(_told(record, json_output))
+
+
+@contextmanager
+def _others_speak() -> Iterator[None]:
+    """End without a word where another process of the run says what failed."""
+    from scalewise.processes import ElsewhereError
+
+    try:
+        yield
+    except ElsewhereError as error:
+        raise typer.Exit(error.exit_code) from None
 
 
 def _noise(

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scalewise import processes
 from scalewise.networks import strips
 from scalewise.networks.base import Bands, BandSigma, ConditionalDenoiser, Denoiser
 from scalewise.networks.convolution import convolution, field_of
@@ -66,8 +67,11 @@ class RectifiedDeviation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        """Map (N, C, H, W) to the same and (C,)."""
+        """Map (N, C, H, W) to the same and (C,): that of the whole batch, in parts of it too."""
         mean, variance = _moments(features)
+        ctx.values, ctx.in_parts = features.numel() // features.shape[1], processes.in_parts()
+        if ctx.in_parts:
+            mean, variance, ctx.values = processes.pooled(mean, variance, ctx.values)
         sd = (variance + epsilon).sqrt()
         ctx.save_for_backward(features, mean, sd)
         return features.relu(), sd
@@ -76,7 +80,8 @@ class RectifiedDeviation(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Add the gradients of the two outputs."""
         features, mean, sd = ctx.saved_tensors
-        slope = gradients[1] / (sd * (features.numel() // features.shape[1]))
+        into_sd = processes.summed(gradients[1]) if ctx.in_parts else gradients[1]
+        slope = into_sd / (sd * ctx.values)
         shift = (slope * mean).to(features.dtype)[:, None, None]
         into = torch.ops.aten.threshold_backward(gradients[0], features, 0)
         into.addcmul_(features, slope.to(features.dtype)[:, None, None]).sub_(shift)

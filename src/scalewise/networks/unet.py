@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scalewise import processes
 from scalewise.networks.base import (
     NOISE_FEATURES,
     Denoiser,
@@ -199,7 +200,9 @@ class ResidualBlock(nn.Module):
         scale, shift = self.modulate(level)[:, :, None, None].chunk(2, dim=1)
         inner = self.conv1(F.silu(self.norm1(features)))
         inner = F.silu(self.norm2(inner) * (1 + scale) + shift)
-        inner = self.conv2(F.dropout(inner, self.dropout, self.training))
+        if self.training:
+            inner = processes.dropout(inner, self.dropout)
+        inner = self.conv2(inner)
         return self.skip(features) + inner
 
 

@@ -6,7 +6,6 @@ pictures as it goes; killed at any moment, it goes on with `resume`.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from scalewise import __version__, processes
 from scalewise.data import ImageSet, hold_out, load_image_set
 from scalewise.device import pick_device
 from scalewise.errors import UsageError
@@ -23,7 +23,7 @@ from scalewise.store import TRAINING, check_folder, load
 from scalewise.train.choices import chosen_options, chosen_recipe, started
 from scalewise.train.noisy import Photons, check_noise, of_noisy_images, with_noise
 from scalewise.train.writer import Progress, Writer
-from scalewise.training import Recipe, TrainingRun
+from scalewise.training import Recipe, TrainingRun, saved_options
 from scalewise.training.batches import largest_crop
 from scalewise.training.memory import check_memory
 
@@ -97,77 +97,136 @@ def train_model(
         ['model', 'scores', 'training']
     """
     began = time.monotonic() if began is None else began
-    out, heard = Path(out), progress or Progress()
+    typed = {
+        "channels": channels,
+        "validation": None if validation is None else str(validation),
+        "half": half,
+        "license": license,
+        "description": description,
+        "data_license": data_license,
+        "noisy": True if noise is not None else noisy,
+        "noise": noise.model_dump(mode="json") if isinstance(noise, NoiseModel) else None,
+        "photons": asdict(noise) if isinstance(noise, Photons) else None,
+    }
+    with processes.joined(pick_device(device)) as where:
+        heard = progress if progress and processes.rank() == 0 else Progress()
+        asked = {"recipe": recipe, "resume": resume, "force": force, **typed, **choices}
+        processes.check_same(_must_be_same(asked))
+        fields, options, resume = processes.from_first(
+            lambda: _asked(Path(out), recipe, choices, typed, resume, force)
+        )
+        listening = {"other": None if compare is None else str(compare), "progress": heard}
+        run, writer = processes.agreed(
+            lambda: _prepared(
+                images,
+                Path(out),
+                Recipe(**fields),
+                choices,
+                options,
+                where,
+                began,
+                resume,
+                listening,
+            )
+        )
+        processes.agreed(run.check_processes)
+        if resume:
+            processes.agreed(run.resume)
+        else:
+            run.forget()
+        heard.begin(run.recipe.levels)
+        with writer:
+            prior = run.run()
+            return writer.finish(prior, run.summary())
+
+
+def _must_be_same(asked: dict[str, Any]) -> dict[str, str]:
+    """What all processes of a run must have been started with."""
+    given = {name: value for name, value in sorted(asked.items()) if value not in (None, False)}
+    return {
+        "version of Scalewise": __version__,
+        "version of PyTorch": torch.__version__,
+        "set of options": ", ".join(f"{name}={value}" for name, value in given.items()),
+    }
+
+
+def _asked(
+    out: Path,
+    recipe: str | Path | dict[str, Any] | None,
+    choices: dict[str, Any],
+    typed: dict[str, Any],
+    resume: bool,
+    force: bool,
+) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """The fields of the recipe, the options, and whether the run goes on.
+
+    It also goes on where an elastic launcher has started its processes again.
+    """
     state = out / TRAINING
-    begun = (state / "run.pt").exists()
+    begun, launch = (state / "run.pt").exists(), processes.launch()
+    if begun and processes.restarts():
+        resume = resume or saved_options(state).get("launch") == launch
     if begun and not (resume or force):
         raise UsageError(
             f"{out} holds a training run already; go on with --resume, or start anew with --force"
         )
     if not begun:
         check_folder(out, force)
-    chosen = chosen_recipe(recipe, choices, state if resume else None)
-    chosen, first = started(chosen, choices)
-    options = chosen_options(
-        state if resume else None,
-        channels=channels,
-        validation=None if validation is None else str(validation),
-        half=half,
-        license=license,
-        description=description,
-        data_license=data_license,
-        noisy=True if noise is not None else noisy,
-        noise=noise.model_dump(mode="json") if isinstance(noise, NoiseModel) else None,
-        photons=asdict(noise) if isinstance(noise, Photons) else None,
-    )
+    before = state if resume else None
+    chosen = chosen_recipe(recipe, choices, before)
+    options = chosen_options(before, **typed) | {"launch": launch}
+    return chosen.model_dump(), options, resume
+
+
+def _prepared(
+    images: str | Path,
+    out: Path,
+    recipe: Recipe,
+    choices: dict[str, Any],
+    options: dict[str, Any],
+    device: torch.device,
+    began: float,
+    resume: bool,
+    listening: dict[str, Any],
+) -> tuple[TrainingRun, Writer]:
+    """The run, its images read, and what it writes."""
+    note = listening["progress"].note
+    chosen, first = started(recipe, choices)
     wanted = first.channels if first and options["channels"] is None else options["channels"]
-    training, held_out = _images(images, options["validation"], wanted, chosen, heard.note)
+    training, held_out = _images(images, options["validation"], wanted, chosen, note)
     estimator = None
     if options["noisy"]:
         looking = first if first and first.estimator else load(LOOKING, device="cpu")
         told, estimator = _told_noise(options), looking.estimator
-        training = with_noise(training, told, looking, heard.note)
-        held_out = with_noise(held_out, told, looking, heard.note, training.field)
+        training = with_noise(training, told, looking, note)
+        held_out = with_noise(held_out, told, looking, note, training.field)
         if not resume:
             check_noise(training, looking)
         chosen = of_noisy_images(chosen, training)
-    where, rank = _device(device)
     if first is None:
-        check_memory(chosen, training, where)
-    facts = {name: options[name] for name in ("license", "description", "data_license")}
+        check_memory(chosen, training, device)
     writer = Writer(
         out,
-        facts,
+        {name: options[name] for name in ("license", "description", "data_license")},
         half=options["half"],
         held_out=held_out,
         levels=chosen.levels,
-        quiet=rank > 0,
-        progress=heard,
-        other=None if compare is None else str(compare),
+        quiet=processes.rank() > 0,
+        **listening,
     )
     run = TrainingRun(
         chosen,
         training,
         held_out,
-        state,
-        where,
+        out / TRAINING,
+        device,
         writer,
         start=first,
         estimator=estimator,
         options=options,
         began=began,
     )
-    if resume:
-        run.resume()
-    else:
-        run.forget()
-    if rank == 0:
-        heard.begin(chosen.levels)
-    with writer:
-        prior = run.run()
-        record = writer.finish(prior, run.summary())
-    _leave()
-    return record
+    return run, writer
 
 
 def _told_noise(options: dict[str, Any]) -> NoiseModel | Photons | None:
@@ -196,22 +255,3 @@ def _images(
     for text in held_out.notes:
         note(text)
     return training, held_out
-
-
-def _leave() -> None:
-    """Leave the group of processes, if there is one."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def _device(name: str) -> tuple[torch.device, int]:
-    """The device of this process and its number; joins the group that `torchrun` started."""
-    where = pick_device(name)
-    if "LOCAL_RANK" not in os.environ:
-        return where, 0
-    local = int(os.environ["LOCAL_RANK"])
-    if where.type == "cuda":
-        where = torch.device("cuda", local)
-        torch.cuda.set_device(where)
-    torch.distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
-    return where, torch.distributed.get_rank()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from scalewise.errors import ScalewiseError
 from scalewise.images import to_channels
 from scalewise.noise import NoiseLevels
 from scalewise.noise_field import SIDE
+from scalewise.score import Sigma
 from scalewise.training.recipe import Recipe
 from scalewise.wavelets import low_pass
 
@@ -132,6 +133,15 @@ def _noisy_batch(
         levels = levels.coarser
     low, less = (low_pass(each, level - 1, wavelet) for each in (crops, more))
     return Batch(low, Noise(levels, less))
+
+
+def of_each(noise: Sigma | NoiseLevels, rows: slice) -> Any:
+    """The noise of some rows of a batch, of which it is told: of each (N, ...), or of all alike."""
+    if isinstance(noise, NoiseLevels):
+        return noise.over(lambda level: of_each(level, rows))
+    if isinstance(noise, float) or len(noise) == 1:
+        return noise
+    return noise[rows]
 
 
 def normal(images: Tensor, generator: torch.Generator) -> Tensor:

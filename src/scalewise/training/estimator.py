@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalewise import processes
 from scalewise.data import ImageSet
 from scalewise.images import to_channels
 from scalewise.networks import NoiseEstimator
@@ -65,7 +66,8 @@ def train_estimator(
     """Train an estimator of noise levels by the relative error of its estimate.
 
     Planes are the luma of an image, or one of its channels; some are darkened, rounded to 8 bits,
-    or compressed, which hides a part of the noise: what is told is the noise before.
+    or compressed, which hides a part of the noise: what is told is the noise before. Of several
+    processes each takes a part of the planes.
 
     Args:
         images: gray or RGB, of at least 128 pixels a side.
@@ -91,9 +93,9 @@ def train_estimator(
         for group in optimizer.param_groups:
             falling = min(1.0, max(0.02, (1 - done) / DECAY))
             group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * falling
-        loss = _loss(estimator, *draw_planes(images, generator))
+        part = _part_of_loss(estimator, *draw_planes(images, generator))
         optimizer.zero_grad()
-        loss.backward()
+        loss = processes.backward(part, estimator.parameters())
         torch.nn.utils.clip_grad_norm_(estimator.parameters(), 1.0)
         optimizer.step()
         share = max(0.002, GAMMA / (step + GAMMA))
@@ -108,7 +110,7 @@ def train_estimator(
 
 def _done(began: float, minutes: float, step: int, steps: int | None) -> float:
     """Share of the training that is over."""
-    spent = (time.monotonic() - began) / (60 * minutes)
+    spent = processes.first_number((time.monotonic() - began) / (60 * minutes))
     return spent if steps is None else max(spent, step / steps)
 
 
@@ -156,11 +158,23 @@ def draw_planes(images: ImageSet, generator: torch.Generator) -> tuple[Tensor, T
     return noisy, F.avg_pool2d(around, AROUND, 1).sqrt() / GAIN
 
 
-def _loss(estimator: NoiseEstimator, noisy: Tensor, deviation: Tensor) -> Tensor:
-    """Logarithmic error of the estimates, absolute where there is hardly any noise (Huber 1964).
+def _part_of_loss(estimator: NoiseEstimator, noisy: Tensor, deviation: Tensor) -> Tensor:
+    """This process's part of the mean loss of all planes."""
+    rows = processes.share(len(noisy))
+    errors = _errors(estimator, noisy[rows], deviation[rows])
+    here = torch.tensor(float(len(errors)), dtype=torch.float64)
+    part = float(here / processes.summed(here))
+    return _loss(errors) * part if part else torch.zeros(())
 
-    Of whole planes, and of parts by brightness.
-    """
+
+def _loss(errors: list[Tensor]) -> Tensor:
+    """Of logarithmic errors, absolute where there is hardly any noise (Huber 1964)."""
+    error = torch.stack(errors)
+    return F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.03)
+
+
+def _errors(estimator: NoiseEstimator, noisy: Tensor, deviation: Tensor) -> list[Tensor]:
+    """Logarithmic errors of the estimates: of whole planes, and of parts by brightness."""
     errors = []
     for plane, there in zip(noisy, deviation, strict=True):
         found = estimator.places(plane)
@@ -172,5 +186,4 @@ def _loss(estimator: NoiseEstimator, noisy: Tensor, deviation: Tensor) -> Tensor
                 truth = (weights.detach() * there.flatten()[part]).sum()
                 level = (weights * found.levels[part]).sum()
                 errors.append(((level + SOFT) / (truth + SOFT)).log())
-    error = torch.stack(errors)
-    return F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.03)
+    return errors

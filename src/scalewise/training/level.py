@@ -15,6 +15,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from scalewise import processes
 from scalewise.data import ImageSet
 from scalewise.device import use_threads
 from scalewise.errors import ScalewiseError
@@ -59,8 +60,8 @@ class LevelState:
 class LevelTrainer:
     """Trains one level's network.
 
-    Random numbers of a step depend on (seed, level, step, rank) alone, so that a run that was
-    interrupted goes on as if it had not been.
+    Random numbers of a step depend on (seed, level, step) alone, so that a run that was interrupted
+    goes on as if it had not been, and on several processes as on one.
 
     Args:
         objective: loss, with the network that it trains.
@@ -68,7 +69,6 @@ class LevelTrainer:
         validation: validation set.
         recipe: of the run.
         device: where to train.
-        rank: number of this process under `torchrun`.
     """
 
     def __init__(
@@ -78,10 +78,9 @@ class LevelTrainer:
         validation: ImageSet,
         recipe: Recipe,
         device: torch.device,
-        rank: int = 0,
     ) -> None:
         self.objective, self.images, self.recipe = objective.to(device), images, recipe
-        self.device, self.rank, self.level = device, rank, objective.level
+        self.device, self.level = device, objective.level
         self.low = objective.level > recipe.levels
         self.batch = recipe.low_batch if self.low else recipe.at("batch", self.level)
         self.network = objective.network
@@ -98,9 +97,6 @@ class LevelTrainer:
             weight_decay=recipe.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )
-        self.loss: nn.Module = objective
-        if torch.distributed.is_initialized():
-            self.loss = nn.parallel.DistributedDataParallel(objective)
         if device.type == "cuda":
             for block in self.network.modules():
                 if isinstance(block, ModulatedBlock | ResidualBlock):
@@ -145,12 +141,12 @@ class LevelTrainer:
     def _descend(self, batch: Batch, generator: torch.Generator) -> float:
         with torch.random.fork_rng(self._forked()), self.autocast():
             torch.manual_seed(generator.initial_seed())  # what dropout leaves out, by step alone
-            loss = self.loss(batch.images, generator, batch.noise)
+            part: torch.Tensor = self.objective(batch.images, generator, batch.noise)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = processes.backward(part, self.network.parameters())
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
-        return float(loss.detach())
+        return float(loss)
 
     def _forked(self) -> list[torch.device]:
         """Devices whose random state, besides the CPU's, a step must leave as it was."""
@@ -181,6 +177,7 @@ class LevelTrainer:
             psnr = self.objective.psnr(images, self._generator(_VALIDATION_STEP + 4), noise)
         finally:
             self.objective.network = live
+        loss, psnr = processes.first_number(loss), processes.first_number(psnr)
         record = {"step": self.state.step, "loss": loss, "psnr": psnr}
         if loss < self.state.best:
             self.state.best = loss
@@ -208,13 +205,15 @@ class LevelTrainer:
         )
 
     def restore(self, path: Path, identity: str = "") -> None:
-        """Go back to what `save` wrote, unless that was another run.
+        """Go back to what `save` wrote, unless there is nothing, or that was another run.
+
+        Of several processes the first reads.
 
         Raises:
             ScalewiseError: the state is damaged.
         """
-        saved: dict[str, Any] = load_state(path)
-        if saved.get("identity", "") != identity:
+        saved = processes.from_first(lambda: load_state(path) if path.exists() else None)
+        if saved is None or saved.get("identity", "") != identity:
             return
         try:
             self.network.load_state_dict(saved["network"])
@@ -231,7 +230,7 @@ class LevelTrainer:
             ) from error
 
     def _generator(self, step: int) -> torch.Generator:
-        key = [self.recipe.seed, self.level, step, self.rank if step < _VALIDATION_STEP else 0]
+        key = [self.recipe.seed, self.level, step, 0]
         seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
         return torch.Generator().manual_seed(seed)
 

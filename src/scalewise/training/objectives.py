@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from scalewise import processes
 from scalewise.metrics import pooled_psnr
 from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
 from scalewise.networks.base import overall
 from scalewise.noise import LogNormalLevels, NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
 from scalewise.score import Sigma, per_image
-from scalewise.training.batches import Noise, normal, white_noise
+from scalewise.training.batches import Noise, normal, of_each, white_noise
 from scalewise.training.recipe import Recipe
 from scalewise.training.recorrupted import Recorrupted, recorrupted
 from scalewise.training.structured import structured_noise
@@ -28,6 +30,9 @@ class Objective(nn.Module):
 
     Of noisy images, whose `noise` is given, networks learn denoising alone, in recorrupted pairs;
     the loss is then that of clean images and a constant, and PSNR is estimated.
+
+    Of several processes each draws the whole batch, and in training computes its rows of it: the
+    sum of their losses is that of the batch.
     """
 
     network: Denoiser | ConditionalDenoiser
@@ -87,6 +92,21 @@ class Objective(nn.Module):
         first = Noise(noise.levels.over(lambda level: level[:half]), noise.more[:half])
         return recorrupted(images[:half], first, generator)
 
+    def of_rows(self, count: int, before: int, loss: Callable[[slice], Tensor]) -> Tensor:
+        """This process's part of a mean over the rows of a part of the batch.
+
+        Args:
+            count: rows of the part.
+            before: rows of the batch before it.
+            loss: the mean over some of the rows.
+        """
+        rows = processes.share(count, before) if self.network.training else slice(0, count, 1)
+        here = len(range(count)[rows])
+        if here == 0:
+            return torch.zeros((), device=next(self.network.parameters()).device)
+        with processes.part(rows, count):
+            return loss(rows) * (here / count)
+
     def weighted(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Mean square error, weighted as if the network's raw output were compared.
 
@@ -109,9 +129,7 @@ class LowObjective(Objective):
         """Loss of a batch of low-pass images (N, C, h, w)."""
         if noise is not None:
             pair = self.pairs(images, noise, generator)
-            level = overall(pair.told.whole)
-            error = self.network(pair.noisy, pair.told.whole) - pair.target
-            return self.weighted(error, level) - self.weighted(pair.added, level)
+            return self.of_rows(len(pair.noisy), 0, lambda rows: self._paired(pair.rows(rows)))
         measured = round(self.recipe.low_denoising_fraction * len(images))
         levels = [self.sampled.draw(len(images) - measured, generator)]
         if measured:
@@ -121,7 +139,19 @@ class LowObjective(Objective):
         if isinstance(told, NoiseLevels):
             told = told.whole
             sigma = told.maximum(overall(added))
-        return self.weighted(self.network(images + added, told) - images, sigma)
+        noisy = images + added
+
+        def loss(rows: slice) -> Tensor:
+            estimate = self.network(noisy[rows], of_each(told, rows))
+            return self.weighted(estimate - images[rows], sigma[rows])
+
+        return self.of_rows(len(images), 0, loss)
+
+    def _paired(self, pair: Recorrupted) -> Tensor:
+        """Loss of recorrupted pairs, less what the noise of the targets adds."""
+        level = overall(pair.told.whole)
+        error = self.network(pair.noisy, pair.told.whole) - pair.target
+        return self.weighted(error, level) - self.weighted(pair.added, level)
 
     def psnr(self, images: Tensor, generator: torch.Generator, noise: Noise | None = None) -> float:
         """PSNR in dB of the low-pass images, denoised."""
@@ -162,7 +192,8 @@ class DetailsObjective(Objective):
     ) -> Tensor:
         """Loss of a batch of images `x_{level-1}` (N, C, h, w)."""
         if noise is not None:
-            return self._from_noisy(images, noise, generator)
+            pair = self.pairs(images, noise, generator)
+            return self.of_rows(len(pair.noisy), 0, lambda rows: self._paired(pair.rows(rows)))
         count = len(images)
         order = torch.randperm(count, generator=generator)
         denoised = (
@@ -175,7 +206,8 @@ class DetailsObjective(Objective):
             drawn, unmeasured = images[parts[2]], images[parts[1]]
             loss = self._sampling(drawn, unmeasured, generator) * (count - denoised)
         if denoised:
-            loss = loss + self._denoising(images[parts[0]], generator) * denoised
+            before = count - denoised
+            loss = loss + self._denoising(images[parts[0]], before, generator) * denoised
         return loss / count
 
     def _sampling(self, drawn: Tensor, averaged: Tensor, generator: torch.Generator) -> Tensor:
@@ -186,27 +218,35 @@ class DetailsObjective(Objective):
         nothing = torch.full((len(averaged), 1, 1, 1), math.inf, device=images.device)
         sigma = torch.cat([sigma, nothing])
         noisy = torch.where(sigma.isinf(), 0.0, details + sigma * normal(details, generator))
-        estimate = self.network(noisy, low, sigma.flatten()).details
-        return self.weighted(estimate - details, sigma)
 
-    def _denoising(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        def loss(rows: slice) -> Tensor:
+            estimate = self.network(noisy[rows], low[rows], sigma[rows].flatten()).details
+            return self.weighted(estimate - details[rows], sigma[rows])
+
+        return self.of_rows(len(images), 0, loss)
+
+    def _denoising(self, images: Tensor, before: int, generator: torch.Generator) -> Tensor:
         """Both bands given the noisy ones and the coarser prior's estimate of the low-pass."""
         sigma = per_image(self.removed.draw(len(images), generator).to(images.device), images)
         low, details = split(images, self.recipe.wavelet)
         levels = self.estimator[0].levels + 1
         noise, told = self.noise(images, sigma / GAIN, len(images), levels, generator)
-        bands = self._denoise(images + noise, told)
-        errors = torch.cat([bands.details - details, bands.low - low], dim=1)
         if isinstance(told, NoiseLevels):
             noise_low, noise_details = split(noise, self.recipe.wavelet)
             fine = per_image(told.details[0], low).maximum(overall(noise_details))
             coarse = told.coarser.whole.maximum(overall(noise_low))
             sigma = torch.cat([*3 * [fine], coarse], dim=1)
-        return self.weighted(errors, sigma)
+        noisy, clean = images + noise, torch.cat([details, low], dim=1)
 
-    def _from_noisy(self, images: Tensor, noise: Noise, generator: torch.Generator) -> Tensor:
+        def loss(rows: slice) -> Tensor:
+            bands = self._denoise(noisy[rows], of_each(told, rows))
+            errors = torch.cat([bands.details, bands.low], dim=1) - clean[rows]
+            return self.weighted(errors, sigma[rows])
+
+        return self.of_rows(len(images), before, loss)
+
+    def _paired(self, pair: Recorrupted) -> Tensor:
         """The same of recorrupted pairs, less what the noise of the targets adds."""
-        pair = self.pairs(images, noise, generator)
         bands = self._denoise(pair.noisy, pair.told)
         low, details = split(pair.target, self.recipe.wavelet)
         errors = torch.cat([bands.details - details, bands.low - low], dim=1)

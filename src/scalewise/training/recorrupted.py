@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from scalewise.noise import NoiseLevels
-from scalewise.training.batches import Noise
+from scalewise.training.batches import Noise, of_each
 
 SHARES = (0.1, 1.5)
 """Least and most of the noise that is added, in deviations of the noise that is there."""
@@ -39,6 +39,12 @@ class Recorrupted(NamedTuple):
     own: NoiseLevels
     told: NoiseLevels
     added: Tensor
+
+    def rows(self, rows: slice) -> Recorrupted:
+        """Some of the pairs."""
+        noisy, target, own, told, added = self
+        own, told = of_each(own, rows), of_each(told, rows)
+        return Recorrupted(noisy[rows], target[rows], own, told, added[rows])
 
 
 def recorrupted(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
+from scalewise import processes
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import NoiseEstimator, with_noise_maps
@@ -24,7 +25,7 @@ from scalewise.training.files import held, load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, LowObjective, Objective
 from scalewise.training.plan import Plan, Segment
-from scalewise.training.recipe import OF_NETWORKS, Recipe, scale_key
+from scalewise.training.recipe import OF_NETWORKS, Recipe, scale_key, scale_name
 from scalewise.wavelets import GAIN, low_pass, split
 
 PUBLISH_SECONDS = 60.0
@@ -121,30 +122,54 @@ class TrainingRun:
         self.options = dict(options or {})
         self.identity = secrets.token_hex(8)
         self.began, self.spent_before = time.monotonic() if began is None else began, 0.0
-        self.rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         self.trainers: dict[int, LevelTrainer] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             there = images.to(device)
             for level in range(recipe.levels + 1, 0, -1):
                 objective = self._objective(level)
-                self.trainers[level] = LevelTrainer(
-                    objective, there, validation, recipe, device, self.rank
-                )
+                self.trainers[level] = LevelTrainer(objective, there, validation, recipe, device)
         self.estimator = estimator or (None if start is None else start.estimator)
         self.plan = Plan(recipe, reserve=self._kept)
         self.saved_at = time.monotonic()
         self.published_at, self.within = -math.inf, 0.0
 
+    def check_processes(self) -> None:
+        """Refuse processes that would not train the same, before they do.
+
+        Raises:
+            UsageError: there are more than images in a batch, or their recipes, images or first
+                weights differ.
+        """
+        for level, trainer in self.trainers.items():
+            if trainer.batch < processes.count():
+                raise UsageError(
+                    f"the batch of {scale_name(level, self.recipe.levels)} has {trainer.batch} "
+                    f"images for {processes.count()} processes, each of which takes one at least; "
+                    "start fewer processes, or give a larger --batch or low_batch"
+                )
+        sums = [
+            float(weight.detach().double().sum())
+            for trainer in self.trainers.values()
+            for weight in trainer.network.parameters()
+        ]
+        processes.check_same(
+            {
+                "recipe": self.recipe.model_dump_json(exclude_none=True),
+                "set of images": str(self._fingerprint()),
+                "first weights": str(math.fsum(sums)),
+            }
+        )
+
     def run(self) -> MultiScalePrior:
         """Train to the end of the budget and return the prior with its best weights."""
-        with held(self.folder) if self.rank == 0 else nullcontext():
+        with held(self.folder) if processes.rank() == 0 else nullcontext():
             while (segment := self._next()) is not None:
                 self._save_run()
                 finished = self._train(segment)
-                if self._agreed(time.monotonic() - self.published_at) >= PUBLISH_SECONDS:
+                if processes.first_number(time.monotonic() - self.published_at) >= PUBLISH_SECONDS:
                     self._publish()
-                self.plan.beside.append(self._agreed(time.monotonic() - finished))
+                self.plan.beside.append(processes.first_number(time.monotonic() - finished))
             if self._estimates:
                 self._train_estimator()
             self._publish()
@@ -168,7 +193,7 @@ class TrainingRun:
             self.estimator = train_estimator(
                 self.images, minutes=minutes, steps=steps, seed=self.recipe.seed
             )
-            if self.rank == 0:
+            if processes.rank() == 0:
                 save_state(self.folder / ESTIMATOR, dict(self.estimator.state_dict()))
 
     def _publish(self) -> None:
@@ -176,7 +201,7 @@ class TrainingRun:
         began = time.monotonic()
         self.listener.on_prior(self.prior(), self.summary())
         self.published_at = time.monotonic()
-        self.plan.reserve = self._agreed(2 * (self.published_at - began)) + self._kept
+        self.plan.reserve = processes.first_number(2 * (self.published_at - began)) + self._kept
 
     @property
     def _kept(self) -> float:
@@ -186,7 +211,7 @@ class TrainingRun:
 
     def _next(self) -> Segment | None:
         """The segment to run now, planned by the time that is left on the clock."""
-        self.plan.elapsed = self._agreed(self.elapsed)
+        self.plan.elapsed = processes.first_number(self.elapsed)
         return self.plan.next(self._losses())
 
     @property
@@ -200,7 +225,7 @@ class TrainingRun:
         began = time.monotonic() - self.within
 
         def spent() -> float:
-            return self._agreed(time.monotonic() - began)
+            return processes.first_number(time.monotonic() - began)
 
         def after_step(loss: float) -> None:
             last, count = self.plan.segments[-1].last, trainer.batch
@@ -260,7 +285,7 @@ class TrainingRun:
         Raises:
             ScalewiseError: there is none, it is damaged, or it is of another recipe.
         """
-        saved = load_state(self.folder / "run.pt")
+        saved = processes.from_first(lambda: load_state(self.folder / "run.pt"))
         recipe = self.recipe.model_dump(mode="json")
         before = _recipe_of(saved, self.folder).model_dump(mode="json")
         changed = sorted(name for name in recipe if before[name] != recipe[name])
@@ -285,15 +310,15 @@ class TrainingRun:
                 "it to train anew"
             ) from error
         for trainer in self.trainers.values():
-            path = self._state_path(trainer)
-            if path.exists():
-                trainer.restore(path, self.identity)
-        if (self.folder / ESTIMATOR).exists():
-            self.estimator = _estimator_of(self.folder / ESTIMATOR)
+            trainer.restore(self._state_path(trainer), self.identity)
+        path = self.folder / ESTIMATOR
+        weights = processes.from_first(lambda: load_state(path) if path.exists() else None)
+        if weights is not None:
+            self.estimator = _estimator_of(weights, path)
 
     def forget(self) -> None:
         """Remove the training state in the folder, to start anew: that of the run last."""
-        if self.rank == 0:
+        if processes.rank() == 0:
             for path in sorted(self.folder.glob("*.pt")):
                 path.unlink()
 
@@ -361,23 +386,15 @@ class TrainingRun:
             for level, trainer in self.trainers.items()
         }
 
-    def _agreed(self, seconds: float) -> float:
-        """The first process's clock, so that all plan alike."""
-        if not torch.distributed.is_initialized():
-            return seconds
-        clock = torch.tensor(seconds, device=self.device)
-        torch.distributed.broadcast(clock, 0)
-        return float(clock)
-
     def _save(self, trainer: LevelTrainer) -> None:
         """Write a level's state, then the plan, which never runs ahead of the levels."""
-        if self.rank == 0:
+        if processes.rank() == 0:
             trainer.save(self._state_path(trainer), self.identity)
             self._save_run()
         self.saved_at = time.monotonic()
 
     def _save_run(self) -> None:
-        if self.rank == 0:
+        if processes.rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             state = {
                 "identity": self.identity,
@@ -398,11 +415,11 @@ class TrainingRun:
         return {"name": self.images.name, "images": len(self.images), "sum": total}
 
 
-def _estimator_of(path: Path) -> NoiseEstimator:
-    """The finished estimator of a run."""
+def _estimator_of(weights: dict[str, Any], path: Path) -> NoiseEstimator:
+    """The finished estimator of a run, whose weights were read from `path`."""
     estimator = NoiseEstimator()
     try:
-        estimator.load_state_dict(load_state(path))
+        estimator.load_state_dict(weights)
     except (TypeError, RuntimeError, AttributeError) as error:
         raise ScalewiseError(
             f"the training state {path} is damaged (not the weights of an estimator); remove it, "

@@ -1,0 +1,340 @@
+"""Several processes that train one model: who they are, what each computes, what they tell.
+
+`torchrun` starts them. All draw the same batch and the same chance; each computes some rows of it,
+and the gradients are summed, so that a step is what one process would make of the whole batch.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as group
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalewise.errors import ScalewiseError, UsageError
+
+TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""Variables by which a launcher tells a process which one it is, and where the first listens."""
+
+T = TypeVar("T")
+
+_part: tuple[slice, int] | None = None
+"""Rows of a batch that this process computes at the moment, and how many there are in all."""
+
+
+class ElsewhereError(ScalewiseError):
+    """Another process of the run failed, and says why; this one ends without a word.
+
+    Args:
+        message: what that process says.
+        exit_code: with which it ends.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return group.get_rank() if group.is_initialized() else 0
+
+
+def count() -> int:
+    """How many processes train together."""
+    return group.get_world_size() if group.is_initialized() else 1
+
+
+def restarts() -> int:
+    """How often an elastic launcher has started the processes again."""
+    found = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return int(found) if found.isdigit() else 0
+
+
+def launch() -> str:
+    """What tells the launcher of this process from others; the same when it starts them again."""
+    given = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return given if given != "none" else f"{os.getppid()} of {platform.node()}"
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """Belong to the processes that a launcher started, and leave them at the end.
+
+    Args:
+        device: where this process is to compute; of several GPUs each takes the one of its number.
+
+    Yields:
+        The device of this process.
+
+    Raises:
+        UsageError: the variables of a launcher are there in part, or make no sense.
+        ScalewiseError: the others cannot be reached, or are gone.
+    """
+    found = _launched()
+    if found["WORLD_SIZE"] == 1:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", found["LOCAL_RANK"] % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    try:
+        group.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise ScalewiseError(
+            f"process {found['RANK']} cannot join the others at {os.environ['MASTER_ADDR']}:"
+            f"{os.environ['MASTER_PORT']} ({_first_line(error)}); see that torchrun runs on every "
+            "machine, and that they reach each other"
+        ) from error
+    try:
+        yield device
+    finally:
+        group.destroy_process_group()
+
+
+def _launched() -> dict[str, int]:
+    """What a launcher told: number of this process, of all, and on this machine."""
+    numbers = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+    given = {name: os.environ[name] for name in TOLD if name in os.environ}
+    if given.get("WORLD_SIZE", "1") == "1" and given.get("RANK", "0") == "0":
+        return numbers
+    missing = [name for name in TOLD if name not in given]
+    if missing:
+        told = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise UsageError(
+            f"{told} is set, and {', '.join(missing)} not: no launcher started this process. Start "
+            "it by torchrun (torchrun --nproc-per-node 2 -m scalewise train ...), or unset them "
+            "to train in one process"
+        )
+    for name in numbers:
+        if not given[name].isdigit():
+            raise UsageError(f"{name} must be a number from 0, found {given[name]!r}")
+        numbers[name] = int(given[name])
+    if numbers["RANK"] >= numbers["WORLD_SIZE"]:
+        raise UsageError(
+            f"RANK is {numbers['RANK']}, but of WORLD_SIZE={numbers['WORLD_SIZE']} processes the "
+            f"last is {numbers['WORLD_SIZE'] - 1}; start them by torchrun"
+        )
+    return numbers
+
+
+# What is told between processes
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What the first process makes, told to all.
+
+    Args:
+        make: of tensors and plain values; called in the first process alone.
+
+    Raises:
+        ScalewiseError: as it was raised there; elsewhere as an `ElsewhereError`.
+    """
+    if count() == 1:
+        return make()
+    failure, told = None, dict[str, Any]()
+    if rank() == 0:
+        try:
+            told = {"made": make()}
+        except ScalewiseError as error:
+            failure, told = error, {"failed": str(error), "code": error.exit_code}
+    told = _broadcast(told)
+    if failure is not None:
+        raise failure
+    if "failed" in told:
+        raise ElsewhereError(told["failed"], told["code"])
+    made: T = told["made"]
+    return made
+
+
+def agreed(make: Callable[[], T]) -> T:
+    """What each process makes for itself, once it is known that none of them failed.
+
+    Raises:
+        ScalewiseError: as it was raised in the first that failed; elsewhere an `ElsewhereError`.
+    """
+    if count() == 1:
+        return make()
+    failure, made = None, list[T]()
+    try:
+        made.append(make())
+    except ScalewiseError as error:
+        failure = error
+    said = _gathered("" if failure is None else str(failure) or "failed")
+    if not any(said):
+        return made[0]
+    first = next(number for number, text in enumerate(said) if text)
+    if failure is not None and first == rank():
+        raise failure
+    raise ElsewhereError(said[first], 1 if failure is None else failure.exit_code)
+
+
+def check_same(facts: Mapping[str, str]) -> None:
+    """Refuse processes that were started with different things.
+
+    Args:
+        facts: what must be the same everywhere, by what it is called.
+
+    Raises:
+        UsageError: something differs; told by the first process.
+    """
+    if count() == 1:
+        return
+    each = [json.loads(text) for text in _gathered(json.dumps(facts))]
+    for number, theirs in enumerate(each):
+        for name, ours in each[0].items():
+            if theirs.get(name) != ours:
+                words = (
+                    f"process {number} has another {name} than process 0: {theirs.get(name)}, not "
+                    f"{ours}; start all with the same"
+                )
+                raise UsageError(words) if rank() == 0 else ElsewhereError(words, 2)
+
+
+def first_number(value: float) -> float:
+    """The first process's number, of all that each may find otherwise: a clock, a loss."""
+    if count() == 1:
+        return value
+    told = torch.tensor(value, dtype=torch.float64)
+    _together(lambda: group.broadcast(told, 0))
+    return float(told)
+
+
+def _broadcast(told: dict[str, Any]) -> dict[str, Any]:
+    """Plain values and tensors of the first process; nothing in them is executed."""
+    file = io.BytesIO()
+    if rank() == 0:
+        torch.save(told, file)
+    length = int(first_number(len(file.getvalue())))
+    content = torch.zeros(length, dtype=torch.uint8)
+    if rank() == 0:
+        content = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+    _together(lambda: group.broadcast(content, 0))
+    found: dict[str, Any] = torch.load(io.BytesIO(content.numpy().tobytes()), weights_only=True)
+    return found
+
+
+def _gathered(text: str) -> list[str]:
+    """What each process says, in the order of their numbers."""
+    said = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
+    lengths = [torch.zeros((), dtype=torch.int64) for _ in range(count())]
+    _together(lambda: group.all_gather(lengths, torch.tensor(len(said))))
+    longest = int(max(lengths))
+    each = [torch.zeros(longest, dtype=torch.uint8) for _ in range(count())]
+    padded = F.pad(said, (0, longest - len(said)))
+    _together(lambda: group.all_gather(each, padded))
+    return [part.numpy().tobytes().rstrip(b"\0").decode() for part in each]
+
+
+def _together(call: Callable[[], object]) -> None:
+    """Wait for the other processes; where one is gone, say so in the first that is left."""
+    try:
+        call()
+    except RuntimeError as error:
+        words = (
+            f"another process of the run is gone ({_first_line(error)}); go on with --resume, or "
+            "let the launcher do so: torchrun --max-restarts 3 ..."
+        )
+        raise (ScalewiseError(words) if rank() == 0 else ElsewhereError(words)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+# What each process computes
+
+
+def share(rows: int, before: int = 0) -> slice:
+    """Rows of a part of a batch that this process computes: every `count()`-th.
+
+    Args:
+        rows: of the part.
+        before: of the batch, in the parts before it, so that uneven shares even out.
+
+    Examples:
+        >>> from scalewise import processes
+        >>> list(range(5))[processes.share(5)]  # one process takes all
+        [0, 1, 2, 3, 4]
+    """
+    return slice((rank() - before) % count(), rows, count())
+
+
+@contextmanager
+def part(rows: slice, of: int) -> Iterator[None]:
+    """Networks see `rows` of a batch `of` so many, within: what they make of batches is whole."""
+    global _part
+    before, _part = _part, (rows, of) if count() > 1 else None
+    try:
+        yield
+    finally:
+        _part = before
+
+
+def in_parts() -> bool:
+    """Whether what a network sees is a part of a batch."""
+    return _part is not None
+
+
+def dropout(features: Tensor, share: float) -> Tensor:
+    """Leave out a share of features (N, C, H, W): what one process would of the whole batch."""
+    if _part is None or share == 0:
+        return F.dropout(features, share)
+    rows, whole = _part
+    kept = features.new_ones((whole, *features.shape[1:]))
+    if features.is_contiguous(memory_format=torch.channels_last):
+        kept = kept.contiguous(memory_format=torch.channels_last)
+    return features * F.dropout(kept, share)[rows]
+
+
+def summed(numbers: Tensor) -> Tensor:
+    """The sum over all processes, of any shape."""
+    if count() == 1:
+        return numbers
+    sums = numbers.detach().clone().contiguous()
+    _together(lambda: group.all_reduce(sums))
+    return sums
+
+
+def pooled(mean: Tensor, variance: Tensor, values: int) -> tuple[Tensor, Tensor, int]:
+    """Mean and variance over all processes, of those of `values` numbers here, shape (C,)."""
+    mean64, variance64 = mean.double(), variance.double()
+    here = torch.stack([mean64, variance64 + mean64.square(), torch.ones_like(mean64)]) * values
+    sums = summed(here)
+    first, second = sums[0] / sums[2], sums[1] / sums[2]
+    spread = (second - first.square()).clamp(min=0)
+    return first.to(mean.dtype), spread.to(variance.dtype), int(sums[2, 0])
+
+
+def backward(loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> Tensor:
+    """Gradients of the sum of all processes' losses, left in every process.
+
+    Args:
+        loss: this process's part of the loss, shape (); without a gradient where it has no part.
+        parameters: whose gradients are None or zero before.
+
+    Returns:
+        The sum of the losses.
+    """
+    if loss.requires_grad:
+        loss.backward()
+    if count() == 1:
+        return loss.detach()
+    weights = list(parameters)
+    used = torch.tensor([float(weight.grad is not None) for weight in weights])
+    grads = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+    parts = [loss.detach().float().view(1), used.to(loss.device)]
+    sums = summed(torch.cat([*parts, *(grad.float().flatten() for grad in grads)]))
+    whole, used, sums = sums.split([1, len(weights), len(sums) - 1 - len(weights)])
+    each = sums.split([grad.numel() for grad in grads])
+    for weight, grad, anywhere, found in zip(weights, grads, used.tolist(), each, strict=True):
+        weight.grad = grad.copy_(found.view(grad.shape)) if anywhere else None
+    return whole[0]
