@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from scalewise.errors import ScalewiseError
 from scalewise.noise_model import NoiseModel
-from scalewise.train import Progress, train_model
+from scalewise.processes import ElsewhereError
+from scalewise.train import Progress, model
+from scalewise.training import run
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,21 +46,37 @@ SMALL: dict[str, Any] = {
 class Curve(Progress):
     """Remembers the losses of all steps, and writes them in the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float) -> None:
         self.losses: list[tuple[int, int, float]] = []
+        self.pause = pause
 
     def on_step(self, level: int, step: int, last: int, loss: float, images: int) -> None:
         self.losses.append((level, step, loss))
+        time.sleep(self.pause)
 
 
 def main() -> None:
-    """Train as the JSON of the first argument says; the first process writes `curve.json`."""
+    """Train as the JSON of the first argument says; the first process writes the curve.
+
+    What the JSON calls `odd` is of the second process alone; with `version` it is another one.
+    """
     torch.set_num_threads(1)
     asked = json.loads(sys.argv[1])
+    odd = asked.pop("odd", {})
+    if os.environ["RANK"] == "1":
+        model.__version__ = odd.pop("version", model.__version__)
+        asked |= odd
+    run.SAVE_SECONDS = asked.pop("save_seconds", run.SAVE_SECONDS)
     if "noise" in asked:
         asked["noise"] = NoiseModel.white(asked["noise"])
-    curve = Curve()
-    if train_model(**asked, device="cpu", progress=curve):
+    curve = Curve(asked.pop("pause", 0.0))
+    try:
+        record = model.train_model(**asked, device="cpu", progress=curve)
+    except ElsewhereError:
+        sys.exit(1)
+    except ScalewiseError as error:
+        sys.exit(f"Error: {error}")
+    if record:
         Path(f"{asked['out']}.json").write_text(json.dumps(curve.losses), encoding="utf-8")
 
 

@@ -366,7 +366,7 @@ def test_bad_recipes(choices: dict[str, Any], message: str) -> None:
 
 def wiener(noisy: torch.Tensor, training: ImageSet, sigma: float) -> torch.Tensor:
     """The best linear stationary denoiser, from the training images' mean and spectrum."""
-    images = torch.stack(training.images).float() / 255
+    images = torch.stack(list(training.images)).float() / 255
     mean = images.mean()
     power = torch.fft.fft2(images - mean).abs().square().mean(0) / images[0, 0].numel()
     gain = power / (power + sigma**2)
@@ -387,7 +387,7 @@ def test_training_beats_the_best_linear_denoiser(tmp_path: Path) -> None:
         low_crop=16,
     )
     prior = TrainingRun(recipe, training, held_out, tmp_path, torch.device("cpu"), Silent()).run()
-    clean = torch.stack(dead_leaves(16, 64, 2).images).float() / 255
+    clean = torch.stack(list(dead_leaves(16, 64, 2).images)).float() / 255
     sigma = 25 / 255
     noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

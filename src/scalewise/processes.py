@@ -190,11 +190,12 @@ def check_same(facts: Mapping[str, str]) -> None:
         return
     each = [json.loads(text) for text in _gathered(json.dumps(facts))]
     for number, theirs in enumerate(each):
-        for name, ours in each[0].items():
-            if theirs.get(name) != ours:
+        for name in sorted({*each[0], *theirs}):
+            found, ours = theirs.get(name, "none"), each[0].get(name, "none")
+            if found != ours:
                 words = (
-                    f"process {number} has another {name} than process 0: {theirs.get(name)}, not "
-                    f"{ours}; start all with the same"
+                    f"process {number} has another {name} than process 0: {found}, not {ours}; "
+                    "start all with the same"
                 )
                 raise UsageError(words) if rank() == 0 else ElsewhereError(words, 2)
 

@@ -24,7 +24,8 @@ def train(
         str,
         typer.Argument(
             metavar="IMAGES",
-            help="Training images: a folder, an .npz or .npy array, or a .txt list of files.",
+            help="Training images: a folder, an .npz or .npy array, a .txt list of files, tar "
+            "shards (a folder of them, 'shards/{000..099}.tar'), or a Zarr array.",
             show_default=False,
         ),
     ],
@@ -133,6 +134,21 @@ def train(
     ] = None,
     offset: options.Offset = 0.0,
     read_noise: options.ReadNoise = 0.0,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read images as they are needed, also where all would fit."),
+    ] = False,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            metavar="GB",
+            callback=options.finite,
+            help="Memory that images may take in each process: larger sets are read as they are "
+            "needed.  [default: half of the machine's]",
+            show_default=False,
+        ),
+    ] = None,
     compare: Annotated[
         str, typer.Option(metavar="MODEL", help="Model to compare with at the end; none for none.")
     ] = "photos",
@@ -143,8 +159,9 @@ def train(
 ) -> None:
     """Train a prior on images; killed at any moment, it goes on with --resume.
 
-    At the end a table says whether it denoises held-out images better than another model. Under
-    `torchrun` the levels' batches are spread over the processes.
+    At the end a table says whether it denoises held-out images better than another model. On
+    several processes, torchrun --nproc-per-node 4 -m scalewise train ..., each computes its share
+    of every batch; losses do not depend on their number.
 
     Examples:
       scalewise train photos/ --out my-model --minutes 60
@@ -154,6 +171,8 @@ def train(
       scalewise train microscope/ --out mine --start photos --minutes 30
 
       scalewise train noisy/ --out mine --start photos --noisy --minutes 30
+
+      scalewise train 'shards/{000..099}.tar' --out mine --memory 8
     """
     began = time.monotonic()
     from scalewise.cli.training_bars import TrainingBars
@@ -190,6 +209,8 @@ def train(
             noisy=noisy or None,
             noise=told,
             compare=None if compare == "none" else compare,
+            stream=stream or None,
+            memory=memory,
             device=device,
             progress=bars,
             began=began,

@@ -1,26 +1,30 @@
-"""Training sets in memory: random crops of them, and a part held out."""
+"""Training sets, in memory or read as needed: random crops of them, and a part held out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from scalewise.data.streaming import Streamed
 from scalewise.errors import ScalewiseError
 from scalewise.noise_field import NoiseField
 from scalewise.noise_model import NoiseModel
 
+AT_ONCE = 8
+"""Images that are read side by side."""
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images held in memory, all with the same number of channels and the same type.
+    """Images, all with the same number of channels and the same type.
 
     Args:
         images: at least one tensor of shape (C, H, W): uint8, or float32 in [0, 1]. Heights and
-            widths may differ.
+            widths may differ. A list, held in memory, or `Streamed`, read as they are needed.
         name: base name of the source, without its folder.
         files: where each image was read from; empty for arrays.
         notes: sentences on what was left out, and on images that teach nothing.
@@ -33,7 +37,7 @@ class ImageSet:
             of as many images.
     """
 
-    images: list[Tensor]
+    images: Sequence[Tensor]
     name: str
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -44,6 +48,8 @@ class ImageSet:
         """Check that the images belong together."""
         if not self.images:
             raise ScalewiseError(f"image set {self.name!r} holds no image; expected at least one")
+        if isinstance(self.images, Streamed):  # alike by how they are read
+            return
         kinds = {(image.ndim, image.shape[0], image.dtype) for image in self.images}
         if len(kinds) > 1:
             found = sorted({f"{image.shape[0]} of {image.dtype}" for image in self.images})
@@ -69,23 +75,56 @@ class ImageSet:
     @property
     def channels(self) -> int:
         """Number of channels of every image."""
-        return self.images[0].shape[0]
+        images = self.images
+        return images.channels if isinstance(images, Streamed) else images[0].shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of every image."""
+        images = self.images
+        return images.dtype if isinstance(images, Streamed) else images[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where crops are drawn."""
+        images = self.images
+        return torch.device("cpu") if isinstance(images, Streamed) else images[0].device
+
+    @property
+    def ahead(self) -> int:
+        """Batches to draw before they are needed."""
+        return 4 if isinstance(self.images, Streamed) else 1
+
+    @cached_property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(H, W) of each image."""
+        if isinstance(self.images, Streamed):
+            return self.images.shapes
+        return [_pair(tuple(image.shape[1:])) for image in self.images]
+
+    @cached_property
+    def identity(self) -> int:
+        """Tells these images from others."""
+        if isinstance(self.images, Streamed):
+            return self.images.identity
+        return sum(int(image[:, ::7, ::7].double().sum() * 255) for image in self.images)
 
     @cached_property
     def size(self) -> tuple[int, int] | None:
         """(H, W) if all images have the same, else None."""
-        sizes = {tuple(image.shape[1:]) for image in self.images}
-        return _pair(sizes.pop()) if len(sizes) == 1 else None
+        sizes = set(self.shapes)
+        return sizes.pop() if len(sizes) == 1 else None
 
     @cached_property
     def smallest(self) -> tuple[int, int]:
         """(least height, least width) over all images."""
-        return min(i.shape[1] for i in self.images), min(i.shape[2] for i in self.images)
+        heights, widths = zip(*self.shapes, strict=True)
+        return min(heights), min(widths)
 
     @cached_property
     def _pixels_before(self) -> Tensor:
         """Cumulative number of pixels, float64 of shape (N,)."""
-        return torch.tensor([i.shape[1] * i.shape[2] for i in self.images]).cumsum(0).double()
+        return torch.tensor([height * width for height, width in self.shapes]).cumsum(0).double()
 
     def without_small(self, side: int) -> tuple[ImageSet, list[str]]:
         """Leave out odd images that are smaller than the crops of the others.
@@ -96,13 +135,13 @@ class ImageSet:
         Returns:
             The set without them, and their names and sizes.
         """
-        sides = torch.tensor([min(image.shape[1:]) for image in self.images])
+        sides = torch.tensor([min(shape) for shape in self.shapes])
         spare = max(1, len(self) // 10) if len(self) >= 5 else 0
         least = min(side, int(sides.sort().values[spare]))
         kept = [index for index, found in enumerate(sides.tolist()) if found >= least]
         small = [
             f"{self.files[index] if self.files else f'image {index + 1} of {self.name}'} "
-            f"({self.images[index].shape[2]}x{self.images[index].shape[1]})"
+            f"({self.shapes[index][1]}x{self.shapes[index][0]})"
             for index in sorted(set(range(len(self))) - set(kept))
         ]
         if not small:
@@ -110,14 +149,19 @@ class ImageSet:
         return self.part(kept), small
 
     def to(self, device: torch.device) -> ImageSet:
-        """The same images in the memory of a device, where crops are then drawn."""
+        """The same images in the memory of a device, where crops are then drawn.
+
+        Those that are read as needed stay where they are.
+        """
+        if isinstance(self.images, Streamed):
+            return self
         return replace(self, images=[image.to(device) for image in self.images])
 
     def part(self, indices: Sequence[int]) -> ImageSet:
         """Some of the images, by their numbers."""
         return replace(
             self,
-            images=[self.images[index] for index in indices],
+            images=_some(self.images, indices),
             files=tuple(self.files[index] for index in indices) if self.files else (),
             noise=tuple(self.noise[index] for index in indices) if self.noise else (),
         )
@@ -166,27 +210,32 @@ class ImageSet:
                 f"{self.name!r} are {self.smallest[0]} and {self.smallest[1]}; "
                 f"use smaller crops or leave small images out"
             )
-        device = self.images[0].device
         chance = torch.rand(6, count, generator=generator, dtype=torch.float64)
         places = torch.searchsorted(
             self._pixels_before, chance[0] * self._pixels_before[-1], right=True
         ).clamp_(max=len(self) - 1)
-        batch = torch.empty(
-            (count, self.channels, size, size), dtype=self.images[0].dtype, device=device
-        )
-        draws = zip(places.tolist(), chance[1].tolist(), chance[2].tolist(), strict=True)
-        for crop, (place, down, across) in zip(batch, draws, strict=True):
-            image = self.images[place]
+        shape = (count, self.channels, size, size)
+        batch = torch.empty(shape, dtype=self.dtype, device=self.device)
+        images, chances = self._one_by_one(places.tolist()), chance[1:3].T.tolist()
+        for crop, image, (down, across) in zip(batch, images, chances, strict=True):
             top = int(down * (image.shape[1] - size + 1))
             left = int(across * (image.shape[2] - size + 1))
             crop.copy_(image[:, top : top + size, left : left + size])
-        chance = chance.to(device)
+        chance = chance.to(self.device)
         if flips or rotate:
             _where(batch, chance[3] < 0.5, batch.flip(-1))
         if rotate:
             _where(batch, chance[4] < 0.5, batch.flip(-2))
             _where(batch, chance[5] < 0.5, batch.transpose(-1, -2))
         return to_float(batch), places.tolist()
+
+    def _one_by_one(self, places: list[int]) -> Iterator[Tensor]:
+        """Images, of which few are in memory at a time where they are read as needed."""
+        if not isinstance(self.images, Streamed):
+            yield from (self.images[place] for place in places)
+            return
+        for first in range(0, len(places), AT_ONCE):
+            yield from self.images.take(places[first : first + AT_ONCE])
 
     def whole(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Give whole images as one batch.
@@ -257,6 +306,13 @@ def middle(image: Tensor, side: int) -> Tensor:
 def _where(batch: Tensor, chosen: Tensor, changed: Tensor) -> None:
     """Replace the chosen items of a batch, in place."""
     batch.copy_(torch.where(chosen[:, None, None, None], changed, batch))
+
+
+def _some(images: Sequence[Tensor], indices: Sequence[int]) -> Sequence[Tensor]:
+    """A part of the images, which stay where they are."""
+    if isinstance(images, Streamed):
+        return images.part(indices)
+    return [images[index] for index in indices]
 
 
 def _pair(size: tuple[int, ...]) -> tuple[int, int]:

@@ -49,10 +49,10 @@ def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
     if path.suffix.lower() in ARRAY_SUFFIXES and path.is_file():
         images = _array_images(path, channels)
     else:
-        found = _image_files(path)
+        found = image_files(path)
         files = tuple(str(file) for file in found)
         notes = found.notes
-        images = [_training_image(file, channels) for file in found]
+        images = [training_image(read_image(file), file, channels) for file in found]
     if channels is None:
         most = max(image.shape[0] for image in images)
         images = [to_channels(image, most)[0] for image in images]
@@ -79,7 +79,7 @@ def _is_plain(image: Tensor) -> bool:
     return bool((image == image[:, :1, :1]).all())
 
 
-def _image_files(path: Path) -> ImageFiles:
+def image_files(path: Path) -> ImageFiles:
     """Files of a folder, of a list, or the one image itself."""
     if path.is_dir():
         return find_images(path)
@@ -102,9 +102,14 @@ def _image_files(path: Path) -> ImageFiles:
     return ImageFiles(files)
 
 
-def _training_image(file: Path, channels: int | None) -> Tensor:
-    """Read one image as (C, H, W) uint8 where it has 8 bits, else float32 in [0, 1]."""
-    picture: Picture = read_image(file)
+def training_image(picture: Picture, file: object, channels: int | None) -> Tensor:
+    """A picture as (C, H, W) uint8 where it has 8 bits, else float32 in [0, 1].
+
+    Args:
+        picture: of one plane.
+        file: what it is called in errors.
+        channels: 1 or 3 to convert it.
+    """
     if len(picture.pixels) > 1:
         raise ScalewiseError(
             f"{file}: holds {len(picture.pixels)} planes; expected a single image to train on"
@@ -121,21 +126,35 @@ def _training_image(file: Path, channels: int | None) -> Tensor:
 def _array_images(path: Path, channels: int | None) -> list[Tensor]:
     """Images of a `.npy` or `.npz` file, each (C, H, W)."""
     array = _read_array(path)
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and array.shape[-1] in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
-        raise ScalewiseError(
-            f"{path}: expected images of shape [N, H, W] or [N, H, W, C] with 1 or 3 channels, "
-            f"found {list(array.shape)}"
-        )
+    check_axes(array.shape, path)
+    array = channels_first(array)
     if array.dtype != np.uint8:
-        array = _intensities(array, path)
+        array = intensities(array, path)
     batch = torch.from_numpy(np.ascontiguousarray(array))
     if channels is not None:
         batch = to_channels(batch, channels)[0]
     return list(batch)
+
+
+def check_axes(shape: tuple[int, ...], path: object) -> None:
+    """Refuse an array that does not hold images: [N, H, W], [N, H, W, C] or [N, C, H, W].
+
+    Raises:
+        ScalewiseError: it does not.
+    """
+    colours = len(shape) == 3 or (len(shape) == 4 and {shape[-1], shape[1]} & {1, 3})
+    if not colours or 0 in shape:
+        raise ScalewiseError(
+            f"{path}: expected images of shape [N, H, W] or [N, H, W, C] with 1 or 3 channels, "
+            f"found {list(shape)}"
+        )
+
+
+def channels_first(array: np.ndarray) -> np.ndarray:
+    """Images of any of these orders of axes as [N, C, H, W]."""
+    if array.ndim == 3:
+        return array[:, None]
+    return array.transpose(0, 3, 1, 2) if array.shape[-1] in (1, 3) else array
 
 
 def _read_array(path: Path) -> np.ndarray:
@@ -158,14 +177,21 @@ def _read_array(path: Path) -> np.ndarray:
     )
 
 
-def _intensities(array: np.ndarray, path: Path) -> np.ndarray:
+def check_type(dtype: np.dtype, path: object) -> None:
+    """Refuse an array of other numbers than uint8, uint16 and floats.
+
+    Raises:
+        ScalewiseError: it has them.
+    """
+    if dtype not in (np.uint8, np.uint16) and dtype.kind != "f":
+        raise ScalewiseError(f"{path}: expected uint8, uint16 or floats in [0, 1], found {dtype}")
+
+
+def intensities(array: np.ndarray, path: object) -> np.ndarray:
     """Turn uint16, or floats in [0, 1], into float32."""
+    check_type(array.dtype, path)
     if array.dtype == np.uint16:
         return array.astype(np.float32) / 65535
-    if array.dtype.kind != "f":
-        raise ScalewiseError(
-            f"{path}: expected uint8, uint16 or floats in [0, 1], found {array.dtype}"
-        )
     _check_range(float(array.min()), float(array.max()), str(path))
     return array.astype(np.float32)
 

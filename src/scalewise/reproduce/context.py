@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -96,8 +96,8 @@ def check_images(training: ImageSet, validation: ImageSet) -> Images:
     return Images(gray[0], gray[1], colour)
 
 
-def _gray(images: list[Tensor]) -> list[Tensor]:
-    return list(to_channels(torch.stack(images), 1)[0])
+def _gray(images: Sequence[Tensor]) -> list[Tensor]:
+    return list(to_channels(torch.stack(list(images)), 1)[0])
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ def chosen_options(state: Path | None, **given: Any) -> dict[str, Any]:
         "noisy": False,
         "noise": None,
         "photons": None,
+        "stream": False,
+        "memory": None,
     }
     before = {} if state is None else saved_options(state)
     typed = {name: value for name, value in given.items() if value is not None}

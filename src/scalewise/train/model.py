@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from scalewise import __version__, processes
-from scalewise.data import ImageSet, hold_out, load_image_set
+from scalewise.data import ImageSet, Reading, Streamed, hold_out, open_image_set
 from scalewise.device import pick_device
 from scalewise.errors import UsageError
 from scalewise.noise_model import NoiseModel
@@ -47,6 +47,8 @@ def train_model(
     noisy: bool | None = None,
     noise: NoiseModel | Photons | None = None,
     compare: str | Path | None = None,
+    stream: bool | None = None,
+    memory: float | None = None,
     device: str = "auto",
     progress: Progress | None = None,
     began: float | None = None,
@@ -55,7 +57,8 @@ def train_model(
     """Train a prior on images and write it to a model folder.
 
     Args:
-        images: a folder, an .npz or .npy array, or a .txt list of files.
+        images: a folder, an .npz or .npy array, a .txt list of files, tar shards, or a Zarr array:
+            what `data.open_image_set` takes.
         out: the model folder; its parent must exist.
         recipe: the name of a packaged recipe, a JSON file, or fields of `Recipe`.
         validation: images to choose by; by default 5 % of the others.
@@ -70,6 +73,9 @@ def train_model(
         noise: what their noise is, if it is known: in [0, 1] intensities, or photons in the
             stored values of their files; else it is estimated from each.
         compare: another model, to denoise the held-out images with as well.
+        stream: read images as they are needed, also where all fit in memory.
+        memory: gigabytes that images may take in each process; larger sets are read as needed. By
+            default half of the machine's.
         device: "auto", "cpu", "cuda" or "mps".
         progress: hears of steps and notes.
         began: `time.monotonic()` at which a budget of minutes began; now by default.
@@ -107,6 +113,8 @@ def train_model(
         "noisy": True if noise is not None else noisy,
         "noise": noise.model_dump(mode="json") if isinstance(noise, NoiseModel) else None,
         "photons": asdict(noise) if isinstance(noise, Photons) else None,
+        "stream": stream,
+        "memory": memory,
     }
     with processes.joined(pick_device(device)) as where:
         heard = progress if progress and processes.rank() == 0 else Progress()
@@ -142,11 +150,10 @@ def train_model(
 
 def _must_be_same(asked: dict[str, Any]) -> dict[str, str]:
     """What all processes of a run must have been started with."""
-    given = {name: value for name, value in sorted(asked.items()) if value not in (None, False)}
-    return {
+    given = {name: str(value) for name, value in asked.items() if value not in (None, False)}
+    return given | {
         "version of Scalewise": __version__,
         "version of PyTorch": torch.__version__,
-        "set of options": ", ".join(f"{name}={value}" for name, value in given.items()),
     }
 
 
@@ -193,9 +200,11 @@ def _prepared(
     note = listening["progress"].note
     chosen, first = started(recipe, choices)
     wanted = first.channels if first and options["channels"] is None else options["channels"]
-    training, held_out = _images(images, options["validation"], wanted, chosen, note)
+    reading = Reading(bool(options["stream"]), options["memory"])
+    training, held_out = _images(images, options["validation"], wanted, chosen, reading, note)
     estimator = None
     if options["noisy"]:
+        _check_in_memory(training, held_out)
         looking = first if first and first.estimator else load(LOOKING, device="cpu")
         told, estimator = _told_noise(options), looking.estimator
         training = with_noise(training, told, looking, note)
@@ -241,17 +250,28 @@ def _images(
     validation: str | None,
     channels: int | None,
     recipe: Recipe,
+    reading: Reading,
     note: Callable[[str], None],
 ) -> tuple[ImageSet, ImageSet]:
     """Training and validation images; odd ones too small for the crops are left out, and named."""
-    training, small = load_image_set(source, channels).without_small(largest_crop(recipe))
+    found = open_image_set(source, channels, reading, note)
+    training, small = found.without_small(largest_crop(recipe))
     for text in training.notes:
         note(text)
     for name in small:
         note(f"{name} is smaller than the crops of the others: left out")
     if validation is None:
         return hold_out(training)
-    held_out = load_image_set(validation, training.channels)
+    held_out = open_image_set(validation, training.channels, reading, note)
     for text in held_out.notes:
         note(text)
     return training, held_out
+
+
+def _check_in_memory(*sets: ImageSet) -> None:
+    """Refuse noisy images that are not in memory."""
+    if any(isinstance(images.images, Streamed) for images in sets):
+        raise UsageError(
+            "the noise of noisy images is looked at in all of them, which do not fit in the memory "
+            "that they may take; leave --stream out, give a larger --memory or fewer images"
+        )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,9 @@ class LevelTrainer:
         validation: validation set.
         recipe: of the run.
         device: where to train.
+
+    Attributes:
+        waited: seconds in which steps waited for their images.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class LevelTrainer:
             for block in self.network.modules():
                 if isinstance(block, ModulatedBlock | ResidualBlock):
                     block.compile(dynamic=True)
+        self.waited = 0.0
         count = min(VALIDATION_IMAGES, 4 * len(validation))
         self.held_out = draw_batch(
             validation, recipe, self.level, count, self._generator(_VALIDATION_STEP)
@@ -119,12 +126,13 @@ class LevelTrainer:
         last = segment.last if until is None else until
         self.network.train()
         with one_thread() as loader:
-            drawn = loader.submit(self._draw, self.state.step)
+            steps = iter(range(self.state.step, last))
+            drawn = deque(loader.submit(self._draw, s) for s in islice(steps, self.images.ahead))
             while self.state.step < last:
-                step = self.state.step
-                batch, generator = drawn.result()
-                if step + 1 < last:
-                    drawn = loader.submit(self._draw, step + 1)
+                step, asked = self.state.step, time.perf_counter()
+                batch, generator = drawn.popleft().result()
+                self.waited += time.perf_counter() - asked
+                drawn.extend(loader.submit(self._draw, later) for later in islice(steps, 1))
                 for group in self.optimiser.param_groups:
                     group["lr"] = self.rate * segment.rate(step, self.recipe.warmup)
                 loss = self._descend(batch.to(self.device), generator)
