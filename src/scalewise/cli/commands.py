@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from scalewise.cli import defaults, loudness
+from scalewise.cli.assemble import assemble
 from scalewise.cli.check import check
 from scalewise.cli.demo import demo
 from scalewise.cli.demosaic import demosaic
@@ -44,6 +45,7 @@ add(app, noise)
 add(app, check)
 add(app, synthesize)
 add(app, train)
+add(app, assemble)
 app.add_typer(evaluate)
 add(app, reproduce)
 add(app, benchmark)

@@ -52,6 +52,15 @@ def train(
         typer.Option(help="Time budget, split over levels by where validation error still falls."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of every level, instead.")] = None,
+    only_level: Annotated[
+        str | None,
+        typer.Option(
+            metavar="J",
+            help="Train this level alone, or low, the low-pass image and the estimator of noise; "
+            "scalewise assemble joins them.",
+            show_default=False,
+        ),
+    ] = None,
     levels: Annotated[int | None, typer.Option(help="Wavelet levels; default 3.")] = None,
     receptive_field: Annotated[
         int | None, typer.Option(help="Of the networks of the details, odd; default 13.")
@@ -182,6 +191,7 @@ def train(
     given: dict[str, Any] = {
         "minutes": minutes,
         "steps": steps,
+        "only_level": int(only_level) if only_level and only_level.isdigit() else only_level,
         "levels": levels,
         "receptive_field": receptive_field,
         "form": form,
@@ -258,6 +268,10 @@ def _told(record: dict[str, Any], as_json: bool) -> str:
 
     if as_json:
         return json.dumps(record)
+    if "part" in record:
+        (level,) = record["training"]["levels"]
+        name = "the low-pass image" if level == "low" else f"level {level}"
+        return f"{record['part']} has {name}; scalewise assemble joins it to the others."
     (what, scores), *_ = record["scores"].items()
     gains = ", ".join(
         f"{noise}: {psnr['noisy']:.1f} to {psnr['denoised']:.1f}" for noise, psnr in scores.items()

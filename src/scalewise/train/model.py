@@ -28,7 +28,8 @@ from scalewise.training.batches import largest_crop
 from scalewise.training.memory import check_memory
 
 LOOKING = "photos"
-"""Packaged model that looks at the noise of noisy training images, without another."""
+"""Packaged model that looks at the noise of noisy training images, without another; it also stands
+in for coarser levels that are trained elsewhere."""
 
 
 def train_model(
@@ -83,7 +84,8 @@ def train_model(
 
     Returns:
         `model`, `scores` on validation crops and the `training` record; with `compare`,
-        `comparison`, a table and sentences. Nothing in processes of `torchrun` but the first.
+        `comparison`, a table and sentences. Of a recipe with `only_level`, `part`, what `assemble`
+        takes, and `training`. Nothing in processes of `torchrun` but the first.
 
     Raises:
         UsageError: a choice is not valid, or other than the run to resume was started with.
@@ -145,6 +147,9 @@ def train_model(
         heard.begin(run.recipe.levels)
         with writer:
             prior = run.run()
+            if run.recipe.only_level is not None:
+                part = {"part": str(out), "training": run.summary()}
+                return part if processes.rank() == 0 else {}
             return writer.finish(prior, run.summary())
 
 
@@ -212,8 +217,11 @@ def _prepared(
         if not resume:
             check_noise(training, looking)
         chosen = of_noisy_images(chosen, training)
+    stand_in = None
     if first is None:
         check_memory(chosen, training, device)
+        if chosen.only_level not in (None, "low"):
+            stand_in = load(LOOKING, device=str(device))
     writer = Writer(
         out,
         {name: options[name] for name in ("license", "description", "data_license")},
@@ -234,6 +242,7 @@ def _prepared(
         estimator=estimator,
         options=options,
         began=began,
+        stand_in=stand_in,
     )
     return run, writer
 

@@ -204,6 +204,8 @@ class LevelTrainer:
             path,
             {
                 "identity": identity,
+                "kind": type(self.average).__name__,
+                "settings": self.average.settings,
                 "network": self.network.state_dict(),
                 "average": self.average.state_dict(),
                 "best": self.best,

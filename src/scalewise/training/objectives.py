@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scalewise import processes
+from scalewise.images import to_channels
 from scalewise.metrics import pooled_psnr
 from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
 from scalewise.networks.base import overall
@@ -178,7 +179,7 @@ class DetailsObjective(Objective):
     def __init__(
         self,
         network: ConditionalDenoiser,
-        coarser: MultiScalePrior,
+        coarser: MultiScalePrior | StandIn,
         recipe: Recipe,
         level: int,
         sigma_data: float,
@@ -229,7 +230,7 @@ class DetailsObjective(Objective):
         """Both bands given the noisy ones and the coarser prior's estimate of the low-pass."""
         sigma = per_image(self.removed.draw(len(images), generator).to(images.device), images)
         low, details = split(images, self.recipe.wavelet)
-        levels = self.estimator[0].levels + 1
+        levels = self.recipe.levels - self.level + 1
         noise, told = self.noise(images, sigma / GAIN, len(images), levels, generator)
         if isinstance(told, NoiseLevels):
             noise_low, noise_details = split(noise, self.recipe.wavelet)
@@ -262,7 +263,12 @@ class DetailsObjective(Objective):
         noisy_low, noisy_details = split(noisy, self.recipe.wavelet)
         sigma_bands, sigma_coarser = in_bands(sigma)
         with torch.no_grad():
-            estimate = self.estimator[0]._denoise(noisy_low, sigma_coarser)
+            coarser = self.estimator[0]
+            estimate = (
+                coarser(noisy_low, sigma_coarser)
+                if isinstance(coarser, StandIn)
+                else coarser._denoise(noisy_low, sigma_coarser)
+            )
         return self.network(noisy_details, estimate, sigma_bands, noisy_low)
 
     def psnr(self, images: Tensor, generator: torch.Generator, noise: Noise | None = None) -> float:
@@ -276,6 +282,27 @@ class DetailsObjective(Objective):
         noisy = images + sigma * white_noise(images, generator)
         bands = self._denoise(noisy, sigma.flatten())
         return pooled_psnr(images, merge(bands.low, bands.details, self.recipe.wavelet))
+
+
+class StandIn:
+    """Estimates low-pass images in place of coarser levels that are trained elsewhere.
+
+    Low-pass images are images again, so any denoiser of images can: it is told white noise as
+    strong as that of the whole image.
+
+    Args:
+        prior: that denoises, of RGB or gray images.
+    """
+
+    def __init__(self, prior: MultiScalePrior) -> None:
+        self.prior = prior
+
+    def __call__(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None) -> Tensor:
+        """Denoise low-pass images (N, C, h, w)."""
+        whole = sigma.whole if isinstance(sigma, NoiseLevels) else torch.as_tensor(sigma)
+        level = overall(per_image(whole, noisy)).flatten()
+        images = to_channels(noisy, self.prior.channels)[0]
+        return to_channels(self.prior._denoise(images, level), noisy.shape[1])[0]
 
 
 def estimated_psnr(denoised: Tensor, pair: Recorrupted) -> float:

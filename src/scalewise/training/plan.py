@@ -100,8 +100,8 @@ class Plan:
             losses: validation losses of each level so far, one per finished segment.
         """
         if len(self.segments) == len(self.seconds):
-            turn, place = divmod(len(self.segments), self.recipe.levels + 1)
-            level = self.recipe.levels + 1 - place
+            turn, place = divmod(len(self.segments), len(self.recipe.trained))
+            level = self.recipe.trained[place]
             planned = self._by_steps(level, turn) or self._by_minutes(level, turn, losses)
             if planned is None:
                 return None
@@ -134,8 +134,8 @@ class Plan:
     def _check(self, segments: list[Segment], seconds: list[float]) -> None:
         """Raise a `ValueError` if they are not those of a run of this recipe."""
         unfinished = len(segments) - len(seconds)
-        scales = self.recipe.levels + 1
-        order = [scales - place % scales for place in range(len(segments))]
+        trained = self.recipe.trained
+        order = [trained[place % len(trained)] for place in range(len(segments))]
         if unfinished not in (0, 1) or order != [segment.level for segment in segments]:
             raise ValueError("segments and their seconds disagree")
         if any(not 0 <= segment.first <= segment.last for segment in segments):
@@ -167,13 +167,13 @@ class Plan:
         falling = turn > self.rounds
         budget = whole * (1.0 if falling else 1 - self.recipe.decay)
         turns_left = 1 if falling else self.rounds - turn + 1
-        begun = turn * (self.recipe.levels + 1)
+        begun = turn * len(self.recipe.trained)
         within = sum(self.seconds[begun:]) + sum(self.beside[begun:])
         left = budget - elapsed + within
         if turn > self.rounds + 1 and left < LEFT_OVER * budget:
             return None
         weights = self._weights(turn, losses, by_time=falling)
-        to_come = range(1, level + 1)
+        to_come = [each for each in reversed(self.recipe.trained) if each <= level]
         left = left / turns_left - within - sum(self._beside(each) for each in to_come)
         seconds = max(0.0, left) * weights[level] / sum(weights[each] for each in to_come)
         first = self._finished(level)[-1][0].last
@@ -182,7 +182,7 @@ class Plan:
 
     def _affordable(self, left: float) -> int:
         """Rounds whose validating and writing, and that of the last turn, take not too much."""
-        turn = sum(self._beside(level) for level in range(1, self.recipe.levels + 2))
+        turn = sum(self._beside(level) for level in reversed(self.recipe.trained))
         return max(0, min(ROUNDS, int(BESIDE * left / max(turn, 1e-3)) - 1))
 
     def _beside(self, level: int) -> float:
@@ -194,7 +194,7 @@ class Plan:
         self, turn: int, losses: Mapping[int, list[float]], by_time: bool
     ) -> dict[int, float]:
         """Parts of the levels in a turn: by the time that they had, or by how fast they learn."""
-        levels = range(1, self.recipe.levels + 2)
+        levels = self.recipe.trained[::-1]
         if by_time:
             return {level: sum(s for _, s in self._finished(level)[:turn]) for level in levels}
         favour = {level: self.recipe.level_weight(level) for level in levels}

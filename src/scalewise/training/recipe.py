@@ -110,6 +110,10 @@ class Recipe(BaseModel):
         seed: of everything drawn.
         start: model whose networks the run starts with, in place of new ones; their sizes then
             count, not the recipe's.
+        only_level: the one level that this run trains, or "low" for the low-pass image and the
+            estimator of noise; others train the rest, and `scalewise assemble` joins them. Where
+            a level needs a coarser estimate of its low-pass image to learn denoising, it comes
+            from the networks of `start`, or a packaged denoiser stands in.
 
     Examples:
         >>> from scalewise.training import Recipe
@@ -161,6 +165,7 @@ class Recipe(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     start: str | None = None
+    only_level: int | Literal["low"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -186,6 +191,11 @@ class Recipe(BaseModel):
         if self.denoising_fraction + self.mean_fraction > 1:
             raise ValueError(
                 "denoising_fraction and mean_fraction are shares of a batch; their sum is above 1"
+            )
+        if isinstance(self.only_level, int) and not 1 <= self.only_level <= self.levels:
+            raise ValueError(
+                f"only_level must be low or a level from 1 to {self.levels}, found "
+                f"{self.only_level}"
             )
         if self.low_local and self.form == "bias-free":
             raise ValueError(
@@ -226,6 +236,13 @@ class Recipe(BaseModel):
         if isinstance(value, int):
             return value
         return value[min(level, len(value)) - 1]
+
+    @property
+    def trained(self) -> list[int]:
+        """Levels that the run trains, the coarsest first; `levels + 1` is the low-pass image."""
+        if self.only_level is None:
+            return list(range(self.levels + 1, 0, -1))
+        return [self.levels + 1 if self.only_level == "low" else self.only_level]
 
     def level_weight(self, level: int) -> float:
         """Weight of a level, or of the low-pass image, `levels + 1`."""

@@ -23,7 +23,7 @@ from scalewise.training.budget import SAVE_SECONDS, run_paced
 from scalewise.training.estimator import SIDES, train_estimator
 from scalewise.training.files import held, load_state, save_state
 from scalewise.training.level import LevelTrainer
-from scalewise.training.objectives import DetailsObjective, LowObjective, Objective
+from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, StandIn
 from scalewise.training.plan import Plan, Segment
 from scalewise.training.recipe import OF_NETWORKS, Recipe, scale_key, scale_name
 from scalewise.wavelets import GAIN, low_pass, split
@@ -93,6 +93,7 @@ class TrainingRun:
         estimator: of noise, for the prior, in place of that of `start` or a new one.
         options: what else was asked for, plain values, to find again by `saved_options`.
         began: `time.monotonic()` at which its time budget began; now by default.
+        stand_in: denoises low-pass images where coarser levels are trained elsewhere.
 
     Raises:
         UsageError: `start` has other levels, channels or another wavelet.
@@ -112,6 +113,7 @@ class TrainingRun:
         estimator: NoiseEstimator | None = None,
         options: dict[str, Any] | None = None,
         began: float | None = None,
+        stand_in: MultiScalePrior | None = None,
     ) -> None:
         if recipe.minutes is None and recipe.steps is None:
             recipe = recipe.model_copy(update={"minutes": DEFAULT_MINUTES})
@@ -119,7 +121,8 @@ class TrainingRun:
         self.images, self.device, self.start = images, device, start
         if start is not None:
             _check_start(start, recipe, images.channels)
-        self.options = dict(options or {})
+        self.options, self.stand_in = dict(options or {}), stand_in
+        self.finished: dict[str, Any] | None = None
         self.identity = secrets.token_hex(8)
         self.began, self.spent_before = time.monotonic() if began is None else began, 0.0
         self.trainers: dict[int, LevelTrainer] = {}
@@ -165,6 +168,7 @@ class TrainingRun:
         """Train to the end of the budget and return the prior with its best weights."""
         with held(self.folder) if processes.rank() == 0 else nullcontext():
             while (segment := self._next()) is not None:
+                self.finished = None
                 self._save_run()
                 finished = self._train(segment)
                 if processes.first_number(time.monotonic() - self.published_at) >= PUBLISH_SECONDS:
@@ -173,6 +177,9 @@ class TrainingRun:
             if self._estimates:
                 self._train_estimator()
             self._publish()
+            self.finished = self.summary()
+            self._keep_estimator()
+            self._save_run()
         return self.prior()
 
     @property
@@ -180,7 +187,8 @@ class TrainingRun:
         """Whether the run has an estimator of noise still to learn."""
         large = min(self.images.smallest) >= min(SIDES)
         told = self.recipe.form == "noise-conditional" and self.recipe.estimator_fraction > 0
-        return told and large and self.estimator is None
+        ours = self.recipe.only_level in (None, "low")
+        return told and large and ours and self.estimator is None
 
     def _train_estimator(self) -> None:
         """Learn the estimator in the time that was kept for it, or its share of the steps."""
@@ -193,13 +201,18 @@ class TrainingRun:
             self.estimator = train_estimator(
                 self.images, minutes=minutes, steps=steps, seed=self.recipe.seed
             )
-            if processes.rank() == 0:
-                save_state(self.folder / ESTIMATOR, dict(self.estimator.state_dict()))
+            self._keep_estimator()
+
+    def _keep_estimator(self) -> None:
+        """Write the estimator beside the levels."""
+        if self.estimator is not None and processes.rank() == 0:
+            save_state(self.folder / ESTIMATOR, dict(self.estimator.state_dict()))
 
     def _publish(self) -> None:
         """Give the prior to be written; as much again is kept for the end, and for its scores."""
         began = time.monotonic()
-        self.listener.on_prior(self.prior(), self.summary())
+        if self.recipe.only_level is None:
+            self.listener.on_prior(self.prior(), self.summary())
         self.published_at = time.monotonic()
         self.plan.reserve = processes.first_number(2 * (self.published_at - began)) + self._kept
 
@@ -252,9 +265,13 @@ class TrainingRun:
         """The prior with the best weights so far, in evaluation mode."""
         low = self._best(self.recipe.levels + 1)
         details = [self._best(level) for level in range(1, self.recipe.levels + 1)]
-        floor = min((noise.sigma for noise in self.images.noise), default=0.0)
-        wavelet, estimator = self.recipe.wavelet, self.estimator
+        wavelet, estimator, floor = self.recipe.wavelet, self.estimator, self.noise_floor
         return MultiScalePrior(low, details, wavelet, estimator, noise_floor=floor).eval()
+
+    @property
+    def noise_floor(self) -> float:
+        """Standard deviation of the noise of noisy images; 0 of clean ones."""
+        return min((noise.sigma for noise in self.images.noise), default=0.0)
 
     def summary(self) -> dict[str, Any]:
         """What to store beside the weights: recipe, data, steps, seconds and scores.
@@ -273,8 +290,9 @@ class TrainingRun:
                     "validation": trainer.state.history[-1] if trainer.state.history else {},
                 }
                 for level, trainer in sorted(self.trainers.items())
+                if level in self.recipe.trained
             },
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "device": self.device.type,
             "precision": self.recipe.precision_on(self.device),
         }
@@ -314,7 +332,7 @@ class TrainingRun:
         path = self.folder / ESTIMATOR
         weights = processes.from_first(lambda: load_state(path) if path.exists() else None)
         if weights is not None:
-            self.estimator = _estimator_of(weights, path)
+            self.estimator = _estimator_of(weights, saved.get("estimator") or {}, path)
 
     def forget(self) -> None:
         """Remove the training state in the folder, to start anew: that of the run last."""
@@ -331,16 +349,12 @@ class TrainingRun:
         if level <= recipe.levels:
             deviation = float(split(scale, recipe.wavelet)[1].square().mean().sqrt())
             deviation = self._without_noise(deviation, level)
-            coarser = MultiScalePrior(
-                self.trainers[recipe.levels + 1].average,
-                [self.trainers[j].average for j in range(level + 1, recipe.levels + 1)],
-                recipe.wavelet,
-            )
             network = (
                 _trainable(self.start.conditionals[level - 1], recipe)
                 if self.start
                 else recipe.details_network(channels, level, round(deviation, 4))
             )
+            coarser = self._coarser(level)
             return DetailsObjective(network, coarser, recipe, level, round(deviation, 4))
         mean = self._mean_image(scale)
         deviation = float((scale - mean).square().mean().sqrt())
@@ -351,6 +365,17 @@ class TrainingRun:
         low = recipe.low_network(channels, (height, width), deviation)
         low.set_mean(mean)
         return LowObjective(low, recipe, level, deviation)
+
+    def _coarser(self, level: int) -> MultiScalePrior | StandIn:
+        """What estimates the low-pass image of a level in training."""
+        if self.recipe.only_level is not None and self.start is None and self.stand_in:
+            return StandIn(self.stand_in)
+        recipe = self.recipe
+        return MultiScalePrior(
+            self.trainers[recipe.levels + 1].average,
+            [self.trainers[j].average for j in range(level + 1, recipe.levels + 1)],
+            recipe.wavelet,
+        )
 
     def _without_noise(self, deviation: float, level: int) -> float:
         """Root mean square of what is clean in the bands of a level of noisy images."""
@@ -403,6 +428,9 @@ class TrainingRun:
                 "options": self.options,
                 "elapsed": self.elapsed,
                 "within": self.within,
+                "finished": self.finished,
+                "estimator": self.estimator.settings if self.estimator else None,
+                "noise_floor": self.noise_floor,
             }
             save_state(self.folder / "run.pt", state | self.plan.state())
 
@@ -415,10 +443,10 @@ class TrainingRun:
         return {"name": images.name, "images": len(images), "sum": images.identity}
 
 
-def _estimator_of(weights: dict[str, Any], path: Path) -> NoiseEstimator:
+def _estimator_of(weights: dict[str, Any], settings: Any, path: Path) -> NoiseEstimator:
     """The finished estimator of a run, whose weights were read from `path`."""
-    estimator = NoiseEstimator()
     try:
+        estimator = NoiseEstimator(**settings)
         estimator.load_state_dict(weights)
     except (TypeError, RuntimeError, AttributeError) as error:
         raise ScalewiseError(
