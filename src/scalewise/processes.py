@@ -10,8 +10,11 @@ import io
 import json
 import os
 import platform
+import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -23,6 +26,9 @@ from scalewise.errors import ScalewiseError, UsageError
 
 TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """Variables by which a launcher tells a process which one it is, and where the first listens."""
+
+JOINING = timedelta(minutes=10)
+"""How long processes wait for each other to start."""
 
 T = TypeVar("T")
 
@@ -53,16 +59,10 @@ def count() -> int:
     return group.get_world_size() if group.is_initialized() else 1
 
 
-def restarts() -> int:
-    """How often an elastic launcher has started the processes again."""
-    found = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return int(found) if found.isdigit() else 0
-
-
-def launch() -> str:
-    """What tells the launcher of this process from others; the same when it starts them again."""
-    given = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return given if given != "none" else f"{os.getppid()} of {platform.node()}"
+def launch() -> str | None:
+    """What tells the launcher of this process from others: the same when it starts them again."""
+    given = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"{os.getppid()} of {platform.node()}" if given == "none" else given
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", found["LOCAL_RANK"] % torch.cuda.device_count())
         torch.cuda.set_device(device)
     try:
-        group.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        _gather(found["RANK"], found["WORLD_SIZE"], device)
     except (RuntimeError, ValueError) as error:
         raise ScalewiseError(
             f"process {found['RANK']} cannot join the others at {os.environ['MASTER_ADDR']}:"
@@ -124,6 +124,43 @@ def _launched() -> dict[str, int]:
             f"last is {numbers['WORLD_SIZE'] - 1}; start them by torchrun"
         )
     return numbers
+
+
+def _gather(number: int, of: int, device: torch.device) -> None:
+    """Form the group: of those who are here now, where a launcher started some of them again."""
+    served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by the launcher
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    first = number == 0 and not served
+    stores: Any = group  # which does not say what types they are
+    store = stores.TCPStore(address, port, is_master=first, timeout=JOINING, wait_for_workers=False)
+    apart = stores.PrefixStore(_meeting(store, number, of), store)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    group.init_process_group(backend, store=apart, rank=number, world_size=of)
+
+
+def _meeting(store: Any, number: int, of: int) -> str:
+    """A name for this meeting of the processes, on which all of them agreed.
+
+    The store of a launcher outlives the processes that it starts again, and holds addresses of
+    those that are gone. So each process signs in by a name of its own; the first calls out the
+    names that it sees, as long as not all of them answer.
+    """
+    mine, deadline = secrets.token_hex(8), time.monotonic() + JOINING.total_seconds()
+    store.set(f"here/{number}", mine)
+    while time.monotonic() < deadline:
+        signed = [f"here/{each}" for each in range(of)]
+        if number == 0 and store.check(signed):
+            store.set("called", " ".join(store.get(name).decode() for name in signed))
+        called = store.get("called").decode() if store.check(["called"]) else ""
+        if mine in called.split():
+            store.set(f"{called}/{number}", "heard")
+            heard = [f"{called}/{each}" for each in range(of)]
+            if number == 0 and store.check(heard):
+                store.set(f"{called}/all", "heard")
+            if store.check([f"{called}/all"]):
+                return called
+        time.sleep(0.05)
+    raise RuntimeError(f"not all {of} came within {JOINING}")
 
 
 # What is told between processes

@@ -176,7 +176,7 @@ def _asked(
     """
     state = out / TRAINING
     begun, launch = (state / "run.pt").exists(), processes.launch()
-    if begun and processes.restarts():
+    if begun and launch is not None:
         resume = resume or saved_options(state).get("launch") == launch
     if begun and not (resume or force):
         raise UsageError(
