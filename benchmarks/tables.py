@@ -292,6 +292,62 @@ def jobs(content: dict[str, Any]) -> str:
     return markdown(["seconds", *(f"`--jobs {count}`" for count in counts)], rows)
 
 
+def processes(content: dict[str, Any]) -> str:
+    """Largest difference of losses from those of one process."""
+    rows = [
+        [
+            f"{row['form']}, {row['steps']} steps",
+            str(row["processes"]),
+            f"{row['largest_difference']:.1e}",
+        ]
+        for row in content["processes"]
+        if row["processes"] > 1
+    ]
+    return markdown(["form", "processes", "largest difference"], rows)
+
+
+def streaming(content: dict[str, Any]) -> str:
+    """Share of a step in which it waits for images, read as needed and in memory."""
+    rows = [
+        [
+            f"width {row['width']}, from {row['images']}",
+            f"{1e3 * row['seconds_per_step']:.0f} ms",
+            f"{100 * row['waiting']:.1f} %",
+        ]
+        for row in content["streaming"]
+    ]
+    return markdown(["finest level, 8 crops of JPEGs of 512×512", "a step", "waiting"], rows)
+
+
+def memory(content: dict[str, Any]) -> str:
+    """Largest memory of a training process, by the size of the set and what was asked for."""
+    where = {True: "as needed", False: "in memory"}
+    rows = [
+        [
+            f"{row['gigabytes_of_images']:.2f} GB, {where[row['streamed']]}",
+            f"{row['gigabytes_asked']:g} GB",
+            f"{row['gigabytes_at_most']:.2f} GB",
+        ]
+        for row in content["memory"]
+    ]
+    return markdown(["images", "`--memory`", "largest memory"], rows)
+
+
+def apart(content: dict[str, Any]) -> str:
+    """PSNR of levels trained together and apart."""
+    rows = [
+        [
+            f"sigma {row['sigma']}",
+            _number(row["together"]),
+            _number(row["apart"]),
+            f"{row['gain']:+.2f} ± {row['error']:.2f}",
+        ]
+        for row in content["apart"]
+    ]
+    steps = content["apart"][0]["steps"]
+    return markdown([f"PSNR in dB, {steps} steps a level", "together", "apart", "gain"], rows)
+
+
 def speed(content: dict[str, Any]) -> str:
     """What every run of the speed benchmark measures, and training at other receptive fields."""
     kept = ("precision", "limits", *QUICK.parts, "training_wider")
@@ -324,6 +380,10 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "own-microscope": ("own-data.json", own_microscope),
     "averaging": ("averaging.json", averaging),
     "jobs": ("jobs.json", jobs),
+    "machines-processes": ("machines.json", processes),
+    "machines-streaming": ("machines.json", streaming),
+    "machines-memory": ("machines.json", memory),
+    "machines-apart": ("machines.json", apart),
     "speed": ("speed.json", speed),
 }
 
