@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from benchmarks.raw_files import write_dng
 from scalewise import published, store
 from scalewise.cli import defaults
 from scalewise.cli.commands import app
-from scalewise.data import load_image_set
+from scalewise.data import Reading, load_image_set, open_image_set
 from scalewise.images import read_image, write_image
 from scalewise.networks import BiasFreeConditional
 from scalewise.noise_model import NoiseModel
@@ -149,6 +150,28 @@ def arrays() -> Files:
     np.savez_compressed(stream := BytesIO(), images.transpose(0, 3, 1, 2))
     files["packed.npz"] = stream.getvalue()
     return files
+
+
+@cache
+def shards() -> Files:
+    """Tar files of images."""
+    files = {}
+    for name, kind in (("plain.tar", tarfile.USTAR_FORMAT), ("long.tar", tarfile.PAX_FORMAT)):
+        with tarfile.open(fileobj=(stream := BytesIO()), mode="w", format=kind) as archive:
+            for member, data in (("a.png", pngs()["rgb.png"]), ("b.jpg", jpegs()["rgb.jpg"])):
+                about = tarfile.TarInfo(("long/" * 30 if name == "long.tar" else "") + member)
+                about.size = len(data)
+                archive.addfile(about, BytesIO(data))
+        files[name] = stream.getvalue()
+    return files
+
+
+def _read_shard(file: Path) -> int:
+    held = open_image_set(file)
+    streamed = open_image_set(file, None, Reading(stream=True, memory=0.01))
+    for image in streamed.images:
+        assert image.shape[0] == streamed.channels
+    return sum(image.numel() for image in held.images)
 
 
 @cache
@@ -378,6 +401,7 @@ READERS = {
     "webp-bmp": Reader(others, fuzz_damage.of_bytes, _read_picture),
     "raw": Reader(raws, fuzz_damage.of_tiff, _read_raw),
     "arrays": Reader(arrays, fuzz_damage.of_zip, _read_set),
+    "shards": Reader(shards, fuzz_damage.of_bytes, _read_shard),
     "lists": Reader(lists, fuzz_damage.of_text, _read_list),
     "config": Reader(configs, fuzz_damage.of_json, _read_config),
     "noise": Reader(noises, fuzz_damage.of_json, _read_noise),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from scalewise.errors import ScalewiseError
 from scalewise.images import IMAGE_SUFFIXES
+from scalewise.images.silence import silent
 
 HEAD = 1 << 16
 """Bytes of a file that tell its size and kind, but for rare ones."""
@@ -72,7 +73,7 @@ def glance(entry: Entry) -> Seen | None:
     for most in (HEAD, -1):
         head = entry.bytes(most)
         try:
-            with Image.open(io.BytesIO(head)) as image:
+            with silent(), Image.open(io.BytesIO(head)) as image:
                 if image.format not in ("PNG", "JPEG", "WEBP", "BMP"):
                     return None
                 channels = _COLOURS.get(image.mode)

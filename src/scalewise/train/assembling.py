@@ -124,10 +124,20 @@ def assemble(
         ScalewiseError: a part has not ended or is damaged, or the folder cannot be written.
 
     Examples:
-        >>> from scalewise.train import assemble, train_model
-        >>> assemble(["no-level", "no-low"], "model")
-        Traceback (most recent call last):
-        scalewise.errors.ScalewiseError: no-level: holds no training; give the folders that ...
+        >>> import tempfile
+        >>> import numpy as np
+        >>> images = np.random.default_rng(0).random((24, 64, 64), "float32")
+        >>> small = {"levels": 1, "steps": 2, "low_local": True, "width": 8, "blocks": 1}
+        >>> with tempfile.TemporaryDirectory() as at:
+        ...     np.save(f"{at}/images.npy", images)
+        ...     for level in (1, "low"):
+        ...         _ = scalewise.train.train_model(
+        ...             f"{at}/images.npy", f"{at}/{level}", only_level=level, receptive_field=7,
+        ...             estimator_fraction=0.0, **small,
+        ...         )
+        ...     record = scalewise.train.assemble([f"{at}/1", f"{at}/low"], f"{at}/model")
+        >>> sorted(record["training"]["levels"])
+        ['1', 'low']
     """
     store.check_folder(out, force)
     read = [Part.read(Path(folder)) for folder in parts]
