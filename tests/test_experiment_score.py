@@ -50,7 +50,7 @@ class ExactContext:
         assert (len(training), len(validation), tag) == (2048, 64, "gaussian")
         images = torch.stack([*training.images[:512]])
         assert float(images.std()) == pytest.approx(DEVIATION, rel=0.1)
-        held = torch.stack(validation.images)
+        held = torch.stack(list(validation.images))
         assert not any(torch.equal(held[0], image) for image in training.images)
         self.spectrum = DEVIATION**2 * power_law_spectrum((SIDE, SIDE), corner=1 / 8)
         return self

@@ -268,7 +268,7 @@ class TestTraining:
         )
         prior = run.run()
         assert prior.noise_floor == run.images.noise[0].sigma
-        clean = torch.stack(dead_leaves(16, 40, 5).images).float() / 255
+        clean = torch.stack(list(dead_leaves(16, 40, 5).images)).float() / 255
         noisy = clean + noise_like(clean, noise, 7)
         cleaned = torch.stack([denoise_plane(one, prior, noise=noise)[0] for one in noisy])
         gain = psnr(clean, cleaned) - psnr(clean, noisy)

@@ -94,7 +94,7 @@ def test_estimators_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_budgets_of_minutes_end_together(pictures: Path) -> None:
-    losses, prior = trained(pictures, "timed", 2, minutes=0.05, steps=None)
+    losses, prior = trained(pictures, "timed", 2, minutes=0.05, steps=None, stream=True)
     assert prior.levels == 1
     assert len(losses) > 4
 

@@ -113,6 +113,11 @@ def test_tar_shards(photos: Path, name: str) -> None:
     assert streamed.files[0].endswith("000.tar: deep/0.png")
 
 
+def test_a_folder_of_images_is_one_whatever_else_is_there(photos: Path) -> None:
+    packed(photos, photos / "backup.tar", ["0.png"])
+    assert len(open_image_set(photos, None, STREAM)) == 12
+
+
 @pytest.mark.parametrize("shape", [(6, 32, 40), (6, 32, 40, 3), (6, 3, 32, 40), (6, 1, 32, 40)])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("kind", ["npy", "zarr"])

@@ -89,7 +89,7 @@ def glance(entry: Entry) -> Seen | None:
 
 
 def shard_names(source: str | Path) -> list[Path] | None:
-    """The tar files that a name stands for: one, those of a folder, `*`, or `{000..099}`.
+    """The tar files that a name stands for: one, `*`, `{000..099}`, or a folder without images.
 
     Returns:
         Sorted files; None where it stands for no tar files.
@@ -99,7 +99,10 @@ def shard_names(source: str | Path) -> list[Path] | None:
     """
     text, path = str(source), Path(source)
     if path.is_dir():
-        return sorted(path.glob("*.tar")) or None
+        shards = sorted(path.glob("*.tar"))
+        return (
+            shards if shards and not any(_is_image(file.name) for file in path.rglob("*")) else None
+        )
     if not text.endswith(".tar"):
         return None
     if path.exists():

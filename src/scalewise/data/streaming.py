@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Barrier
 from typing import overload
 
 import torch
@@ -64,8 +65,7 @@ class Kept:
         self.source, self.limit, self.tell, self.held = source, limit, tell, 0
         self.images: OrderedDict[int, Tensor] = OrderedDict()
         self.damaged: set[int] = set()
-        self.lock = threading.Lock()
-        self.readers: ThreadPoolExecutor | None = None
+        self.lock, self.readers = threading.Lock(), _readers()
 
     def get(self, number: int) -> Tensor | None:
         """An image; None, told once, where it is damaged."""
@@ -83,10 +83,6 @@ class Kept:
 
     def all_of(self, numbers: Iterable[int]) -> list[Tensor | None]:
         """Images, read side by side."""
-        with self.lock:
-            if self.readers is None:
-                count = min(READERS, os.cpu_count() or 1)
-                self.readers = ThreadPoolExecutor(count, "reader", use_threads, (1,))
         return list(self.readers.map(self.get, numbers))
 
     def _keep(self, number: int, image: Tensor) -> None:
@@ -106,6 +102,16 @@ class Kept:
             self.damaged.add(number)
         if not known:
             self.tell(f"{error}: left out")
+
+
+def _readers() -> ThreadPoolExecutor:
+    """Threads that each compute alone, lest their teams make that of the training step sleep."""
+    threads, count = torch.get_num_threads(), min(READERS, os.cpu_count() or 1)
+    readers, all_there = ThreadPoolExecutor(count, "reader", use_threads, (1,)), Barrier(count)
+    for begun in [readers.submit(all_there.wait) for _ in range(count)]:
+        begun.result()
+    torch.set_num_threads(threads)  # it was set for threads to come, too
+    return readers
 
 
 class Streamed(Sequence[Tensor]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from scalewise import __version__, processes
 from scalewise.data import ImageSet, Reading, Streamed, hold_out, open_image_set
 from scalewise.device import pick_device
-from scalewise.errors import UsageError
+from scalewise.errors import ScalewiseError, UsageError
 from scalewise.noise_model import NoiseModel
 from scalewise.store import TRAINING, check_folder, load
 from scalewise.train.choices import chosen_options, chosen_recipe, started
@@ -176,8 +177,9 @@ def _asked(
     """
     state = out / TRAINING
     begun, launch = (state / "run.pt").exists(), processes.launch()
-    if begun and launch is not None:
-        resume = resume or saved_options(state).get("launch") == launch
+    if begun and launch is not None and not resume:
+        with suppress(ScalewiseError):  # damaged: told below, or overwritten
+            resume = saved_options(state).get("launch") == launch
     if begun and not (resume or force):
         raise UsageError(
             f"{out} holds a training run already; go on with --resume, or start anew with --force"
