@@ -64,9 +64,9 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     odd = asked.pop("odd", {})
     if os.environ["RANK"] == "1":
-        model.__version__ = odd.pop("version", model.__version__)
+        vars(model)["__version__"] = odd.pop("version", vars(model)["__version__"])
         asked |= odd
-    run.SAVE_SECONDS = asked.pop("save_seconds", run.SAVE_SECONDS)
+    vars(run)["SAVE_SECONDS"] = asked.pop("save_seconds", vars(run)["SAVE_SECONDS"])
     if "noise" in asked:
         asked["noise"] = NoiseModel.white(asked["noise"])
     curve = Curve(asked.pop("pause", 0.0))

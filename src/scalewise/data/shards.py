@@ -100,9 +100,8 @@ def shard_names(source: str | Path) -> list[Path] | None:
     text, path = str(source), Path(source)
     if path.is_dir():
         shards = sorted(path.glob("*.tar"))
-        return (
-            shards if shards and not any(_is_image(file.name) for file in path.rglob("*")) else None
-        )
+        images = bool(shards) and any(_is_image(file.name) for file in path.rglob("*"))
+        return None if images else shards or None
     if not text.endswith(".tar"):
         return None
     if path.exists():
