@@ -67,7 +67,7 @@ def launch() -> str | None:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
-    """Belong to the processes that a launcher started, and leave them at the end.
+    """Belong to the processes that a launcher started, and leave them at the end of good work.
 
     Args:
         device: where this process is to compute; of several GPUs each takes the one of its number.
@@ -94,10 +94,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             f"{os.environ['MASTER_PORT']} ({_first_line(error)}); see that torchrun runs on every "
             "machine, and that they reach each other"
         ) from error
-    try:
-        yield device
-    finally:
-        group.destroy_process_group()
+    yield device
+    group.destroy_process_group()  # not after an error: the others may be gone, and it waits
 
 
 def _launched() -> dict[str, int]:

@@ -146,8 +146,9 @@ class TrainingRun:
         """
         for level, trainer in self.trainers.items():
             if trainer.batch < processes.count():
+                scale = scale_name(level, self.recipe.levels).replace("low", "the low", 1)
                 raise UsageError(
-                    f"the batch of {scale_name(level, self.recipe.levels)} has {trainer.batch} "
+                    f"the batch of {scale} has {trainer.batch} "
                     f"images for {processes.count()} processes, each of which takes one at least; "
                     "start fewer processes, or give a larger --batch or low_batch"
                 )
