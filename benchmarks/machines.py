@@ -183,13 +183,11 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
     """The largest memory of processes that train on sets of several sizes."""
     records = []
     with tempfile.TemporaryDirectory() as place:
-        pictures = squares(options.photos, 12, 1024)
+        pictures = squares(options.photos, 12, 512)
         for copies, reading in (
-            (2, {"memory": 8.0}),
-            (2, {"stream": True, "memory": 0.2}),
-            (20, {"memory": 8.0}),
-            (20, {"memory": 0.2}),
+            (100, {"memory": 8.0}),
             (100, {"memory": 0.2}),
+            (300, {"memory": 0.2}),
         ):
             source = Path(place) / f"{copies}.tar"
             if not source.exists():
@@ -199,7 +197,7 @@ def memory(options: argparse.Namespace) -> list[dict[str, Any]]:
             done = subprocess.run(
                 [sys.executable, *words], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
             )
-            size = 3 * 1024**2 * copies * len(pictures)
+            size = 3 * 512**2 * copies * len(pictures)
             record = {"gigabytes_of_images": size / 1e9, "gigabytes_asked": reading["memory"]}
             record |= {"streamed": bool(reading.get("stream")) or size > 1e9 * reading["memory"]}
             records.append(record | {"gigabytes_at_most": int(done.stdout) / 1e9})
@@ -232,7 +230,9 @@ def apart(options: argparse.Namespace) -> list[dict[str, Any]]:
             clean = image[:, :256, :256]
             noisy = add_noise(clean, sigma / 255, 0, index)
             for kind, prior in priors.items():
-                scores[kind].append(float(psnr(clean, prior.denoise(noisy[None], sigma / 255)[0])))
+                scores[kind].append(
+                    float(psnr(clean[None], prior.denoise(noisy[None], sigma / 255)))
+                )
         gains = [a - b for a, b in zip(scores["apart"], scores["together"], strict=True)]
         record = {"sigma": sigma, "steps": options.steps, "images": len(gains)}
         record |= {kind: mean(each) for kind, each in scores.items()}

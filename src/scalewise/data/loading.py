@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scalewise.data.image_set import ImageSet, to_float
+from scalewise.data.streaming import on_own_pages
 from scalewise.errors import ScalewiseError
 from scalewise.images import (
     IMAGE_SUFFIXES,
@@ -52,7 +53,7 @@ def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
         found = image_files(path)
         files = tuple(str(file) for file in found)
         notes = found.notes
-        images = [training_image(read_image(file), file, channels) for file in found]
+        images = [on_own_pages(training_image(read_image(file), file, channels)) for file in found]
     if channels is None:
         most = max(image.shape[0] for image in images)
         images = [to_channels(image, most)[0] for image in images]

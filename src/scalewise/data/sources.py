@@ -23,7 +23,7 @@ from scalewise.data.loading import (
     training_image,
 )
 from scalewise.data.shards import Entry, Seen, glance, shard_entries, shard_names
-from scalewise.data.streaming import Source, Streamed
+from scalewise.data.streaming import Source, Streamed, on_own_pages
 from scalewise.device import memory_of
 from scalewise.errors import ScalewiseError
 from scalewise.images import decode_image, to_channels
@@ -98,7 +98,7 @@ def _in_memory(source: Source, name: str, notes: tuple[str, ...]) -> ImageSet:
     images, names, told = list[Tensor](), list[str](), list[str]()
     for number, each in enumerate(source.names):
         try:
-            images.append(source.read(number))
+            images.append(on_own_pages(source.read(number)))
             names.append(each)
         except ScalewiseError as error:
             told.append(f"{error}: left out")

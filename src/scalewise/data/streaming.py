@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 import zlib
@@ -18,8 +19,23 @@ from torch import Tensor
 from scalewise.device import use_threads
 from scalewise.errors import ScalewiseError
 
+LARGE = 1 << 18
+"""Bytes from which an image gets pages of its own."""
+
 READERS = 4
 """Threads that read and decode, at most."""
+
+
+def on_own_pages(image: Tensor) -> Tensor:
+    """The same image, apart from what was allocated while it was read, if it is large.
+
+    Between such allocations, four times as large, images would leave holes that fit nothing: a set
+    takes up to four times its memory then.
+    """
+    if image.nbytes < LARGE:
+        return image
+    pages = mmap.mmap(-1, image.nbytes)
+    return torch.frombuffer(pages, dtype=image.dtype).view(image.shape).copy_(image)
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ class Kept:
         return list(self.readers.map(self.get, numbers))
 
     def _keep(self, number: int, image: Tensor) -> None:
-        size = image.numel() * image.element_size()
+        size, image = image.nbytes, on_own_pages(image)
         with self.lock:
             if number in self.images or size > self.limit:
                 return
@@ -94,7 +110,7 @@ class Kept:
             self.held += size
             while self.held > self.limit:
                 _, oldest = self.images.popitem(last=False)
-                self.held -= oldest.numel() * oldest.element_size()
+                self.held -= oldest.nbytes
 
     def _tell_once(self, number: int, error: ScalewiseError) -> None:
         with self.lock:
