@@ -1,10 +1,11 @@
 """Damage valid files at random, and look for what is not refused in a sentence.
 
-    python -m tests.fuzz findings --minutes 20 [--reader tiff]
+    python -m tests.fuzz findings --minutes 20 [--reader tiff] [--files 1000000]
 
-Readers take turns. Each finding is a file in the folder, named by what was wrong: another error
-than a sentence, more time or memory than its pixels ask for, a reader that hung, or a process that
-died. `counts.json` adds up over runs. Findings that are mended become tests of their own.
+Readers take turns, until the time is over or each has judged so many files. Each finding is a file
+in the folder, named by what was wrong: another error than a sentence, more time or memory than its
+pixels ask for, a reader that hung, or a process that died; of one fault `KEPT` files are kept.
+`counts.json` adds up over runs. Findings that are mended become tests of their own.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ SECONDS, MEGABYTES = 1.0, 200
 
 PER_PIXEL = 60
 """Bytes for each pixel that is read."""
+
+KEPT = 20
+"""Files that are kept of one reader and fault; all are counted."""
 
 GOOD = ("read", "refused")
 
@@ -97,17 +101,29 @@ def damaged(reader: Reader, seed: int) -> tuple[str, bytes]:
     return name, reader.damage(name, files[name], rng)
 
 
+def keep(file: Path, findings: Path, fault: str, seed: int | str, name: str) -> None:
+    """Copy a file into the findings, unless they have enough of its kind."""
+    if sum(1 for _ in findings.glob(f"{fault}-*")) < KEPT:
+        shutil.copy(file, findings / f"{fault}-{seed}-{name}")
+
+
 def turn(
-    kind: str, first: int, place: Path, findings: Path, results: Any, seconds: float = TURN
+    kind: str,
+    first: int,
+    place: Path,
+    findings: Path,
+    results: Any,
+    seconds: float = TURN,
+    last: int = sys.maxsize,
 ) -> None:
-    """Judge files for a turn, in a process of its own."""
+    """Judge files for a turn, in a process of its own, at most until the one before the last."""
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGALRM, _alarm)
     reader, counts = READERS[kind], Counter[str]()
     with contextlib.suppress(FileNotFoundError):
         os.chdir(place)
     end, seed = time.monotonic() + seconds, first
-    while time.monotonic() < end:
+    while time.monotonic() < end and seed < last:
         name, data = damaged(reader, seed)
         current = place / name
         current.write_bytes(data)
@@ -117,19 +133,21 @@ def turn(
         signal.setitimer(signal.ITIMER_REAL, 0)
         counts[result] += 1
         if result not in GOOD:
-            shutil.copy(current, findings / f"{kind}-{result}-{seed}-{name}")
+            keep(current, findings, f"{kind}-{result}", seed, name)
         seed += 1
     results.put(counts)
 
 
-def run_turn(kind: str, first: int, findings: Path, seconds: float = TURN) -> Counter[str]:
+def run_turn(
+    kind: str, first: int, findings: Path, seconds: float = TURN, last: int = sys.maxsize
+) -> Counter[str]:
     """Take a turn; what it led to, by how often."""
     context = multiprocessing.get_context("spawn")
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         place, results = Path(name), context.Queue()
         process = context.Process(
-            target=turn, args=(kind, first, place, findings, results, seconds)
+            target=turn, args=(kind, first, place, findings, results, seconds, last)
         )
         process.start()
         said, since, counts = "", time.monotonic(), None
@@ -145,7 +163,7 @@ def run_turn(kind: str, first: int, findings: Path, seconds: float = TURN) -> Co
                 process.kill()
                 seed, _, file = now.partition("\n")
                 if file:
-                    shutil.copy(place / file, findings / f"{kind}-{kind_of_end}-{seed}-{file}")
+                    keep(place / file, findings, f"{kind}-{kind_of_end}", seed, file)
                 counts = Counter({kind_of_end: 1, "read": int(seed or first) - first})
         process.join()
     return counts
@@ -157,6 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("findings", type=Path, help="folder for the findings")
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--reader", choices=READERS, action="append")
+    parser.add_argument("--files", type=int, default=sys.maxsize, help="of each reader at most")
     parser.add_argument("--turn", type=float, default=TURN, help="seconds of each reader's")
     options = parser.parse_args(arguments)
     findings = options.findings.absolute()
@@ -164,12 +183,17 @@ def main(arguments: list[str] | None = None) -> None:
     record = findings / "counts.json"
     counts = json.loads(record.read_text()) if record.exists() else {}
     end = time.monotonic() + 60 * options.minutes
-    while time.monotonic() < end:
-        for kind in options.reader or READERS:
+    kinds = list(options.reader or READERS)
+    while kinds and time.monotonic() < end:
+        for kind in list(kinds):
+            so_far = Counter(counts.get(kind, {}))
+            if sum(so_far.values()) >= options.files:
+                kinds.remove(kind)
+                continue
             if time.monotonic() >= end:
                 break
-            so_far = Counter(counts.get(kind, {}))
-            so_far += run_turn(kind, sum(so_far.values()), findings, options.turn)
+            first = sum(so_far.values())
+            so_far += run_turn(kind, first, findings, options.turn, options.files)
             counts[kind] = dict(so_far)
             record.write_text(json.dumps(counts, indent=2))
             sys.stdout.write(f"{kind}: {sum(so_far.values())} files: {dict(so_far)}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import tifffile
 import torch
 import typer
 from fuzz_damage import Damage
+from fuzz_page import answer, requests
 from PIL import Image
 
 from benchmarks.raw_files import write_dng
@@ -200,6 +202,12 @@ def _read_picture(file: Path) -> int:
     return picture.pixels.numel()
 
 
+def _read_coefficients(file: Path) -> int:
+    from scalewise.images.jpeg_coefficients import read_coefficients
+
+    return read_coefficients(file).values.numel()
+
+
 def _read_raw(file: Path) -> int:
     from scalewise.images.raw import read_raw
 
@@ -208,11 +216,15 @@ def _read_raw(file: Path) -> int:
 
 @cache
 def configs() -> Files:
-    """`config.json` of the packaged models."""
-    return {
-        f"{name}.json": (store.resolve(name) / "config.json").read_bytes()
-        for name in store.packaged()
-    }
+    """`config.json` of the packaged models, of networks that are quick to build."""
+    files = {}
+    for name in store.packaged():
+        config = json.loads((store.resolve(name) / "config.json").read_text())
+        config["low"]["settings"] |= {"blocks": 1, "multiples": [1, 2]}
+        for network in config["details"]:
+            network["settings"] |= {"blocks": 1, "receptive_field": 5}
+        files[f"{name}.json"] = json.dumps(config).encode()
+    return files
 
 
 def _read_config(file: Path) -> int:
@@ -320,10 +332,16 @@ def _damage_state(
     """Damage what a file of PyTorch holds, or the file."""
     if rng.random() > tree_share:
         return fuzz_damage.of_zip(name, data, rng)
-    value = torch.load(BytesIO(data), weights_only=True)
+    value = _loaded(data)
     odd = (*fuzz_damage.ODD[:12], "a", [], {}, [1, "a"], torch.zeros(2), torch.tensor(1.5), 10**30)
     torch.save(fuzz_damage.tree(value, rng, odd), stream := BytesIO())
     return stream.getvalue()
+
+
+@cache
+def _loaded(data: bytes) -> Any:
+    """What a valid file of PyTorch holds; not to be changed."""
+    return torch.load(BytesIO(data), weights_only=True)
 
 
 @cache
@@ -334,8 +352,8 @@ def _run(folder: Path) -> Any:
     from scalewise.training.recipe import Recipe
 
     recipe = Recipe(
-        levels=1, receptive_field=5, width=4, blocks=1, low_width=8, steps=4, batch=2, low_batch=2,
-        crop=8, low_crop=8, estimator_fraction=0,
+        levels=1, receptive_field=5, width=4, blocks=1, low_width=8, low_local=True, steps=4,
+        batch=2, low_batch=2, crop=8, low_crop=8, estimator_fraction=0,
     )  # fmt: skip
     return recipe, dead_leaves(4, 24, 0), dead_leaves(2, 24, 1)
 
@@ -366,18 +384,33 @@ def states() -> Files:
 
 
 def _read_state(file: Path) -> int:
-    """Go on from a run of which one file is damaged, and look at what it has."""
+    """Go on from a run of which one file is damaged, and look at what it has.
+
+    Its other files are read once.
+    """
+    from scalewise.training import level
+    from scalewise.training import run as run_of
+    from scalewise.training.files import load_state
     from scalewise.training.run import saved_options, saved_recipe
 
     folder = file.with_name("run")
     folder.mkdir(exist_ok=True)
     for name, content in states().items():
         (folder / name).write_bytes(content)
-    (folder / _undamaged(file)).write_bytes(file.read_bytes())
+    damaged = folder / _undamaged(file)
+    damaged.write_bytes(file.read_bytes())
     saved_recipe(folder)
     saved_options(folder)
     run = _resumable(folder)
-    run.resume()
+
+    def load(path: Path) -> Any:
+        return load_state(path) if path == damaged else _loaded(states()[path.name])
+
+    with (
+        mock.patch.object(level, "load_state", load),
+        mock.patch.object(run_of, "load_state", load),
+    ):
+        run.resume()
     run.summary()
     run._next()
     run.prior()
@@ -398,6 +431,7 @@ READERS = {
     "tiff": Reader(tiffs, fuzz_damage.of_tiff, _read_picture),
     "png": Reader(pngs, fuzz_damage.of_png, _read_picture),
     "jpeg": Reader(jpegs, fuzz_damage.of_bytes, _read_picture),
+    "coefficients": Reader(jpegs, fuzz_damage.of_bytes, _read_coefficients),
     "webp-bmp": Reader(others, fuzz_damage.of_bytes, _read_picture),
     "raw": Reader(raws, fuzz_damage.of_tiff, _read_raw),
     "arrays": Reader(arrays, fuzz_damage.of_zip, _read_set),
@@ -409,5 +443,6 @@ READERS = {
     "weights": Reader(weights, fuzz_damage.of_bytes, _read_weights),
     "published": Reader(checkpoints, partial(_damage_state, tree_share=0.3), _read_checkpoint),
     "training": Reader(states, _damage_state, _read_state),
+    "page": Reader(requests, fuzz_damage.of_json, answer),
 }
 """By name; TIFF first, the largest."""

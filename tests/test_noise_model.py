@@ -89,9 +89,12 @@ class TestModel:
         assert float(model.at(torch.tensor([0.0]))) == float(model.at(torch.tensor([0.1])))
         assert model.grows
         assert not NoiseModel.white(0.1).grows
-        for gain, read in ((0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, -1.0)):
+        wrong: list[tuple[float, ...]] = [(0, 0, 1), (-1, 0, 1), (math.nan, 0, 1), (1, 0, -1)]
+        wrong += [(1e300, 0, 0), (1e-300, 0, 0), (1, 0, 1e300), (1, 1e300, 0), (1e-20, 1.5, 0)]
+        for numbers in wrong:
             with pytest.raises(UsageError, match="gain must be above 0, read noise 0 or more"):
-                NoiseModel.photons(gain, 0.0, read)
+                NoiseModel.photons(*numbers)
+        assert math.isfinite(NoiseModel.photons(1e-20, 0.5).sigma)
 
     def test_times(self) -> None:
         assert BLURRED.times(0.5).scales == ((0.05,), (0.1,), (0.15,))
@@ -111,7 +114,10 @@ class TestModel:
             ('{"scales": [[-0.1]]}', "greater than or equal to 0"),
             ('{"scales": [[0.1, 0.1]]}', "one number each, or three"),
             ('{"scales": [[0.1], [0.1, 0.1, 0.1]]}', "one number each, or three"),
-            ('{"scales": [[NaN]]}', "finite"),
+            ('{"scales": [[NaN]]}', "less than or equal to 1000000000"),
+            ('{"scales": [[1e200]]}', "less than or equal to 1000000000"),
+            ('{"scales": [[0.1]], "curve": [[0.5, 1e300]]}', "less than or equal to"),
+            ('{"scales": [[0.1]], "curve": [[1e300, 1]]}', "less than or equal to"),
             ('{"scales": [[0.1]], "curve": [[0.5, -1]]}', "greater than or equal to 0"),
             ('{"scales": [[0.1]], "curve": [[0.5, 1], [0.5, 2]]}', "rising intensity"),
             ('{"scales": [[0.1]], "curve": [[0.5, 0]]}', "above 0 somewhere"),
@@ -316,7 +322,7 @@ class TestPhotons:
         assert float(result.mean()) == pytest.approx(float(clean.mean()), abs=0.005)
 
 
-@pytest.mark.parametrize("sigma", [-1, math.inf, math.nan, (0.1, 0.2), (0.1, -0.1, 0.1)])
+@pytest.mark.parametrize("sigma", [-1, math.inf, 1e200, math.nan, (0.1, 0.2), (0.1, -0.1, 0.1)])
 def test_levels_of_white_noise_that_cannot_be(sigma: Any) -> None:
     with pytest.raises(UsageError, match="0 or more, one number or three"):
         NoiseModel.white(sigma)

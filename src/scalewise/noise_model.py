@@ -16,7 +16,12 @@ from scalewise.errors import UsageError
 from scalewise.noise import NoiseLevels
 from scalewise.wavelets import GAIN, low_pass
 
-Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+LARGEST = 1e9
+"""Of deviations and intensities, so that their squares are finite in single precision."""
+
+Deviation = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Intensity = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Factor = Annotated[float, Field(ge=0, le=LARGEST**2, allow_inf_nan=False)]
 
 REFERENCE = 0.5
 """Intensity at which a curve of photon noise is 1."""
@@ -56,7 +61,7 @@ class NoiseModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scales: Annotated[tuple[tuple[Deviation, ...], ...], Field(min_length=1, max_length=16)]
-    curve: tuple[tuple[float, Deviation], ...] = ()
+    curve: tuple[tuple[Intensity, Factor], ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> NoiseModel:
@@ -64,7 +69,7 @@ class NoiseModel(BaseModel):
         if not counts <= {1, 3} or len(counts) != 1:
             raise ValueError("scales must hold one number each, or three: one per channel")
         places = [place for place, _ in self.curve]
-        if any(not math.isfinite(place) for place in places) or places != sorted(set(places)):
+        if places != sorted(set(places)):
             raise ValueError("curve must be pairs of a rising intensity and a factor")
         if self.curve and max(factor for _, factor in self.curve) == 0:
             raise ValueError("curve must be above 0 somewhere")
@@ -78,15 +83,17 @@ class NoiseModel(BaseModel):
             sigma: 0 or more, one number or three.
 
         Raises:
-            UsageError: it is negative, not finite, or another number of them.
+            UsageError: it is negative, not finite, beyond `LARGEST`, or another number of them.
 
         Examples:
             >>> scalewise.NoiseModel.white(25 / 255).in_words()
             ['standard deviation 25 of 255', 'white: alike in all scales']
         """
         levels = tuple(sigma) if isinstance(sigma, Sequence) else (sigma,)
-        if len(levels) not in (1, 3) or not all(0 <= level < math.inf for level in levels):
-            raise UsageError(f"sigma must be 0 or more, one number or three, found {sigma}")
+        if len(levels) not in (1, 3) or not all(0 <= level <= LARGEST for level in levels):
+            raise UsageError(
+                f"sigma must be 0 or more, one number or three, at most {LARGEST:g}, found {sigma}"
+            )
         return cls(scales=(levels,))
 
     @classmethod
@@ -99,21 +106,22 @@ class NoiseModel(BaseModel):
             read: standard deviation of read noise, in electrons.
 
         Raises:
-            UsageError: `gain` is not above 0, or `read` is negative.
+            UsageError: `gain` is not above 0, `read` is negative, or one is beyond `LARGEST`.
 
         Examples:
             >>> noise = scalewise.NoiseModel.photons(gain=0.002, read=2.0)
             >>> noise.grows, f"{noise.sigma:.4f}"  # the root of 0.002 * 0.5 + 0.004**2
             (True, '0.0319')
         """
-        if not 0 < gain < math.inf or not 0 <= read < math.inf or not math.isfinite(offset):
+        usable = 0 < gain <= LARGEST and 0 <= gain * read <= LARGEST and abs(offset) <= LARGEST
+        floor = (gain * read) ** 2 if usable else 0.0
+        middle = gain * max(REFERENCE - offset, gain) + floor
+        top = max(1.0, offset + gain)
+        if not usable or not 0 < middle <= LARGEST**2 or top <= offset:
             raise UsageError(
                 f"gain must be above 0, read noise 0 or more, found gain {gain:g}, offset "
                 f"{offset:g}, read noise {read:g}"
             )
-        floor = (gain * read) ** 2
-        middle = gain * max(REFERENCE, offset + gain) - gain * offset + floor
-        top = max(1.0, offset + gain)
         curve = ((offset, floor / middle), (top, (gain * (top - offset) + floor) / middle))
         return cls(scales=((math.sqrt(middle),),), curve=curve)
 

@@ -200,14 +200,21 @@ def _mosaic(raw: Any, black: float | None, white: float | None, exif: bytes | No
 
 def _pattern(raw: Any) -> str:
     """Colours of the upper left 2x2 pixels; refuses what is no Bayer mosaic."""
-    if raw.raw_type.name != "Flat" or raw.raw_pattern is None:
+    try:
+        told = raw.raw_pattern if raw.raw_type.name == "Flat" else None
+    except NotImplementedError as error:  # neither 2x2 nor 6x6, as in damaged files
+        raise ScalewiseError(
+            f"has a mosaic that is not known ({error}), or is damaged; develop it with the program "
+            "of the camera"
+        ) from None
+    if told is None:
         raise ScalewiseError(
             "holds several values at a pixel, or pixels aslant, not a Bayer mosaic; develop it "
             "with the program of the camera"
         )
-    if raw.raw_pattern.shape != (2, 2):
-        side = "x".join(map(str, raw.raw_pattern.shape))
-        what = "an X-Trans mosaic" if raw.raw_pattern.shape == (6, 6) else f"a mosaic of {side}"
+    if told.shape != (2, 2):
+        side = "x".join(map(str, told.shape))
+        what = "an X-Trans mosaic" if told.shape == (6, 6) else f"a mosaic of {side}"
         raise ScalewiseError(
             f"has {what}; only Bayer mosaics of 2x2 pixels can be demosaicked, so develop it with "
             "another program and then use scalewise denoise"

@@ -14,6 +14,10 @@ from scalewise.images.picture import check_size
 
 _CUT = "damaged or cut short"
 _MOST_PAGES = 1_000_000
+_SIZES, _WITHIN = (256, 257, 277, 322, 323, 32997, 32998), 330
+_WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+"""Of tags: sizes of pages, directories within a page; and numbers from 0 on, by their type."""
+
 _DEFLATE, _JPEG = (8, 32946), 7
 _HARMLESS = 2**26
 _RATIOS = {8: 1040, 32946: 1040, 5: 4100, 32773: 130, 7: 512, 6: 512}
@@ -22,35 +26,68 @@ _RATIOS = {8: 1040, 32946: 1040, 5: 4100, 32773: 130, 7: 512, 6: 512}
 
 def check_chain(stream: BinaryIO) -> int:
     """Follow the directories of a file from one to the next; return how many there are."""
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    head = stream.read(16)
-    order = "<" if head[:2] == b"II" else ">"
-    big = struct.unpack(f"{order}H", head[2:4])[0] == 43
-    count_form, offset_form, entry = ("Q", "Q", 20) if big else ("H", "I", 12)
-    count_bytes, offset_bytes = struct.calcsize(count_form), struct.calcsize(offset_form)
-
-    def read(at: int, form: str) -> int:
-        stream.seek(at)
-        found = stream.read(struct.calcsize(form))
-        if len(found) < struct.calcsize(form):
-            raise ScalewiseError(f"{_CUT}: a directory of pages lies beyond the end of the file")
-        return int(struct.unpack(order + form, found)[0])
-
-    offset = read(8 if big else 4, offset_form)
-    seen: set[int] = set()
+    file = _Directories(stream)
+    offset, seen, within = file.first, set[int](), set[int]()
     while offset:
         if offset in seen or len(seen) >= _MOST_PAGES:
             raise ScalewiseError("damaged: its pages go round in a circle")
         seen.add(offset)
-        tags = read(offset, count_form)
-        if offset + count_bytes + tags * entry + offset_bytes > size:
-            raise ScalewiseError(f"{_CUT}: a directory of pages lies beyond the end of the file")
-        offset = read(offset + count_bytes + tags * entry, offset_form)
+        offset, inner = file.read(offset)
+        within.update(inner)
     if not seen:
         raise ScalewiseError("damaged: it holds no page")
+    new = within - seen
+    while new and len(within) < _MOST_PAGES:  # as they are reached, each once
+        inner = [each for offset in new for each in file.read(offset)[1]]
+        new = set(inner) - within - seen
+        within |= new
     stream.seek(0)
     return len(seen)
+
+
+class _Directories:
+    """Those of a file, of which nothing but the bounds is looked at."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._size = stream, stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        head = stream.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        big = struct.unpack(f"{order}H", head[2:4])[0] == 43
+        self._order, self._offset = order, struct.Struct(order + ("Q" if big else "I"))
+        self._count = struct.Struct(order + ("Q" if big else "H"))
+        self._entry = struct.Struct(f"{order}HH{'Q8s' if big else 'I4s'}")
+        self.first = self._number(8 if big else 4, self._offset)
+
+    def read(self, offset: int) -> tuple[int, list[int]]:
+        """Where the directory after the one there is, and those within that one."""
+        start = offset + self._count.size
+        length = self._number(offset, self._count) * self._entry.size
+        if start + length + self._offset.size > self._size:
+            self._bytes(self._size, 1)
+        within: list[int] = []
+        for code, kind, count, value in self._entry.iter_unpack(self._bytes(start, length)):
+            if code in _SIZES and kind not in _WHOLE:
+                raise ScalewiseError("damaged: the size of a page is told in no whole numbers")
+            if code == _WITHIN and kind in _WHOLE:
+                within += self._values(_WHOLE[kind], count, value)
+        return self._number(start + length, self._offset), [place for place in within if place > 7]
+
+    def _values(self, form: str, count: int, value: bytes) -> tuple[int, ...]:
+        """Numbers of a tag, in its place or elsewhere."""
+        length = count * struct.calcsize(form)
+        if length > len(value):
+            value = self._bytes(self._offset.unpack(value)[0], length)
+        return struct.unpack(f"{self._order}{count}{form}", value[:length])
+
+    def _number(self, at: int, form: struct.Struct) -> int:
+        return int(form.unpack(self._bytes(at, form.size))[0])
+
+    def _bytes(self, at: int, length: int) -> bytes:
+        if at + length > self._size:
+            raise ScalewiseError(f"{_CUT}: a directory of pages lies beyond the end of the file")
+        self._stream.seek(at)
+        return self._stream.read(length)
 
 
 def check_pages(series: Any, file: Any) -> None:
