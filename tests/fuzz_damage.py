@@ -150,6 +150,25 @@ def of_json(name: str, data: bytes, rng: np.random.Generator) -> bytes:
     return json.dumps(value, ensure_ascii=bool(rng.random() < 0.5)).encode()
 
 
+def of_request(name: str, data: bytes, rng: np.random.Generator) -> bytes:
+    """As of JSON, or a few characters of its texts."""
+    if rng.random() < 0.6:
+        return of_json(name, data, rng)
+    odd = (*"[]{}<>()/:;,.?&=%#@+*-_~'\"\\ \0\n\r\t", "..", "//", "%00", "é", "\u2100", "\ud800")
+    value = json.loads(data)
+    texts = [place for place in value if value[place] and isinstance(value[place], str | dict)]
+    for _ in range(int(rng.choice([1, 1, 2, 3]))):
+        held, key = value, texts[int(rng.integers(len(texts)))]
+        if isinstance(value[key], dict):
+            held = value[key]
+            key = list(held)[int(rng.integers(len(held)))]
+        text = str(held[key])
+        start, end = sorted(rng.integers(0, len(text) + 1, 2).tolist())
+        end = start if rng.random() < 0.6 else end
+        held[key] = text[:start] + odd[int(rng.integers(len(odd)))] + text[end:]
+    return json.dumps(value).encode()
+
+
 def of_zip(name: str, data: bytes, rng: np.random.Generator) -> bytes:
     """The bytes of a member, packed again with the right checksum; or of the archive."""
     if rng.random() < 0.4 or not zipfile.is_zipfile(io.BytesIO(data)):

@@ -205,7 +205,7 @@ def _read_picture(file: Path) -> int:
 def _read_coefficients(file: Path) -> int:
     from scalewise.images.jpeg_coefficients import read_coefficients
 
-    return read_coefficients(file).values.numel()
+    return 2 * read_coefficients(file).values.numel()  # in double precision
 
 
 def _read_raw(file: Path) -> int:
@@ -443,6 +443,6 @@ READERS = {
     "weights": Reader(weights, fuzz_damage.of_bytes, _read_weights),
     "published": Reader(checkpoints, partial(_damage_state, tree_share=0.3), _read_checkpoint),
     "training": Reader(states, _damage_state, _read_state),
-    "page": Reader(requests, fuzz_damage.of_json, answer),
+    "page": Reader(requests, fuzz_damage.of_request, answer),
 }
 """By name; TIFF first, the largest."""

@@ -413,6 +413,7 @@ class TestSecrets:
         evil = {"Origin": "http://evil.example"}
         answer = client.post("/pictures", content=png_of(picture_of()), headers=evil)
         assert answer.status_code == 403
+        assert client.post("/example", headers={"Origin": "http://["}).status_code == 403
         ours = {"Origin": HOME}
         assert client.post("/example", headers=ours).status_code in (200, 400)
 

@@ -170,9 +170,8 @@ def _read_array(path: Path) -> np.ndarray:
             if key is not None:
                 return np.asarray(loaded[key])
     except Exception as error:  # numpy, zipfile and zlib raise a dozen types on damaged files
-        raise ScalewiseError(
-            f"{path}: cannot be read as an array of numbers: {error or type(error).__name__}"
-        ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ScalewiseError(f"{path}: cannot be read as an array of numbers: {reason}") from error
     raise ScalewiseError(
         f"{path}: expected one array or a key 'images', found {', '.join(keys) or 'nothing'}"
     )

@@ -194,9 +194,9 @@ def _resolution(picture: Picture, layout: TiffLayout) -> dict[str, Any]:
     found = picture.resolution
     if found is None:
         return {}
-    if layout.kind == "ImageJ":
-        return {"resolution": (found.x, found.y), "resolutionunit": 1}
-    x, y, unit = resolution_tags(found)
+    x, y, unit = (found.x, found.y, 1) if layout.kind == "ImageJ" else resolution_tags(found)
+    if not all(2**-31 <= each < 2**32 for each in (x, y)):  # beyond fractions of 32 bits
+        return {}
     return {"resolution": (x, y), "resolutionunit": unit}
 
 

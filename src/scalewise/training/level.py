@@ -233,7 +233,7 @@ class LevelTrainer:
             self.optimiser.load_state_dict(saved["optimiser"])
             _check_optimiser(self.optimiser)
             self.state = _level_state(saved["state"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ScalewiseError(
                 f"the training state {path} is damaged ({reason}); remove the folder to train anew"

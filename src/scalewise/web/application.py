@@ -215,7 +215,7 @@ class _Server:
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"][1:])) or "the request"
-            raise UsageError(f"{place}: {first['msg']}") from None
+            raise UsageError(" ".join(f"{place}: {first['msg']}".split())) from None
         if isinstance(wanted, Synthesize) is picture:
             raise UsageError("this is asked for elsewhere")
         self._check_output(entry, wanted)

@@ -67,7 +67,7 @@ class Guard:
         if "*" not in self._settings.hosts and name not in self._settings.hosts:
             return _no(421, "this server is not known by that name; use the address it printed")
         origin = headers.get("origin")
-        if scope["method"] not in ("GET", "HEAD") and origin and urlsplit(origin).netloc != host:
+        if scope["method"] not in ("GET", "HEAD") and origin and _place(origin) != host:
             return _no(403, "another page may not ask for that")
         return self._without_token(scope, headers)
 
@@ -81,6 +81,14 @@ class Guard:
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
             return answer
         return _no(401, "open the whole address that the server printed, with its token")
+
+
+def _place(origin: str) -> str | None:
+    """Name and port of an origin; None where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _same(found: str, token: str) -> bool:
