@@ -370,6 +370,31 @@ class TestDeepinv:
             scalewise.save(prior, tmp_path / "model")
 
 
+def as_other_programs_do(file: Path, prior: MultiScalePrior, smallest: int) -> None:
+    """What chaiNNer and darktable ask of a file: one image in, one out, NCHW, of any size."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    assert {opset.domain: opset.version for opset in model.opset_import} == {"": 20}
+    assert model.ir_version <= 10
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    (told,), (given,) = session.get_inputs(), session.get_outputs()
+    for each in (told, given):
+        assert each.type == "tensor(float)"
+        assert each.shape == ["count", prior.channels, "rows", "columns"]
+    several = smallest - 1
+    for sides in ((64, 64), (smallest, 50), (43, 37)):
+        images = images_of(1, prior.channels, *sides)
+        (found,) = session.run(None, {told.name: images.numpy()})
+        rows, columns = (max(-side % several, 2 * several - side) for side in sides)
+        mirrored = torch.nn.functional.pad(images, (0, columns, 0, rows), "reflect")
+        with torch.no_grad():
+            expected = prior(mirrored, 0.1)[..., : sides[0], : sides[1]]
+        torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-5, rtol=0)
+
+
 class TestOnnx:
     @pytest.mark.slow
     def test_a_tiny_model(self, tmp_path: Path) -> None:
@@ -393,6 +418,7 @@ class TestOnnx:
             )
         (built, *_) = export_onnx(prior, tmp_path, sigma=0.1)
         assert list(built["inputs"]) == ["noisy"]
+        as_other_programs_do(tmp_path / "denoiser.onnx", prior, built["smallest"])
         session = onnxruntime.InferenceSession(str(tmp_path / "denoiser.onnx"))
         (found,) = session.run(None, {"noisy": images.numpy()})
         with torch.no_grad():

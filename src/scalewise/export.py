@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalewise.errors import ScalewiseError, UsageError
@@ -66,7 +67,9 @@ def export_onnx(
 ) -> Rows:
     """Write the networks of a prior, and the whole denoiser, as ONNX.
 
-    Every file is read back and compared with PyTorch, where onnxruntime is installed.
+    The denoiser takes sides of any number of pixels from `smallest` on: their ends are mirrored to
+    a multiple of what its levels halve, and cut off again, in the file itself. Every file is read
+    back and compared with PyTorch, where onnxruntime is installed.
 
     Args:
         prior: on the CPU.
@@ -166,15 +169,52 @@ def _export(
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ScalewiseError(f"{file.name} cannot be exported: {reason}") from error
     assert program is not None
-    write_whole(file, program.model_proto.SerializeToString())
+    model, any_size = program.model_proto, len(outputs) == 1 and isinstance(module, _Whole)
+    if any_size:
+        _mirror_ends(model, multiple)
+    write_whole(file, model.SerializeToString())
     return {
         "file": file.name,
         "inputs": {name: _shape(value) for name, value in inputs.items()},
         "outputs": list(outputs),
-        "multiple": multiple,
-        "smallest": SMALLEST * multiple,
-        "difference": _difference(module, file, inputs, multiple),
+        "multiple": 1 if any_size else multiple,
+        "smallest": multiple + 1 if any_size else SMALLEST * multiple,
+        "difference": _difference(module, file, inputs, multiple, any_size=any_size),
     }
+
+
+def _mirror_ends(model: Any, multiple: int) -> None:
+    """Have a network of images of certain sizes take others: mirrored at their ends, then cut."""
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    outer, inner = graph.input[0].name, graph.output[0].name
+    for node in graph.node:
+        node.input[:] = ["mirrored" if name == outer else name for name in node.input]
+        node.output[:] = ["of_mirrored" if name == inner else name for name in node.output]
+    several, least = [1, 1, multiple, multiple], [0, 0, *[SMALLEST * multiple] * 2]
+    numbers = {"sides_several": several, "sides_least": least, "sides_none": [0, 0, 0, 0]}
+    graph.initializer.extend(
+        helper.make_tensor(name, TensorProto.INT64, [4], value) for name, value in numbers.items()
+    )
+    steps = [
+        ("Shape", [outer], "sides"),
+        ("Neg", ["sides"], "sides_negative"),
+        ("Mod", ["sides_negative", "sides_several"], "sides_lacking"),
+        ("Add", ["sides", "sides_lacking"], "sides_multiple"),
+        ("Max", ["sides_multiple", "sides_least"], "sides_mirrored"),
+        ("Sub", ["sides_mirrored", "sides"], "sides_ends"),
+    ]
+    first = [helper.make_node(kind, inputs, [output]) for kind, inputs, output in steps]
+    first.append(helper.make_node("Concat", ["sides_none", "sides_ends"], ["ends"], axis=0))
+    first.append(helper.make_node("Pad", [outer, "ends"], ["mirrored"], mode="reflect"))
+    last = helper.make_node("Slice", ["of_mirrored", "sides_none", "sides"], [inner])
+    nodes = [*first, *graph.node, last]
+    del graph.node[:], graph.value_info[:]  # those are sizes of what is mirrored
+    graph.node.extend(nodes)
+    for told in (graph.input[0], graph.output[0]):
+        for axis, name in ((2, "rows"), (3, "columns")):
+            told.type.tensor_type.shape.dim[axis].dim_param = name
 
 
 def _shape(value: Tensor) -> list[str | int]:
@@ -183,7 +223,7 @@ def _shape(value: Tensor) -> list[str | int]:
 
 
 def _difference(
-    module: nn.Module, file: Path, inputs: dict[str, Tensor], multiple: int
+    module: nn.Module, file: Path, inputs: dict[str, Tensor], multiple: int, *, any_size: bool
 ) -> float | None:
     """The largest difference from PyTorch, for images of another number and size."""
     try:
@@ -191,16 +231,22 @@ def _difference(
     except ImportError:
         return None
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    side, ends = max(8, multiple), (0, multiple // 2, 0, multiple - 1) if any_size else (0, 0, 0, 0)
+    rows, columns = 2 * side - ends[3], 3 * side - ends[1]
     smaller = {
-        name: value[:1, :, : 2 * max(8, multiple), : 3 * max(8, multiple)]
-        if value.ndim == 4
-        else value[:1]
+        name: value[:1, :, :rows, :columns] if value.ndim == 4 else value[:1]
         for name, value in inputs.items()
     }
     found = session.run(None, {name: value.numpy() for name, value in smaller.items()})
     with torch.no_grad():
-        expected = module(*smaller.values())
+        expected = module(
+            *(
+                F.pad(value, ends, "reflect") if value.ndim == 4 else value
+                for value in smaller.values()
+            )
+        )
     expected = expected if isinstance(expected, tuple) else (expected,)
+    expected = tuple(each[..., :rows, :columns] for each in expected)
     differences = [
         float((torch.from_numpy(one) - other).abs().max())
         for one, other in zip(found, expected, strict=True)

@@ -35,7 +35,7 @@ def export(
     """Write the networks of a model for other programs, as ONNX.
 
     denoiser.onnx is the whole denoiser; low.onnx and details-1.onnx, ... are its networks, for
-    programs of your own. Any number of images and any size, of the multiples that are printed. Each
+    programs of your own. Any number of images and any size that is printed. Each
     file is compared with PyTorch. Needs the extra export: pip install 'scalewise[export]'.
 
     Examples:
