@@ -1,12 +1,12 @@
 """Scalewise for the public benchmarks of deepinv, in the form of their solvers.
 
-Their repository, https://github.com/deepinv/benchmarks, has a folder for each benchmark; copied into its
-`solvers/`, this file is an entry of the leaderboard.
+Their repository, https://github.com/deepinv/benchmarks, has a folder for each benchmark; copied
+into its `solvers/`, this file is an entry of the leaderboard.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from benchopt import BaseSolver
@@ -19,8 +19,8 @@ class Solver(BaseSolver):  # type: ignore[misc]
     """The mean given the measurement, by the packaged prior of photographs."""
 
     name = "Scalewise"
-    parameters = {"model": ["photos"]}
-    requirements = ["pip::scalewise"]
+    parameters: ClassVar = {"model": ["photos"]}
+    requirements: ClassVar = ["pip::scalewise"]
 
     def set_objective(self, train_dataset: Any = None, physics: Any = None) -> None:
         """Load the prior; nothing is trained."""

@@ -163,7 +163,7 @@ def answer(file: Path) -> int:
     except (ValueError, AttributeError, RecursionError):
         raise ScalewiseError("no request") from None
     server = _server()
-    method, path, query = map(str, line)
+    method, path, query = (str(each).encode(errors="replace").decode() for each in line)
     for name, key in server.place().items():
         path = path.replace(name, key)
     with _quick() if zlib.crc32(content) % 50 else nullcontext():

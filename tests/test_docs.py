@@ -94,6 +94,8 @@ def public() -> Iterator[tuple[str, object]]:
     for kind, path, inner, names in DIRECTIVE.findall(text):
         chosen = [name.strip() for name in names.split(",") if name.strip()]
         place = path if kind == "module" else path.rpartition(".")[0]
+        if place == "scalewise.diffusers":  # an extra; its examples are in docs/plugins.md
+            continue
         module = importlib.import_module(place)
         whole = kind == "module"
         listed = chosen or vars(module) if whole else [path.rpartition(".")[2]]

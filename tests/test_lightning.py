@@ -1,4 +1,4 @@
-"""The module of Lightning that docs/interop.md shows, trained for some steps (`tests/plugins.sh`)."""
+"""The module of Lightning that docs/interop.md shows, trained for a few steps."""
 
 from __future__ import annotations
 

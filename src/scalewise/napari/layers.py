@@ -35,6 +35,12 @@ class Denoised(NamedTuple):
             of colours it is the root mean square, without the axis of colours.
         sigma: deviation of the noise of each plane, in the unit of the layer.
         notes: sentences on what was found, converted or left alone.
+
+    Examples:
+        >>> import numpy as np
+        >>> from scalewise.napari.layers import Denoised
+        >>> Denoised(np.zeros((8, 8)), None, sigma=(12.0,), notes=()).sigma
+        (12.0,)
     """
 
     data: Array
@@ -133,6 +139,14 @@ def denoise_layer(
 
     Raises:
         UsageError: the array or the noise cannot be.
+
+    Examples:
+        >>> import numpy as np
+        >>> from scalewise.napari.layers import denoise_layer
+        >>> film = np.random.default_rng(0).integers(90, 110, (2, 32, 32)).astype(np.uint16)
+        >>> denoised = denoise_layer(film, scalewise.load("photos"), noise=6.0)
+        >>> denoised.data.shape, denoised.data.dtype, bool(denoised.data.std() < film.std())
+        ((2, 32, 32), dtype('uint16'), True)
     """
     work = denoising(
         data, prior, rgb=rgb, channel_axis=channel_axis, noise=noise, uncertainty=uncertainty
