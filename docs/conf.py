@@ -21,7 +21,7 @@ exclude_patterns = ["results/index.html", "gallery/**/*.ipynb", "gallery/**/*.py
 html_theme = "furo"
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:class", r"(torch|collections\.abc|diffusers)\..*")
+    ("py:class", r"(torch|collections\.abc|diffusers|numpy)\..*")
 ]  # have no inventory here
 
 myst_heading_anchors = 4

@@ -172,8 +172,9 @@ def _read_array(path: Path) -> np.ndarray:
     except Exception as error:  # numpy, zipfile and zlib raise a dozen types on damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ScalewiseError(f"{path}: cannot be read as an array of numbers: {reason}") from error
+    names = ", ".join(repr(key)[1:-1] for key in keys)
     raise ScalewiseError(
-        f"{path}: expected one array or a key 'images', found {', '.join(keys) or 'nothing'}"
+        f"{path}: expected one array or a key 'images', found {names or 'nothing'}"
     )
 
 
