@@ -346,6 +346,17 @@ def apart(content: dict[str, Any]) -> str:
     ]
     steps = content["apart"][0]["steps"]
     return markdown([f"PSNR in dB, {steps} steps a level", "together", "apart", "gain"], rows)
+def fuzzing(content: dict[str, Any]) -> str:
+    """Damaged files that were read or refused, by reader, and what else came out."""
+    rows = [
+        [
+            record["reader"],
+            *(f"{record[kind]:,}" for kind in ("files", "read", "refused")),
+            "; ".join(f"{count} {kind}" for kind, count in record["wrong"].items()) or "–",
+        ]
+        for record in content["records"]
+    ]
+    return markdown(["reader", "files", "read", "refused", "wrong, and mended since"], rows)
 
 
 def speed(content: dict[str, Any]) -> str:
@@ -385,6 +396,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "machines-memory": ("machines.json", memory),
     "machines-apart": ("machines.json", apart),
     "speed": ("speed.json", speed),
+    "fuzzing": ("fuzzing.json", fuzzing),
 }
 
 

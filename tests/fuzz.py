@@ -127,7 +127,7 @@ def turn(
         name, data = damaged(reader, seed)
         current = place / name
         current.write_bytes(data)
-        (place / "current").write_text(f"{seed}\n{name}")
+        (place / "current").write_text(f"{seed}\n{name}\n{json.dumps(counts)}")
         signal.setitimer(signal.ITIMER_REAL, STUCK / 2)
         result = judged(reader, current)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -161,10 +161,10 @@ def run_turn(
             if counts is None and (not process.is_alive() or time.monotonic() - since > patience):
                 kind_of_end = "hang" if process.is_alive() else f"died{process.exitcode}"
                 process.kill()
-                seed, _, file = now.partition("\n")
+                seed, file, before = (now or "\n\n{}").split("\n")
                 if file:
                     keep(place / file, findings, f"{kind}-{kind_of_end}", seed, file)
-                counts = Counter({kind_of_end: 1, "read": int(seed or first) - first})
+                counts = Counter(json.loads(before)) + Counter({kind_of_end: 1})
         process.join()
     return counts
 

@@ -75,6 +75,46 @@ def test_long_runs_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert sum(counts["lists"].values()) > 7
 
 
+def test_what_kills_a_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what was counted before it."""
+
+    class Ended:
+        exitcode = -9
+
+        def __init__(self, target: object, args: tuple[object, ...]) -> None:
+            self.place = args[2]
+
+        def start(self) -> None:
+            assert isinstance(self.place, Path)
+            (self.place / "a.png").write_bytes(b"bad")
+            (self.place / "current").write_text('7\na.png\n{"read": 3, "refused": 4}')
+
+        def is_alive(self) -> bool:
+            return False
+
+        kill = join = start
+
+    class Spawning:
+        Process = Ended
+
+        @staticmethod
+        def Queue() -> object:
+            return object()
+
+    monkeypatch.setattr(fuzz.multiprocessing, "get_context", lambda _: Spawning)
+    counts = fuzz.run_turn("png", 0, tmp_path)
+    assert counts == {"read": 3, "refused": 4, "died-9": 1}
+    assert (tmp_path / "png-died-9-7-a.png").read_bytes() == b"bad"
+
+
+def test_of_one_fault_some_files_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"bad")
+    for seed in range(fuzz.KEPT + 5):
+        fuzz.keep(file, tmp_path, "png-time", seed, "a.png")
+    assert len(list(tmp_path.glob("png-time-*"))) == fuzz.KEPT
+
+
 CRASHES = sorted((Path(__file__).parent / "crashes").iterdir())
 
 
@@ -84,4 +124,5 @@ def test_what_crashed_once(file: Path, tmp_path: Path) -> None:
     copy = tmp_path / file.name
     copy.write_bytes(file.read_bytes())
     kind = max((kind for kind in READERS if file.name.startswith(kind)), key=len)
+    READERS[kind].valid()  # what is made once is not of its time
     assert fuzz.judged(READERS[kind], copy) in fuzz.GOOD
