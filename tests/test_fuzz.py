@@ -101,7 +101,7 @@ def test_what_kills_a_process_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
         def Queue() -> object:
             return object()
 
-    monkeypatch.setattr(fuzz.multiprocessing, "get_context", lambda _: Spawning)
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: Spawning)
     counts = fuzz.run_turn("png", 0, tmp_path)
     assert counts == {"read": 3, "refused": 4, "died-9": 1}
     assert (tmp_path / "png-died-9-7-a.png").read_bytes() == b"bad"

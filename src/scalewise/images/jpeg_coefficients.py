@@ -60,7 +60,7 @@ def read_coefficients(path: str | Path) -> JpegCoefficients:
 
 def _coefficients(image: JpegImagePlugin.JpegImageFile, path: str | Path) -> JpegCoefficients:
     _check(image, path)
-    layers: list[Any] = list(image.layer)  # type: ignore[attr-defined]
+    layers: list[Any] = list(image.layer)
     most = [max(layer[axis] for layer in layers) for axis in (2, 1)]
     if any(most[0] % layer[2] or most[1] % layer[1] for layer in layers):
         raise ScalewiseError(f"{path}: its components are reduced by no whole number")
