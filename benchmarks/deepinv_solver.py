@@ -24,9 +24,9 @@ class Solver(BaseSolver):  # type: ignore[misc]
 
     def set_objective(self, train_dataset: Any = None, physics: Any = None) -> None:
         """Load the prior; nothing is trained."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.method = DeepinvReconstructor(scalewise.load(self.model, device=device))
-        self.method.device = device
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.method: Any = DeepinvReconstructor(scalewise.load(self.model, device=device))
+        self.method.device = torch.device(device)
 
     def run(self, _: Any) -> None:
         """Do nothing: the objective calls the method."""

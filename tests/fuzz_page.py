@@ -149,7 +149,12 @@ def _quick() -> Iterator[None]:
     def plane(image: Any, *_: Any, **__: Any) -> Any:
         return image, None
 
-    made = {"denoise": same, "upscale": same, "inpaint": same, "denoise_plane": plane}
+    made: dict[str, Any] = {
+        "denoise": same,
+        "upscale": same,
+        "inpaint": same,
+        "denoise_plane": plane,
+    }
     with mock.patch.multiple(restore, noise_for=lambda *_: NoiseModel.white(0.1), **made):
         yield
 

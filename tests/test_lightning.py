@@ -23,7 +23,7 @@ def test_the_module_that_is_shown(root: Path, tmp_path: Path) -> None:
     exec(re.findall(r"## Lightning.*?```python\n(.*?)```", text, re.DOTALL)[0], names)
     torch.manual_seed(0)
     photo = sample_photo("astronaut")
-    crops = [photo[:, row : row + 64, 200:264].clone() for row in range(0, 448, 64)]
+    crops: Any = [photo[:, row : row + 64, 200:264].clone() for row in range(0, 448, 64)]
     module = names["Finetuned"]()
     before = {name: value.clone() for name, value in module.prior.state_dict().items()}
     trainer = lightning.Trainer(
