@@ -26,7 +26,7 @@ class Solver(BaseSolver):  # type: ignore[misc]
         """Load the prior; nothing is trained."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.method: Any = DeepinvReconstructor(scalewise.load(self.model, device=device))
-        self.method.device = torch.device(device)
+        setattr(self.method, "device", torch.device(device))  # noqa: B010
 
     def run(self, _: Any) -> None:
         """Do nothing: the objective calls the method."""
