@@ -90,7 +90,7 @@ class TestModel:
         assert model.grows
         assert not NoiseModel.white(0.1).grows
         wrong: list[tuple[float, ...]] = [(0, 0, 1), (-1, 0, 1), (math.nan, 0, 1), (1, 0, -1)]
-        wrong += [(1e300, 0, 0), (1e-300, 0, 0), (1, 0, 1e300), (1, 1e300, 0), (1e-20, 1.5, 0)]
+        wrong += [(1e300, 0, 0), (1, 0, 1e300), (1, 1e300, 0), (1e-20, 1.5, 0)]
         for numbers in wrong:
             with pytest.raises(UsageError, match="gain must be above 0, read noise 0 or more"):
                 NoiseModel.photons(*numbers)
@@ -114,7 +114,7 @@ class TestModel:
             ('{"scales": [[-0.1]]}', "greater than or equal to 0"),
             ('{"scales": [[0.1, 0.1]]}', "one number each, or three"),
             ('{"scales": [[0.1], [0.1, 0.1, 0.1]]}', "one number each, or three"),
-            ('{"scales": [[NaN]]}', "less than or equal to 1000000000"),
+            ('{"scales": [[NaN]]}', "finite"),
             ('{"scales": [[1e200]]}', "less than or equal to 1000000000"),
             ('{"scales": [[0.1]], "curve": [[0.5, 1e300]]}', "less than or equal to"),
             ('{"scales": [[0.1]], "curve": [[1e300, 1]]}', "less than or equal to"),
