@@ -90,11 +90,11 @@ class TestModel:
         assert model.grows
         assert not NoiseModel.white(0.1).grows
         wrong: list[tuple[float, ...]] = [(0, 0, 1), (-1, 0, 1), (math.nan, 0, 1), (1, 0, -1)]
-        wrong += [(1e300, 0, 0), (1, 0, 1e300), (1, 1e300, 0), (1e-20, 1.5, 0)]
+        wrong += [(1e300, 0, 0), (1, 0, 1e300), (1, 1e300, 0), (1e-20, 1.5, 0), (1e-20, 0.5, 0)]
         for numbers in wrong:
             with pytest.raises(UsageError, match="gain must be above 0, read noise 0 or more"):
                 NoiseModel.photons(*numbers)
-        assert math.isfinite(NoiseModel.photons(1e-20, 0.5).sigma)
+        assert math.isfinite(NoiseModel.photons(1e-9, 0.5).sigma)
 
     def test_times(self) -> None:
         assert BLURRED.times(0.5).scales == ((0.05,), (0.1,), (0.15,))

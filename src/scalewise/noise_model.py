@@ -117,12 +117,13 @@ class NoiseModel(BaseModel):
         floor = (gain * read) ** 2 if usable else 0.0
         middle = gain * max(REFERENCE - offset, gain) + floor
         top = max(1.0, offset + gain)
-        if not usable or not 0 < middle <= LARGEST**2 or top <= offset:
+        most = gain * (top - offset) + floor if usable else math.inf
+        if not 0 < middle <= LARGEST**2 or top <= offset or most > LARGEST**2 * middle:
             raise UsageError(
                 f"gain must be above 0, read noise 0 or more, found gain {gain:g}, offset "
                 f"{offset:g}, read noise {read:g}"
             )
-        curve = ((offset, floor / middle), (top, (gain * (top - offset) + floor) / middle))
+        curve = ((offset, floor / middle), (top, most / middle))
         return cls(scales=((math.sqrt(middle),),), curve=curve)
 
     @classmethod
