@@ -346,6 +346,8 @@ def apart(content: dict[str, Any]) -> str:
     ]
     steps = content["apart"][0]["steps"]
     return markdown([f"PSNR in dB, {steps} steps a level", "together", "apart", "gain"], rows)
+
+
 def fuzzing(content: dict[str, Any]) -> str:
     """Damaged files that were read or refused, by reader, and what else came out."""
     rows = [

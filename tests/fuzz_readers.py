@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import tarfile
 import json
+import tarfile
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
