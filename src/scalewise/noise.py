@@ -12,8 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.checks import check_seed
+from scalewise.networks import BandNoise, BandSigma
+from scalewise.networks.base import overall
 from scalewise.score import Sigma
 from scalewise.wavelets import GAIN, decompose, merge
+from scalewise.windows import Window
 
 BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
@@ -169,7 +172,7 @@ class NoiseLevels:
 
 def in_bands(
     sigma: Sigma | NoiseLevels | None,
-) -> tuple[Sigma | tuple[Sigma, Sigma] | None, Sigma | NoiseLevels | None]:
+) -> tuple[BandSigma | None, Sigma | NoiseLevels | None]:
     """Take the noise of an image to its bands of level 1.
 
     Args:
@@ -182,10 +185,28 @@ def in_bands(
     if sigma is None:
         return None, None
     if isinstance(sigma, NoiseLevels):
-        return (sigma.details[0], sigma.coarser.whole), sigma.coarser
+        return BandNoise(sigma.details[0], sigma.coarser.whole), sigma.coarser
     if isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[-1] > 1:
         sigma = F.avg_pool2d(sigma.square(), 2).sqrt()
     return GAIN * sigma, GAIN * sigma
+
+
+def part_of(sigma: BandSigma | None, window: Window) -> BandSigma | None:
+    """The noise of a part of an image: windows of maps, of which the overall level stays."""
+    if isinstance(sigma, BandNoise):
+        level = sigma.level
+        if level is None and isinstance(sigma.details, Tensor) and sigma.details.ndim == 4:
+            level = overall(sigma.details)
+        return BandNoise(cut(sigma.details, window), cut(sigma.low, window), level)
+    if isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[-1] > 1:
+        return part_of(BandNoise(sigma, sigma), window)
+    return sigma
+
+
+def cut(sigma: Sigma, window: Window) -> Sigma:
+    """The noise of a window of an image: of a map (N, C, H, W) that part, a number as it is."""
+    is_map = isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[-1] > 1
+    return sigma[window.place] if is_map else sigma
 
 
 def _map(sigma: Sigma) -> Tensor:

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from scalewise import windows
 from scalewise.calibration import Calibration
 from scalewise.checks import check_images, check_seed, check_sigma, whole_number
 from scalewise.deepinv import DeepinvDenoiser
@@ -29,15 +30,18 @@ from scalewise.likelihood import (
     check_settings,
     information,
 )
-from scalewise.networks import ConditionalDenoiser, Denoiser, NoiseEstimator, unit_of
+from scalewise.networks import BandSigma, ConditionalDenoiser, Denoiser, NoiseEstimator, unit_of
+from scalewise.networks.base import transformed
 from scalewise.networks.graphs import replayed
-from scalewise.noise import SAMPLES, GaussianField, NoiseLevels, in_bands
+from scalewise.networks.strips import suits
+from scalewise.noise import SAMPLES, GaussianField, NoiseLevels, cut, in_bands, part_of
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import Operator
 from scalewise.posterior import Posterior, of_gray
 from scalewise.samplers import Multistep, Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, residual_sigma, score_from_denoised
-from scalewise.wavelets import GAIN, half, merge, mirror_to_multiple, split
+from scalewise.wavelets import GAIN, half, is_haar, low_pass, merge, mirror_to_multiple, split
+from scalewise.windows import Window
 
 TINY = 1e-12
 """Least noise level of a score, which is infinite without noise."""
@@ -335,12 +339,57 @@ class MultiScalePrior(nn.Module):
     def _denoise(self, noisy: Tensor, sigma: Sigma | NoiseLevels | None) -> Tensor:
         """`E[x_0 | noisy]` from `E[x_1 | noisy]` and the noisy details, down to `x_J`."""
         if self.levels == 0:
-            return self.low(noisy, sigma.low if isinstance(sigma, NoiseLevels) else sigma)
+            return self.denoise_low(noisy, sigma.low if isinstance(sigma, NoiseLevels) else sigma)
         sigma_bands, sigma_coarser = in_bands(sigma)
+        low = self.coarser._denoise(low_pass(noisy, 1, self.wavelet), sigma_coarser)
+        size, margin = _size(low), self.margin(1)
+        small = size[0] * size[1] <= windows.PART**2
+        if small or margin is None or not suits(noisy, low, *self.details[0].parameters()):
+            return self.denoise_finest(noisy, low, sigma_bands)
+
+        def look(window: Window) -> Tensor:
+            within = part_of(sigma_bands, window)
+            return self.denoise_finest(noisy[window.times(2).place], low[window.place], within)
+
+        return windows.by_parts(look, size, margin)
+
+    def margin(self, level: int) -> int | None:
+        """Coefficients of a level that one of its details depends on, to every side; None for all.
+
+        The wavelet of Haar alone never crosses the border of a block.
+        """
+        field = self.conditionals[level - 1].receptive_field
+        return None if field is None or not is_haar(self.wavelet) else field // 2
+
+    def denoise_finest(self, noisy: Tensor, low: Tensor, sigma: BandSigma | None) -> Tensor:
+        """One step of `denoise`: `E[x_0 | noisy]` from the estimate of `x_1`, unchecked.
+
+        Args:
+            noisy: shape (N, C, 2h, 2w).
+            low: the estimate, shape (N, C, h, w).
+            sigma: noise of the bands.
+        """
         noisy_low, noisy_details = split(noisy, self.wavelet)
-        low = self.coarser._denoise(noisy_low, sigma_coarser)
-        bands = self.details[0](noisy_details, low, sigma_bands, noisy_low)
+        bands = self.details[0](noisy_details, low, sigma, noisy_low)
         return merge(bands.low, bands.details, self.wavelet)
+
+    def denoise_low(self, noisy: Tensor, sigma: Sigma | None) -> Tensor:
+        """The last step of `denoise`: `E[x_J | noisy]`, unchecked; a large image in windows.
+
+        Args:
+            noisy: the noisy low-pass image, shape (N, C, h, w).
+            sigma: its noise.
+        """
+        size = _size(noisy)
+        if self.low.receptive_field is not None or transformed() or torch.compiler.is_compiling():
+            return self.low(noisy, sigma)
+        if max(size) <= windows.SIDE:
+            return self.low(noisy, sigma)
+
+        def look(window: Window) -> Tensor:
+            return self.low(noisy[window.place], cut(sigma, window))
+
+        return windows.blended(look, size, Window(0, size[0], 0, size[1]))
 
     def score(self, noisy: Tensor, sigma: Sigma) -> Tensor:
         """Return `grad log p_sigma(noisy)`, from the denoiser by Tweedie's formula.

@@ -1,6 +1,7 @@
 """Denoising networks: local ones with a declared receptive field, and a global one."""
 
 from scalewise.networks.base import (
+    BandNoise,
     Bands,
     BandSigma,
     ConditionalDenoiser,
@@ -18,6 +19,7 @@ from scalewise.networks.probe import probe_receptive_field
 from scalewise.networks.unet import UNet
 
 __all__ = [
+    "BandNoise",
     "BandSigma",
     "Bands",
     "BiasFreeConditional",

@@ -160,7 +160,27 @@ class Bands(NamedTuple):
     low: Tensor
 
 
-BandSigma = Sigma | tuple[Sigma, Sigma]
+class BandNoise(NamedTuple):
+    """Noise of one level's bands.
+
+    Attributes:
+        details: of the details.
+        low: of the low-pass image.
+        level: root mean square of that of the details over each image, where they are a part of it.
+
+    Examples:
+        >>> from scalewise.networks import BandNoise, LocalConditional
+        >>> network, low = LocalConditional(channels=1, width=8), torch.rand(1, 1, 8, 8)
+        >>> network(torch.rand(1, 3, 8, 8), low, BandNoise(0.1, 0.05), low).details.shape
+        torch.Size([1, 3, 8, 8])
+    """
+
+    details: Sigma
+    low: Sigma
+    level: Sigma | None = None
+
+
+BandSigma = Sigma | BandNoise
 """Noise of one level's bands: one for all, or that of the details and of the low-pass image."""
 
 
@@ -190,8 +210,8 @@ class ConditionalDenoiser(Network):
             low: the low-pass image, shape (N, C, h, w): clean when sampling, an estimate of it
                 when denoising.
             sigma: noise standard deviation of `noisy` (and of `noisy_low`): a number, (N,), or a
-                map that broadcasts over (N, C, h, w), the same for all three bands; or two of
-                them, for `noisy` and for `noisy_low`.
+                map that broadcasts over (N, C, h, w), the same for all three bands; or that of
+                each, for `noisy` and for `noisy_low`.
             noisy_low: the noisy low-pass image of which `low` is an estimate, when denoising.
 
         Returns:

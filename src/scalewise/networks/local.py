@@ -15,6 +15,7 @@ from scalewise.errors import UsageError
 from scalewise.networks import strips
 from scalewise.networks.base import (
     NOISE_FEATURES,
+    BandNoise,
     Bands,
     BandSigma,
     ConditionalDenoiser,
@@ -157,9 +158,10 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         noisy_low: Tensor | None = None,
     ) -> Bands:
         """Denoise details (N, 3C, h, w), told `sigma`; see `ConditionalDenoiser.forward`."""
-        both = sigma if isinstance(sigma, tuple) else 2 * (self.need(sigma),)
-        sigma_details, sigma_low = (per_image(one, noisy) for one in both)
-        level = overall(sigma_details)
+        if not isinstance(sigma, BandNoise):
+            sigma = BandNoise(self.need(sigma), self.need(sigma))
+        sigma_details, sigma_low = per_image(sigma.details, noisy), per_image(sigma.low, noisy)
+        level = overall(sigma_details if sigma.level is None else per_image(sigma.level, noisy))
         if not self.noise_maps:
             sigma_details = sigma_low = level
         _, out_low, inside_low = precondition(sigma_low, self.sigma_data)
