@@ -49,7 +49,7 @@ class TestNoiseLevels:
         assert in_bands(0.2) == (0.1, 0.1)
         bands: Any
         bands, coarser = in_bands(levels)
-        details, low = bands
+        details, low, _ = bands
         assert [float(details), float(low)] == pytest.approx([0.1, 0.1])
         assert coarser == levels.coarser
         assert in_bands(None) == (None, None)

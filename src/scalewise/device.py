@@ -55,3 +55,25 @@ def memory_of(device: torch.device) -> int | None:
     with suppress(OSError, ValueError):  # no limit of a container, or "max"
         limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     return min(limits, default=None)
+
+
+def free_memory() -> int | None:
+    """Bytes of main memory that this process may still take, in its container; None if unknown."""
+    limits = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable"))
+        limits.append(1024 * int(line.split()[1]))
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        most = int((group / "memory.max").read_text(encoding="ascii"))
+        limits.append(most - int((group / "memory.current").read_text(encoding="ascii")))
+    return max(0, min(limits)) if limits else memory_of(torch.device("cpu"))
+
+
+def resident_memory() -> int:
+    """Bytes of main memory that this process has now; 0 if unknown."""
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0

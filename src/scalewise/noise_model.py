@@ -238,7 +238,7 @@ class NoiseModel(BaseModel):
             deviation = noisy.new_tensor(self.scale(scale)).view(1, -1, 1, 1) * GAIN**level
             if not self.curve:
                 return deviation
-            return deviation * self.at(_smoothed(low_pass(noisy, level, wavelet)))
+            return deviation * self.at(smoothed(low_pass(noisy, level, wavelet)))
 
         details = tuple(there(level, level) for level in range(1, levels + 1))
         return NoiseLevels(details, there(levels, levels + 1))
@@ -316,7 +316,7 @@ def _variance(deviations: Sequence[float]) -> float:
     return found + left * deviations[-1] ** 2
 
 
-def _smoothed(images: Tensor) -> Tensor:
+def smoothed(images: Tensor) -> Tensor:
     """Means over squares of 3x3 pixels."""
     return F.avg_pool2d(F.pad(images, [1] * 4, "replicate"), 3, 1)
 

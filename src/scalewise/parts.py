@@ -75,6 +75,30 @@ def part_folder(folder: Path) -> Iterator[Path]:
             os.close(number)
 
 
+@contextmanager
+def hold(folder: Path) -> Iterator[bool]:
+    """Hold a folder that stays, so that one process at a time writes to it.
+
+    Yields:
+        False if another process holds it. Where locks are not known, always true.
+    """
+    if not _LOCKS:
+        yield True
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # network folders without locks
+            pass
+        yield True
+    finally:
+        os.close(number)
+
+
 def _name() -> str:
     return _NAME.format(machine=_machine(), token=secrets.token_hex(8))
 

@@ -128,7 +128,11 @@ class MultiScalePrior(nn.Module):
     @property
     def coarser(self) -> MultiScalePrior:
         """The prior of the low-pass image `x_1`: the same networks without the finest level."""
-        return MultiScalePrior(self.low, self.conditionals[1:], self.wavelet)
+        return self.of_level(2)
+
+    def of_level(self, level: int) -> MultiScalePrior:
+        """The prior of `x_{level-1}`, whose details are those of `level` and coarser ones."""
+        return MultiScalePrior(self.low, self.conditionals[level - 1 :], self.wavelet)
 
     @property
     def conditionals(self) -> list[ConditionalDenoiser]:
@@ -487,9 +491,17 @@ class MultiScalePrior(nn.Module):
         networks = self.conditionals[:level]
         if not all(network.noise_conditional for network in networks):
             return self.upscale(small, factor, samples=16).mean(0)
-        for network in reversed(networks):
-            low = merge(low, cast(Tensor, network.prior_mean(low)), self.wavelet)
+        for level in range(len(networks), 0, -1):
+            low = self.of_level(level).expect_finest(low)
         return low
+
+    def expect_finest(self, low: Tensor) -> Tensor:
+        """One step of `upscale_mean`: `E[x_0 | x_1]`, shape (N, C, 2h, 2w), unchecked.
+
+        Args:
+            low: `x_1`, shape (N, C, h, w).
+        """
+        return merge(low, cast(Tensor, self.conditionals[0].prior_mean(low)), self.wavelet)
 
     @torch.no_grad()
     def sample(
@@ -537,9 +549,7 @@ class MultiScalePrior(nn.Module):
         for start in range(first, first + count, batch):
             keys = tuple(range(start, min(first + count, start + batch)))
             low_size = (half(size[0], self.levels), half(size[1], self.levels))
-            noise = self._noise(keys, self.levels + 1, self.channels, low_size, seed)
-            mean = self.low.prior_mean(low_size)
-            low = draw(replayed(self.low), noise, sampler(self.low), mean=mean)
+            low = self.draw_low(keys, seed, sampler, low_size)
             if callback:
                 callback(self.levels, low)
             images.append(self._refine(low, self.levels, keys, seed, sampler, callback))
@@ -649,15 +659,48 @@ class MultiScalePrior(nn.Module):
     ) -> Tensor:
         """Draw the details of levels `level` to 1 and merge each: `x_{j-1} ~ p(x_{j-1} | x_j)`."""
         for j in range(level, 0, -1):
-            network = self.conditionals[j - 1]
-            height, width = low.shape[-2:]
-            noise = self._noise(keys, j, 3 * self.channels, (height, width), seed)
-            mean = network.prior_mean(low)
-            details = draw(_given(network, low), noise, sampler(network), mean=mean)
-            low = merge(low, details, self.wavelet)
+            low = self.refine(low, j, keys, seed, sampler)
             if callback:
                 callback(j - 1, low)
         return low
+
+    def refine(
+        self,
+        low: Tensor,
+        level: int,
+        keys: tuple[int, ...],
+        seed: int,
+        sampler: Sampler,
+        origin: tuple[int, int] = (0, 0),
+    ) -> Tensor:
+        """One step of `sample` and `upscale`: `x_{j-1} ~ p(x_{j-1} | x_j)`, unchecked.
+
+        Args:
+            low: `x_j`, shape (N, C, h, w).
+            level: j.
+            keys: numbers of the samples.
+            seed: of the samples.
+            sampler: how to draw.
+            origin: place of the first pixel of `low` in the whole of `x_j`, for parts.
+        """
+        network = self.conditionals[level - 1]
+        noise = self._noise(keys, level, 3 * self.channels, _size(low), seed, origin)
+        mean = network.prior_mean(low)
+        details = draw(_given(network, low), noise, sampler(network), mean=mean)
+        return merge(low, details, self.wavelet)
+
+    def draw_low(
+        self,
+        keys: tuple[int, ...],
+        seed: int,
+        sampler: Sampler,
+        size: tuple[int, int],
+        origin: tuple[int, int] = (0, 0),
+    ) -> Tensor:
+        """The first step of `sample`: `x_J ~ p(x_J)`, unchecked; as for `refine`."""
+        noise = self._noise(keys, self.levels + 1, self.channels, size, seed, origin)
+        mean = self.low.prior_mean(size)
+        return draw(replayed(self.low), noise, sampler(self.low), mean=mean)
 
     def _noise(
         self,

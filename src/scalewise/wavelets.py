@@ -157,12 +157,16 @@ def mirror_to_multiple(images: Tensor, multiple: int) -> Tensor:
     for axis in (-2, -1):
         length = images.shape[axis]
         if length % multiple:
-            places = torch.arange(length + -length % multiple, device=images.device)
-            period = max(1, 2 * length - 2)
-            places = places % period
-            places = torch.where(places < length, places, period - places)
-            images = images.index_select(axis, places)
+            places = mirrored_places(0, length + -length % multiple, length)
+            images = images.index_select(axis, places.to(images.device))
     return images
+
+
+def mirrored_places(start: int, stop: int, length: int) -> Tensor:
+    """Which of `length` pixels stand at places from `start` on, where mirrored ones follow."""
+    period = max(1, 2 * length - 2)
+    places = torch.arange(start, stop) % period
+    return torch.where(places < length, places, period - places)
 
 
 def is_haar(wavelet: str) -> bool:

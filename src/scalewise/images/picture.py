@@ -204,6 +204,10 @@ def upright(array: Array, orientation: int) -> Array:
     return np.flip(array, _FLIPS.get(orientation, ()))
 
 
+Convert = Callable[[Array, Callable[[int], tuple[float, float]]], Tensor]
+"""Makes intensities of stored values, as `to_tensor` does."""
+
+
 def to_tensor(array: Array, ends: Callable[[int], tuple[float, float]]) -> Tensor:
     """Intensities of (P, H, W, C) stored values, as float32 (P, C, H, W).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
@@ -218,6 +218,34 @@ def encode_png(array: Array, picture: Picture) -> bytes:
         data = _encode16(array)
     said = b"".join(_packed(kind, content) for kind, content in _said(picture))
     return data[:33] + said + data[33:]
+
+
+def stream_png(
+    stream: BinaryIO, bands: Iterable[Array], shape: tuple[int, ...], picture: Picture
+) -> None:
+    """Write a PNG of 8 or 16 bits, some rows (h, W, S) at a time.
+
+    Args:
+        stream: where to.
+        bands: all rows, from top to bottom.
+        shape: height, width and samples.
+        picture: which says what else it holds.
+    """
+    height, width, samples = shape
+    bits = 8 if picture.depth == "uint8" else 16
+    header = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[samples], 0, 0, 0)
+    stream.write(_SIGNATURE + _packed(b"IHDR", header))
+    for kind, content in _said(picture):
+        stream.write(_packed(kind, content))
+    squeeze, above = zlib.compressobj(), np.zeros((1, width * samples * bits // 8), np.uint8)
+    for band in bands:
+        rows = band.astype(f">u{bits // 8}").view(np.uint8).reshape(len(band), -1)
+        filtered = np.full((len(rows), rows.shape[1] + 1), 2, np.uint8)  # 2: minus the row above
+        filtered[:, 1:] = np.diff(rows, axis=0, prepend=above)
+        above = rows[-1:]
+        if packed := squeeze.compress(filtered.tobytes()):
+            stream.write(_packed(b"IDAT", packed))
+    stream.write(_packed(b"IDAT", squeeze.flush()) + _packed(b"IEND", b""))
 
 
 def _said(picture: Picture) -> Iterator[tuple[bytes, bytes]]:

@@ -9,12 +9,22 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+import torch
+from torch import Tensor
+
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images.exposure import find_ranges
-from scalewise.images.intensities import given_range, type_range
+from scalewise.images.intensities import Intensities, given_range, type_range
 from scalewise.images.kinds import Array, Depth
 from scalewise.images.metadata import Metadata
-from scalewise.images.picture import JpegTables, Picture, PngChunks, to_tensor, upright
+from scalewise.images.picture import (
+    Convert,
+    JpegTables,
+    Picture,
+    PngChunks,
+    to_tensor,
+    upright,
+)
 from scalewise.images.pillow import decode_bmp, decode_jpeg, decode_webp
 from scalewise.images.png import decode_png
 from scalewise.images.silence import silent
@@ -69,6 +79,31 @@ def read_image(
     return _read(lambda: file.open("rb"), str(file), black, white)
 
 
+def read_stored(
+    path: str | Path, *, black: float | None = None, white: float | None = None
+) -> tuple[Array, Picture]:
+    """Read a file as it is, without a float for each value: for images that are worked on in parts.
+
+    Args:
+        path: the file.
+        black: as for `read_image`.
+        white: as for `read_image`.
+
+    Returns:
+        Stored values (P, H, W, S), alpha last; and what `read_image` tells of them, in a picture
+        whose pixels take no memory and are all zero.
+    """
+    file, held = Path(path), []
+
+    def hollow(array: Array, ends: Callable[[int], tuple[float, float]]) -> Tensor:
+        held.append(array)
+        count, height, width, channels = array.shape
+        return torch.zeros(()).expand(count, channels, height, width)
+
+    picture = _read(lambda: file.open("rb"), str(file), black, white, hollow)
+    return held[0], picture
+
+
 def decode_image(data: bytes, name: str) -> Picture:
     """The same of a file that lies in memory.
 
@@ -80,17 +115,21 @@ def decode_image(data: bytes, name: str) -> Picture:
 
 
 def _read(
-    opened: Callable[[], BinaryIO], name: str, black: float | None, white: float | None
+    opened: Callable[[], BinaryIO],
+    name: str,
+    black: float | None,
+    white: float | None,
+    convert: Convert = to_tensor,
 ) -> Picture:
     try:
         with silent(), opened() as stream:
             head = stream.read(16)
             stream.seek(0)
             if head[:4] in _TIFF_HEADS:
-                picture = read_tiff(stream, black, white)
+                picture = read_tiff(stream, black, white, convert)
             else:
-                picture = photo(*_decoder(head)(stream), black, white)
-        _check_given(picture)
+                picture = photo(*_decoder(head)(stream), black, white, convert)
+        check_given(picture.intensities, picture.pixels)
         return picture
     except ScalewiseError as error:
         raise type(error)(f"{name}: {error}") from None
@@ -98,14 +137,14 @@ def _read(
         raise ScalewiseError(f"{name}: {_reason(error)}") from error
 
 
-def _check_given(picture: Picture) -> None:
+def check_given(intensities: Intensities, pixels: Tensor) -> None:
     """Refuse a given range that the values lie nowhere near."""
-    if picture.intensities.source != "given":
+    if intensities.source != "given":
         return
-    values = picture.pixels.flatten()
+    values = pixels.reshape(-1)
     middle = float(values[:: 1 + len(values) // 100_000].median())
     if not abs(middle - 0.5) <= _FAR:
-        black, white = picture.intensities.at(0)
+        black, white = intensities.at(0)
         raise UsageError(
             f"--black {black:g} and --white {white:g} are far from its values, of which half lie "
             f"beyond {black + middle * (white - black):.6g}; give both in the unit of the file"
@@ -159,6 +198,7 @@ def photo(
     origin: JpegTables | PngChunks | None,
     black: float | None,
     white: float | None,
+    convert: Convert = to_tensor,
 ) -> Picture:
     """A picture of one plane, of (H, W, S) values."""
     planes = upright(array[None], metadata.orientation)
@@ -177,5 +217,5 @@ def photo(
     intensities = given_range(black, white, found)
     facts = metadata.facts()
     facts["notes"] += notes if intensities is found else ()
-    pixels = to_tensor(planes[..., :colours], intensities.at)
+    pixels = convert(planes[..., :colours], intensities.at)
     return Picture(pixels, alpha, depth=depth, intensities=intensities, origin=origin, **facts)

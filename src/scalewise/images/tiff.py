@@ -23,7 +23,7 @@ from scalewise.images.metadata import (
     exif_resolution,
     read_metadata,
 )
-from scalewise.images.picture import Picture, to_tensor, upright
+from scalewise.images.picture import Convert, Picture, to_tensor, upright
 from scalewise.images.resolution import Resolution, unit_of
 from scalewise.images.tiff_checks import check_chain, check_pages
 from scalewise.images.tiff_layout import TiffLayout, ome_pixels
@@ -34,13 +34,19 @@ _RANGES = ((340, 341), (280, 281), (50714, 50717))  # SMin/SMax, Min/MaxSampleVa
 _KINDS = tifffile.PHOTOMETRIC
 
 
-def read_tiff(stream: BinaryIO, black: float | None, white: float | None) -> Picture:
+def read_tiff(
+    stream: BinaryIO,
+    black: float | None,
+    white: float | None,
+    convert: Convert = to_tensor,
+) -> Picture:
     """Read a photo, or all planes of a stack.
 
     Args:
         stream: the file.
         black: stored value of black; None for what the file says.
         white: likewise.
+        convert: makes intensities of stored values.
     """
     count = check_chain(stream)
     with tifffile.TiffFile(stream, _multifile=False) as tiff:
@@ -50,7 +56,7 @@ def read_tiff(stream: BinaryIO, black: float | None, white: float | None) -> Pic
         layout, array = _expanded(page, layout_of(tiff, series), series)
         metadata = _metadata(stream, tiff, page, layout)
     array = upright(array, metadata.orientation)
-    picture = _picture(array, page, layout, black, white)
+    picture = _picture(array, page, layout, black, white, convert)
     facts = metadata.facts() | {"notes": (*metadata.notes, *notes, *picture.notes)}
     return replace(picture, origin=layout, **facts)
 
@@ -80,7 +86,12 @@ def inverted(array: Array, bits: int | None) -> Array:
 
 
 def _picture(
-    array: Array, page: Any, layout: TiffLayout, black: float | None, white: float | None
+    array: Array,
+    page: Any,
+    layout: TiffLayout,
+    black: float | None,
+    white: float | None,
+    convert: Convert,
 ) -> Picture:
     """Find the range and make the picture."""
     depth: Depth = array.dtype.name  # type: ignore[assignment]
@@ -104,7 +115,7 @@ def _picture(
     if layout.bits:
         found = replace(found, most=2.0**layout.bits - 1)
     intensities = given_range(black, white, found)
-    pixels = to_tensor(array[..., :colours], intensities.at)
+    pixels = convert(array[..., :colours], intensities.at)
     if alpha is not None and layout.associated:
         pixels = torch.where(alpha > 0, pixels / alpha, 0)
         pixels = pixels if is_float(depth) else pixels.clamp(max=1)

@@ -76,7 +76,7 @@ def encode_image(
     """
     file = Path(name)
     kind = FORMATS[file.suffix.lower()]
-    fitted, notes = _fit(picture, kind, file)
+    fitted, notes = fit_picture(picture, file)
     array = stored_values(fitted, file)
     try:
         return kind.encode(array, fitted, quality), notes
@@ -110,8 +110,9 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
     check_writable(file, force=force)
 
 
-def _fit(picture: Picture, kind: Format, file: Path) -> tuple[Picture, list[str]]:
-    """Leave out what a format cannot hold, and say so."""
+def fit_picture(picture: Picture, file: Path) -> tuple[Picture, list[str]]:
+    """Leave out what the format of a file cannot hold, and say so."""
+    kind = FORMATS[file.suffix.lower()]
     _check_size(picture, kind, file)
     notes: list[str] = []
     tiff = picture.origin if isinstance(picture.origin, TiffLayout) else None

@@ -1,0 +1,5 @@
+"""Images of any size, block by block, with bounded memory (`docs/large.md`)."""
+
+from scalewise.blocks.work import Limits, Outcome, check_model, denoise, synthesize, upscale
+
+__all__ = ["Limits", "Outcome", "check_model", "denoise", "synthesize", "upscale"]

@@ -1,0 +1,352 @@
+"""One level of the factorisation on disk: blocks that depend on bounded windows of other arrays.
+
+Each step is called with a prior and a window of its output, reads what that depends on, and writes
+that block and nothing else. So blocks can be computed in any order, on any machine, and again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalewise import windows
+from scalewise.images import Picture, to_channels
+from scalewise.images.writing import stored_values
+from scalewise.networks import BandNoise, Network, probe_receptive_field
+from scalewise.networks.base import BandSigma
+from scalewise.noise_model import NoiseModel, smoothed
+from scalewise.prior import MultiScalePrior
+from scalewise.rasters import Layout, Raster
+from scalewise.restore.finding import GRAY_GAIN
+from scalewise.restore.upscaling import fit_to_type
+from scalewise.samplers import SAMPLERS, Multistep
+from scalewise.score import Sigma
+from scalewise.stabilise import Stabiliser
+from scalewise.wavelets import GAIN, low_pass
+from scalewise.windows import Window
+
+
+class Pixels(Protocol):
+    """An image that is read in windows."""
+
+    def read(self, window: Window) -> Tensor:
+        """Pixels of a window, shape (1, C, h, w), float32."""
+
+
+class Stored(NamedTuple):
+    """An array (C, H, W) of float32, in memory or on disk."""
+
+    array: Any
+
+    def read(self, window: Window) -> Tensor:
+        """Pixels of a window."""
+        return torch.from_numpy(np.array(self.array[window.place], np.float32))[None]
+
+
+class Source(NamedTuple):
+    """Intensities of one plane of a raster, in the channels of a prior, with even noise.
+
+    Attributes:
+        raster: what is read.
+        plane: number of the plane.
+        channels: of the prior.
+        noise: that is made even; None where it is as it is.
+    """
+
+    raster: Raster
+    plane: int
+    channels: int
+    noise: NoiseModel | None = None
+
+    def read(self, window: Window) -> Tensor:
+        """Pixels of a window, mirrored beyond the end."""
+        pixels = to_channels(self.raster.pixels(self.plane, window), self.channels)[0][None]
+        return pixels if self.noise is None else stabiliser(self.noise).forward(pixels)
+
+
+@lru_cache(maxsize=4)
+def stabiliser(noise: NoiseModel) -> Stabiliser:
+    """What makes noise even; its tables take a moment."""
+    return Stabiliser(noise)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The last step of a plane: from float intensities to stored values of the result.
+
+    Args:
+        result: array of the result.
+        layout: of its axes.
+        plane: number of the plane.
+        picture: whose depth and range the values have.
+        noise: that was made even before; None where it was not.
+        source: the plane as it was, where something of it stays: alpha, what a mask leaves.
+        mask: where what was found counts, (H, W) of 0 to 1.
+        strength: share of it that counts, for networks that are told no noise.
+        factor: of an enlargement, whose blocks have the means of the source.
+    """
+
+    result: Any
+    layout: Layout
+    plane: int
+    picture: Picture
+    noise: NoiseModel | None = None
+    source: Source | None = None
+    mask: Any = None
+    strength: float = 1.0
+    factor: int = 1
+
+    def __call__(self, found: Tensor, window: Window) -> None:
+        """Write what was found (1, C, h, w), as far as the image goes."""
+        part = window.common(Window(0, self.layout.size[0], 0, self.layout.size[1]))
+        found = found[part.inside(window).place]
+        if self.noise is not None:
+            found = stabiliser(self.noise).inverse(found)
+        channels = self.picture.pixels.shape[1]
+        found = to_channels(found, channels)[0]
+        if self.factor > 1 and self.source is not None:
+            small = to_channels(self.source.read(part.over(self.factor)), channels)[0]
+            found = fit_to_type(found, small, self.picture, self.factor)
+        elif self.source is not None and (self.mask is not None or self.strength != 1):
+            found = self._partly(found, part, channels)
+        values = _values(found, self.picture)[0]
+        if self.source is not None and self.source.raster.has_alpha and self.factor == 1:
+            alpha = self.source.raster.stored(self.plane, part)[..., -1:]
+            values = np.concatenate([values, alpha.astype(values.dtype)], axis=-1)
+        if self.layout.samples is None:
+            values = values[..., 0]
+        self.result[self.layout.place(self.plane, part)] = self._in_order(values)
+
+    def _partly(self, found: Tensor, part: Window, channels: int) -> Tensor:
+        assert self.source is not None
+        before = to_channels(self.source.raster.pixels(self.plane, part), channels)[0][None]
+        share = torch.full((1, 1, 1, 1), self.strength)
+        if self.mask is not None:
+            share = share * torch.as_tensor(np.array(self.mask[part.place], np.float32))
+        return torch.where(share > 0, torch.lerp(before, found, share), before)
+
+    def _in_order(self, values: Any) -> Any:
+        """Values (h, w[, S]) in the order that those axes have in the result."""
+        return values.transpose(np.argsort(self.layout.inner()))
+
+
+def _values(found: Tensor, picture: Picture) -> Any:
+    """Stored values (1, h, w, S) of intensities (1, C, h, w)."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    return stored_values(replace(picture, pixels=found.float(), alpha=None), Path("the result"))
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """`x_j` of `x_{j-1}`, for the wavelet of Haar."""
+
+    source: Pixels
+    target: Any
+
+    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
+        """Compute one block."""
+        self.target[window.place] = low_pass(self.source.read(window.times(2)), 1)[0].numpy()
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Mean square of what a curve makes of noise, over a block of `x_j`."""
+
+    pixels: Pixels
+    size: tuple[int, int]
+    noise: NoiseModel
+
+    def __call__(self, prior: MultiScalePrior, window: Window) -> list[float]:
+        """The sum and the number of values of each channel."""
+        outer = window.grown(1, self.size)
+        factors = self.noise.at(smoothed(self.pixels.read(outer)))[window.inside(outer).place]
+        sums = factors.double().square().sum(dim=(0, 2, 3))
+        return [*sums.tolist(), factors[0, 0].numel()]
+
+
+@dataclass(frozen=True)
+class DenoiseLevel:
+    """`E[x_{j-1} | noisy]` of the noisy `x_{j-1}` and the estimate of `x_j`.
+
+    Args:
+        level: j.
+        noisy: `x_{j-1}`.
+        low: estimate of `x_j`.
+        size: height and width of `x_j`.
+        noise: of the image; None where networks are told none.
+        overall: root mean square of the noise of the details over all of the image, where it is
+            not the same everywhere.
+        margin: coefficients that the network looks at to each side.
+        target: array that the estimate goes to; of level 1 what finishes it.
+    """
+
+    level: int
+    noisy: Pixels
+    low: Pixels
+    size: tuple[int, int]
+    noise: NoiseModel | None
+    overall: float | None
+    margin: int
+    target: Any
+
+    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
+        """Compute one block of `x_{j-1}`."""
+        deeper = prior.levels - self.level
+        around = self.margin if self.overall is None else self.margin + (2 << deeper)
+        inner = window.aligned(2).over(2)
+        outer = inner.grown(around, self.size)
+        if self.overall is not None:
+            outer = outer.aligned(1 << deeper)
+        noisy, low = self.noisy.read(outer.times(2)), self.low.read(outer)
+        sub = prior.of_level(self.level)
+        found = sub.denoise_finest(noisy, low, self._sigma(sub, noisy))
+        found = found[window.inside(outer.times(2)).place]
+        write(self.target, found, window)
+
+    def _sigma(self, prior: MultiScalePrior, noisy: Tensor) -> BandSigma | None:
+        """The noise of the bands, as the whole image would tell it."""
+        if self.noise is None:
+            return None
+        noise = self.noise.coarser(self.level - 1)
+        if noise.is_white:
+            return GAIN * noise.scale(1)[0]
+        levels = noise.levels(noisy, prior.levels)
+        return BandNoise(levels.details[0], levels.coarser.whole, self.overall)
+
+
+@dataclass(frozen=True)
+class DenoiseLow:
+    """`E[x_J | noisy]` of the noisy low-pass image.
+
+    Args:
+        noisy: `x_J`.
+        size: its height and width.
+        noise: of the image.
+        margin: pixels that the network looks at to each side; None for all.
+        target: array that the estimate goes to; where there are no levels what finishes it.
+    """
+
+    noisy: Pixels
+    size: tuple[int, int]
+    noise: NoiseModel | None
+    margin: int | None
+    target: Any
+
+    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
+        """Compute one block."""
+
+        def look(part: Window) -> Tensor:
+            outer = part.grown(1, self.size)
+            noisy = self.noisy.read(outer)
+            inner = part.inside(outer).place
+            return prior.low(noisy[inner], self._sigma(prior, noisy, inner))
+
+        if self.margin is None:
+            found = windows.blended(look, self.size, window)
+        else:
+            outer = window.grown(self.margin, self.size)
+            found = look(outer)[window.inside(outer).place]
+        write(self.target, found, window)
+
+    def _sigma(self, prior: MultiScalePrior, noisy: Tensor, inner: Any) -> Sigma | None:
+        if self.noise is None:
+            return None
+        noise = self.noise.coarser(prior.levels)
+        if noise.is_white:
+            return noise.scale(1)[0]
+        deviation = noisy.new_tensor(noise.scale(1)).view(1, -1, 1, 1)
+        return deviation * noise.at(smoothed(noisy))[inner] if noise.curve else deviation
+
+
+@dataclass(frozen=True)
+class RefineLevel:
+    """`x_{j-1}` drawn, or its mean, given `x_j`.
+
+    Args:
+        level: j.
+        low: `x_j`.
+        size: its height and width.
+        margin: coefficients that a detail depends on to each side.
+        sampler: name of how to draw; None for the mean.
+        sample: number of the sample.
+        seed: of the samples.
+        target: array that it goes to; of level 1 what finishes it.
+    """
+
+    level: int
+    low: Pixels
+    size: tuple[int, int]
+    margin: int
+    sampler: str | None
+    sample: int
+    seed: int
+    target: Any
+
+    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
+        """Compute one block of `x_{j-1}`."""
+        outer = window.aligned(2).over(2).grown(self.margin, self.size)
+        low = self.low.read(outer)
+        if self.sampler is None:
+            found = prior.of_level(self.level).expect_finest(low)
+        else:
+            origin = outer.top, outer.left
+            keys, sampler = (self.sample,), SAMPLERS[self.sampler]
+            found = prior.refine(low, self.level, keys, self.seed, sampler, origin)
+        write(self.target, found[window.inside(outer.times(2)).place], window)
+
+
+@dataclass(frozen=True)
+class DrawLow:
+    """`x_J` drawn from scratch, by a network of bounded receptive field; as `RefineLevel`."""
+
+    size: tuple[int, int]
+    margin: int
+    sampler: str
+    sample: int
+    seed: int
+    target: Any
+
+    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
+        """Compute one block."""
+        outer = window.grown(self.margin, self.size)
+        origin = outer.top, outer.left
+        sampler = SAMPLERS[self.sampler]
+        found = prior.draw_low((self.sample,), self.seed, sampler, outer.size, origin)
+        write(self.target, found[window.inside(outer).place], window)
+
+
+def write(target: Any, found: Tensor, window: Window) -> None:
+    """Put a block (1, C, h, w) where it belongs."""
+    if isinstance(target, Finish):
+        target(found, window)
+    else:
+        target[window.place] = found[0].float().cpu().numpy()
+
+
+def reach(network: Network) -> int | None:
+    """Pixels that an output of a network truly depends on, to each side; None for all."""
+    field = probe_receptive_field(network)
+    return None if field is None else field // 2
+
+
+def reach_of_draws(network: Network, sampler: str) -> int | None:
+    """The same of a sample, whose every step looks that far again; None if it cannot be told.
+
+    It begins around what the network expects, which looks as far once more.
+    """
+    rule, once = SAMPLERS[sampler](network), reach(network)
+    if once is None or not isinstance(rule, Multistep):
+        return None
+    return once * (rule.steps + 1)
+
+
+def gray_noise(noise: NoiseModel, reduced: bool) -> NoiseModel:
+    """What a gray prior is told of the noise of a colour image."""
+    return noise.as_gray(GRAY_GAIN) if reduced else noise
