@@ -38,6 +38,7 @@ from scalewise.blocks.steps import (
     reach,
     reach_of_draws,
 )
+from scalewise.device import give_memory_back
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images import Picture, to_channels
 from scalewise.noise_model import NoiseModel
@@ -51,7 +52,7 @@ from scalewise.wavelets import GAIN, half, is_haar
 
 Advance = Callable[[int], object]
 
-NETWORK, DRAWING, GLOBAL = 48, 130, 160 << 20
+NETWORK, DRAWING, GLOBAL = 48, 130, 96 << 20
 """Bytes for each pixel and channel of a block that a network passes through once, of one that is
 drawn, and of the windows of a network that sees all of an image."""
 
@@ -297,7 +298,8 @@ def _run(
     with _place(output, key, force, disk) as (folder, side):
         if side is None:
             each = most if limits.workers == 1 else most // limits.workers
-            side = block_side(costs, each, 0 if disk else held, work.multiple)
+            give_memory_back()
+            side = block_side(costs, each, (0 if disk else held) + work.fixed, work.multiple)
             if limits.tile is not None:
                 side = min(side, limits.tile - limits.tile % work.multiple)
             if folder is not None:
@@ -380,10 +382,11 @@ class _Denoising:
         coarse = sum(h * w for h, w in self.sizes[1:])
         self.between = 2 * prior.channels * coarse * min(1, source.layout.planes)
         self.pixels = source.layout.planes * (2 * coarse + self.sizes[0][0] * self.sizes[0][1])
-        deep = 4 << prior.levels
-        self.costs = [Cost(2 * margin + deep, NETWORK * prior.channels) for margin in self.margins]
-        if prior.low.receptive_field is None:
-            self.costs.append(Cost(0, GLOBAL // 64**2 // 16))
+        self.costs = [
+            Cost(2 * margin + (4 << prior.levels - level), NETWORK * prior.channels)
+            for level, margin in enumerate(self.margins, start=1)
+        ]
+        self.fixed = GLOBAL if prior.low.receptive_field is None else 0
 
     def do(self, run: Run, result: Result) -> tuple[NoiseModel, ...]:
         """Denoise all planes; the noise of each."""
@@ -403,6 +406,7 @@ class _Denoising:
         noise = self.noise
         if noise is None and prior.noise_conditional:
             noise = noise_for(prior, looked)
+            give_memory_back()
         reduced = source.channels > prior.channels
         told = None if noise is None else gray_noise(noise, reduced).times(self.strength)
         if told is not None and told.channels > 1 and not prior.noise_maps and told.uneven:
@@ -494,7 +498,7 @@ class _Enlarging:
         self.prior, self.levels, self.sampler = prior, levels, sampler
         self.sample, self.seed = sample, seed
         self.notes = list(source.picture.notes)
-        self.multiple = 1 << levels
+        self.multiple, self.fixed = 1 << levels, 0
         self.margins = [_margin(prior, level, sampler) for level in range(1, levels + 1)]
         height, width = source.size
         self.sizes = [(height << levels - j, width << levels - j) for j in range(levels + 1)]
@@ -551,7 +555,7 @@ class _Drawing:
         self.prior, self.sampler, self.sample, self.seed = prior, sampler, sample, seed
         self.notes: list[str] = []
         levels = prior.levels
-        self.multiple = 1 << max(1, levels)
+        self.multiple, self.fixed = 1 << max(1, levels), 0
         low = half(size[0], levels), half(size[1], levels)
         self.sizes = [(low[0] << levels - j, low[1] << levels - j) for j in range(levels + 1)]
         self.margins = [_margin(prior, level, sampler) for level in range(1, levels + 1)]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -192,6 +193,11 @@ class Share:
     def fill(self, share: float) -> None:
         """Say which share of the work is done, from 0 to 1."""
         self._move_to(int(share * self._steps))
+
+    def part_of(self, parts: int) -> Callable[..., None]:
+        """What says that one of so many parts of the work is done; takes and ignores anything."""
+        done = count(1)
+        return lambda *_: self.fill(min(1.0, next(done) / parts))
 
     def finish(self) -> None:
         """Say that the image is finished, well or not."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scalewise.cli import options
+from scalewise.cli import large, options
 from scalewise.errors import ScalewiseError, UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
     from scalewise.cli.console import Record, Share
     from scalewise.cli.jobs import Job
+    from scalewise.images import Picture
     from scalewise.noise_model import NoiseModel
     from scalewise.prior import MultiScalePrior
+    from scalewise.rasters import Raster
     from scalewise.restore import Strength
 
 
@@ -148,12 +151,18 @@ def denoise(
     skip_existing: options.SkipExisting = False,
     together: options.Jobs = 1,
     sheet: options.Sheet = None,
+    max_memory: large.MaxMemory = None,
+    tile: large.Tile = None,
+    workers: large.Workers = 1,
+    scheduler: large.Scheduler = None,
     as_json: options.Json = False,
 ) -> None:
     """Remove noise from an image or a folder of images.
 
     Bit depth, alpha, colour profile and EXIF are kept. What the noise is like is estimated from
-    each image, and reported; `scalewise noise` shows it.
+    each image, and reported; `scalewise noise` shows it. Images of any size are taken and given:
+    INPUT and OUTPUT may be Zarr or OME-Zarr (.zarr) and NumPy arrays (.npy), and large ones are
+    worked on in blocks, of which a run that was cut short does those that are missing.
 
     Examples:
       scalewise denoise noisy.png clean.png
@@ -166,6 +175,7 @@ def denoise(
       scalewise denoise noisy.png drawn.png --samples 8
       scalewise denoise noisy.png sharp.png --fidelity 0.5
       scalewise denoise noisy.png clean.png --average 8
+      scalewise denoise slide.ome.zarr clean.ome.zarr --max-memory 2GB --workers 4
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
@@ -186,21 +196,38 @@ def denoise(
     contact = contact_sheet(sheet, jobs, force)
     if nothing_to_do(jobs):
         return
-    from scalewise import restore, store
+    from scalewise import blocks, rasters, restore, store
     from scalewise.cli.paths import save_all
     from scalewise.images import read_image
+    from scalewise.rasters import open_raster
 
     amount = _strength(strength, keep_grain)
+    wish = large.Wish(
+        max_memory,
+        tile,
+        workers,
+        scheduler,
+        {
+            "--samples": samples is not None,
+            "--uncertainty": uncertainty is not None,
+            "--fidelity": fidelity != 1,
+            "--average": average != 1,
+            "--fix": fix is not None,
+            "--keep-grain": keep_grain != 0,
+            "--strength by luma and chroma": amount.luma != amount.chroma,
+            "--sheet": sheet is not None,
+        },
+    )
+    wish.check()
     kinds = () if fix is None else tuple(part.strip() for part in fix.split(","))
     restore.check_defects(kinds)
     restore.check_average(average)
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     given = options.told_noise(sigma, noise)
     known = _noise_together(jobs, prior, black, white) if one_camera else {}
-    area = None if mask is None else options.read_mask(mask)
+    area = None if mask is None or rasters.is_array(mask) else options.read_mask(mask)
 
-    def work(job: Job, share: Share) -> Record:
-        picture = read_image(job.source, black=black, white=white)
+    def noise_of(picture: Picture, job: Job) -> NoiseModel | None:
         model = known.get(job.source, given)
         if noise_from is not None:
             frame = read_image(noise_from)
@@ -208,10 +235,45 @@ def denoise(
             model = restore.noise_of_frame(seen[0], max(1, prior.levels))
         elif gain is not None:
             model = restore.photon_noise(picture, gain=gain, offset=offset, read=read_noise)
+        return model
+
+    def in_blocks(raster: Raster, job: Job, share: Share) -> Record:
+        looked = replace(raster.picture, pixels=raster.looked_at(0)[None], alpha=None)
+        outcome = blocks.denoise(
+            raster,
+            prior,
+            job.targets[0],
+            noise=noise_of(looked, job),
+            strength=amount.luma,
+            mask=None if mask is None else open_raster(mask),
+            limits=wish.limits,
+            force=force or skip_existing,
+            quality=quality,
+            progress=large.counted(share.fill),
+        )
+        return record(job, outcome.noise, outcome.notes)
+
+    def record(job: Job, noise: Sequence[NoiseModel], notes: Sequence[str]) -> Record:
+        levels = [round(255 * found.sigma, 3) for found in noise]
+        words = dict.fromkeys("; ".join(found.in_words()[1:]) for found in noise)
+        return {
+            "input": str(job.source),
+            **job.written,
+            "sigma": levels[0] if len(levels) == 1 else levels,
+            "noise": next(iter(words)) if len(words) == 1 else list(words),
+            "average": average,
+            "notes": list(notes),
+        }
+
+    def work(job: Job, share: Share) -> Record:
+        raster = wish.raster(job.source, job.targets[0], black, white)
+        if raster is not None:
+            return in_blocks(raster, job, share)
+        picture = read_image(job.source, black=black, white=white)
         result = restore.denoise(
             picture,
             prior,
-            noise=model,
+            noise=noise_of(picture, job),
             strength=amount,
             samples=samples,
             fidelity=fidelity,
@@ -225,19 +287,10 @@ def denoise(
         kept = save_all(result, job, force, skip_existing, quality)
         if contact is not None:
             contact.add(job.source, picture, result.picture)
-        levels = [round(255 * found, 3) for found in result.sigma]
-        words = dict.fromkeys("; ".join(found.in_words()[1:]) for found in result.noise)
-        return {
-            "input": str(job.source),
-            **job.written,
-            "sigma": levels[0] if len(levels) == 1 else levels,
-            "noise": next(iter(words)) if len(words) == 1 else list(words),
-            "average": average,
-            "notes": [*result.notes, *kept],
-        }
+        return record(job, result.noise, [*result.notes, *kept])
 
     with sheet_of(contact, force):
-        work_through(jobs, work, "denoising", as_json=as_json, together=together)
+        work_through(jobs, work, "denoising", large.STEPS, as_json, together)
 
 
 def _noise_together(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scalewise.cli.jobs import Job
+from scalewise.cli.large import check_array_output
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.files import check_name, check_writable
 
@@ -47,7 +48,14 @@ def plan(
     if not source.exists():
         raise ScalewiseError(f"{source}: expected an image or a folder, found nothing of this name")
     from scalewise.images import check_output
+    from scalewise.rasters import is_array
 
+    if is_array(source) or is_array(target):
+        job = Job(source, numbered(target, samples), deviation)
+        for path in job.targets:
+            check_array_output(source, path, force, skip_existing)
+        present = skip_existing and all(path.exists() for path in job.outputs)
+        return [replace(job, present=present)]
     if source.is_dir():
         jobs = _tree(source, target, samples, deviation)
     elif target.is_dir():

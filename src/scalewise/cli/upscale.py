@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scalewise.cli import options
+from scalewise.cli import large, options
 from scalewise.errors import ScalewiseError, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scalewise.images import JpegCoefficients, Picture
     from scalewise.operators import Blur
     from scalewise.prior import MultiScalePrior
+    from scalewise.rasters import Raster
 
 
 def upscale(
@@ -77,6 +78,10 @@ def upscale(
     skip_existing: options.SkipExisting = False,
     together: options.Jobs = 1,
     sheet: options.Sheet = None,
+    max_memory: large.MaxMemory = None,
+    tile: large.Tile = None,
+    workers: large.Workers = 1,
+    scheduler: large.Scheduler = None,
     as_json: options.Json = False,
 ) -> None:
     """Super-resolve an image or a folder of images.
@@ -92,6 +97,7 @@ def upscale(
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
       scalewise upscale small.png big.png --mode mean --uncertainty half.tif --confidence 90
       scalewise upscale web.jpg big.png --factor 3 --reduced-by bicubic --mode mean
+      scalewise upscale map.tif map.ome.zarr --factor 4 --max-memory 2GB
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
@@ -113,7 +119,7 @@ def upscale(
     contact = contact_sheet(sheet, jobs, force)
     if nothing_to_do(jobs):
         return
-    from scalewise import store
+    from scalewise import blocks, store
     from scalewise.cli.paths import save_all
     from scalewise.images import read_image
     from scalewise.posterior import DRAWS
@@ -128,10 +134,46 @@ def upscale(
     filter = _filter(reduced_by or "mean")
 
     drawn = max(count or 0, 0 if uncertainty is None else DRAWS)
-    steps = max(1, drawn * (int(factor).bit_length() - 1))
-    steps = steps if reduced_by is None else 100
+    parts = max(1, drawn * (int(factor).bit_length() - 1))
+
+    wish = large.Wish(
+        max_memory,
+        tile,
+        workers,
+        scheduler,
+        {
+            "--reduced-by": reduced_by is not None,
+            "--uncertainty": uncertainty is not None,
+            "--sheet": sheet is not None,
+            "--sampler paper": sampler is options.SamplerName.PAPER,
+        },
+    )
+    wish.check()
+
+    def in_blocks(raster: Raster, job: Job, share: Share) -> Record:
+        notes: list[str] = []
+        for number, target in enumerate(job.targets):
+            outcome = blocks.upscale(
+                raster,
+                prior,
+                target,
+                factor=int(factor),
+                mean=count is None,
+                sample=number,
+                seed=seed,
+                sampler=sampler.value,
+                limits=wish.limits,
+                force=force or skip_existing,
+                quality=quality,
+                progress=large.counted(share.fill),
+            )
+            notes += outcome.notes
+        return {"input": str(job.source), **job.written, "notes": list(dict.fromkeys(notes))}
 
     def work(job: Job, share: Share) -> Record:
+        raster = wish.raster(job.source, job.targets[0], black, white)
+        if raster is not None:
+            return in_blocks(raster, job, share)
         picture = read_image(job.source, black=black, white=white)
         notes: tuple[str, ...] = ()
         if reduced_by is not None:
@@ -159,7 +201,7 @@ def upscale(
                 confidence=confidence,
                 seed=seed,
                 sampler=rule,
-                callback=share.step,
+                callback=share.part_of(parts),
             )
         kept = save_all(result, job, force, skip_existing, quality)
         if contact is not None:
@@ -171,7 +213,7 @@ def upscale(
         }
 
     with sheet_of(contact, force):
-        work_through(jobs, work, "upscaling", steps, as_json, together)
+        work_through(jobs, work, "upscaling", large.STEPS, as_json, together)
 
 
 def _filter(reduced_by: str) -> str | Blur:

@@ -1,0 +1,174 @@
+"""Images of any size on the command line: when they are worked on in blocks, and within what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scalewise.errors import ScalewiseError, UsageError
+
+if TYPE_CHECKING:
+    from scalewise.blocks import Limits
+    from scalewise.rasters import Raster
+
+LARGE = 4_000_000
+"""Pixels of an image from which it is worked on in blocks, where nothing speaks against it."""
+
+STEPS = 100
+"""Of the bar, per image."""
+
+PANEL = "Memory and machines"
+
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="Memory that the process may take in all, such as 2GB; half of what is free without "
+        "it. Images are then worked on in blocks.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        max=1 << 16,
+        metavar="PIXELS",
+        help="Side of the blocks; as large as the memory allows without it. It changes nothing but "
+        "the last digits of floats.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=1024,
+        help="Processes that compute the blocks of an image (extra big).",
+        rich_help_panel=PANEL,
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A Dask scheduler that runs, such as tcp://host:8786, whose workers compute the blocks "
+        "and see the same files.",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for of memory and machines.
+
+    Args:
+        memory: of `--max-memory`.
+        tile: of `--tile`.
+        workers: of `--workers`.
+        scheduler: of `--scheduler`.
+        others: names of options that images in blocks do not know, and whether they were given.
+    """
+
+    memory: str | None
+    tile: int | None
+    workers: int
+    scheduler: str | None
+    others: Mapping[str, bool]
+
+    @property
+    def given(self) -> bool:
+        """Whether anything of it was."""
+        return bool(self.memory or self.tile or self.scheduler) or self.workers > 1
+
+    @property
+    def limits(self) -> Limits:
+        """What the run may take."""
+        from scalewise.blocks import Limits
+
+        return Limits(self.memory, self.tile, self.workers, self.scheduler)
+
+    def check(self) -> None:
+        """Refuse an amount of memory that is none, before anything is read."""
+        from scalewise.blocks import parse_memory
+
+        parse_memory(self.memory)
+        if self.workers > 1 and self.scheduler is not None:
+            raise UsageError("--workers are of this machine, --scheduler has its own; give one")
+
+    def raster(
+        self, source: Path, output: Path, black: float | None, white: float | None
+    ) -> Raster | None:
+        """The image, if it is to be worked on in blocks; None if as a whole.
+
+        Raises:
+            UsageError: it can only be worked on in blocks, which do not know an option.
+        """
+        from scalewise.rasters import is_array, open_raster
+
+        must = is_array(source) or source.is_dir() or is_array(output)
+        refused = [name for name, given in self.others.items() if given]
+        if refused and (must or self.given):
+            raise UsageError(
+                f"{', '.join(refused)} {'is' if len(refused) == 1 else 'are'} not for images that are "
+                "worked on in blocks (arrays, and with --max-memory, --tile, --workers or "
+                "--scheduler); leave it out, or cut the image"
+            )
+        if not (must or self.given) and (refused or _pixels(source) < LARGE):
+            return None
+        raster = open_raster(source, black=black, white=white)
+        hidden = raster.picture.missing is not None
+        if raster.picture.alpha is not None:
+            hidden |= bool((raster.picture.alpha == 0).any())
+        return None if hidden and not must and not self.given else raster
+
+
+def _pixels(source: Path) -> int:
+    """Pixels of an image file, by its header; 0 where that cannot be told."""
+    import warnings
+
+    from PIL import Image
+
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(source) as image:
+            return image.width * image.height
+    return 0
+
+
+def counted(fill: Callable[[float], object]) -> Callable[[int], Callable[[int], None]]:
+    """Progress of blocks as the share of a bar."""
+
+    def begin(total: int) -> Callable[[int], None]:
+        done = 0
+
+        def advance(pixels: int) -> None:
+            nonlocal done
+            done += pixels
+            fill(min(1.0, done / max(1, total)))
+
+        return advance
+
+    return begin
+
+
+def check_array_output(source: Path, output: Path, force: bool, skip_existing: bool) -> None:
+    """Check a result that is an array, or of one, before long work."""
+    from scalewise.files import check_name
+
+    if not source.exists():
+        raise ScalewiseError(f"{source}: expected an image, found nothing of this name")
+    if not output.parent.is_dir():
+        raise ScalewiseError(f"{output}: folder {output.parent} does not exist; create it first")
+    check_name(output)
+    if output.exists() and not (force or skip_existing):
+        raise ScalewiseError(f"{output} exists; give --force to overwrite it")
