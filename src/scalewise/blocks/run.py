@@ -101,17 +101,20 @@ class Run:
             shutil.rmtree(place, ignore_errors=True)
         return make_array(place, shape, chunks, kind, compressed=compressed, version=version)
 
-    def do(self, name: str, step: Step, size: tuple[int, int]) -> list[Any]:
+    def do(
+        self, name: str, step: Step, size: tuple[int, int], parts: list[Window] | None = None
+    ) -> list[Any]:
         """Compute all blocks of an array that are not done; return what the step returned.
 
         Args:
             name: of the step, of which there is one in a run.
             step: what to compute.
             size: height and width of the array.
+            parts: its blocks; squares of the run's side by default.
         """
         assert name not in self._seen, name
         self._seen.add(name)
-        parts = list(windows(size, self.side))
+        parts = list(windows(size, self.side)) if parts is None else parts
         done = self._done(name)
         found = {part: done[part] for part in parts if part in done}
         self.advance(sum(part.size[0] * part.size[1] for part in found))

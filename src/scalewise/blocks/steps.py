@@ -6,8 +6,9 @@ that block and nothing else. So blocks can be computed in any order, on any mach
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -114,13 +115,11 @@ class Finish:
             found = fit_to_type(found, small, self.picture, self.factor)
         elif self.source is not None and (self.mask is not None or self.strength != 1):
             found = self._partly(found, part, channels)
-        values = _values(found, self.picture)[0]
+        values = values_of(found, self.picture)[0]
         if self.source is not None and self.source.raster.has_alpha and self.factor == 1:
             alpha = self.source.raster.stored(self.plane, part)[..., -1:]
             values = np.concatenate([values, alpha.astype(values.dtype)], axis=-1)
-        if self.layout.samples is None:
-            values = values[..., 0]
-        self.result[self.layout.place(self.plane, part)] = self._in_order(values)
+        self.layout.put(self.result, self.plane, part, values)
 
     def _partly(self, found: Tensor, part: Window, channels: int) -> Tensor:
         assert self.source is not None
@@ -130,16 +129,9 @@ class Finish:
             share = share * torch.as_tensor(np.array(self.mask[part.place], np.float32))
         return torch.where(share > 0, torch.lerp(before, found, share), before)
 
-    def _in_order(self, values: Any) -> Any:
-        """Values (h, w[, S]) in the order that those axes have in the result."""
-        return values.transpose(np.argsort(self.layout.inner()))
 
-
-def _values(found: Tensor, picture: Picture) -> Any:
+def values_of(found: Tensor, picture: Picture) -> Any:
     """Stored values (1, h, w, S) of intensities (1, C, h, w)."""
-    from dataclasses import replace
-    from pathlib import Path
-
     return stored_values(replace(picture, pixels=found.float(), alpha=None), Path("the result"))
 
 

@@ -76,6 +76,10 @@ class Limits:
     on_disk: bool = False
 
 
+ANY = Limits()
+"""Half of the memory that is free, in this process."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What there is to tell of a run.
@@ -99,7 +103,7 @@ def denoise(
     noise: NoiseModel | None = None,
     strength: float = 1.0,
     mask: Raster | None = None,
-    limits: Limits = Limits(),
+    limits: Limits = ANY,
     force: bool = False,
     quality: int | None = None,
     progress: Callable[[int], Advance] | None = None,
@@ -132,8 +136,17 @@ def denoise(
         "mask": None if mask is None else same_file(mask.name),
     }
     samples = source.channels + source.has_alpha
-    return _run(
-        work, key, source, source.picture, samples, Path(output), limits, force, quality, progress
+    return run_work(
+        work,
+        key,
+        source,
+        source.picture,
+        samples,
+        Path(output),
+        limits=limits,
+        force=force,
+        quality=quality,
+        progress=progress,
     )
 
 
@@ -147,7 +160,7 @@ def upscale(
     sample: int = 0,
     seed: int = 0,
     sampler: str = "few-steps",
-    limits: Limits = Limits(),
+    limits: Limits = ANY,
     force: bool = False,
     quality: int | None = None,
     progress: Callable[[int], Advance] | None = None,
@@ -186,8 +199,17 @@ def upscale(
     size = (factor * source.size[0], factor * source.size[1])
     pixels = torch.zeros(()).expand(*source.picture.pixels.shape[:2], *size)
     picture = replace(source.picture, pixels=pixels, alpha=None).scaled(factor)
-    return _run(
-        work, key, source, picture, source.channels, Path(output), limits, force, quality, progress
+    return run_work(
+        work,
+        key,
+        source,
+        picture,
+        source.channels,
+        Path(output),
+        limits=limits,
+        force=force,
+        quality=quality,
+        progress=progress,
     )
 
 
@@ -199,7 +221,7 @@ def synthesize(
     sample: int = 0,
     seed: int = 0,
     sampler: str = "few-steps",
-    limits: Limits = Limits(),
+    limits: Limits = ANY,
     force: bool = False,
     quality: int | None = None,
     progress: Callable[[int], Advance] | None = None,
@@ -238,8 +260,17 @@ def synthesize(
         "seed": seed,
     }
     picture = Picture(torch.zeros(()).expand(1, prior.channels, *size))
-    return _run(
-        work, key, None, picture, prior.channels, Path(output), limits, force, quality, progress
+    return run_work(
+        work,
+        key,
+        None,
+        picture,
+        prior.channels,
+        Path(output),
+        limits=limits,
+        force=force,
+        quality=quality,
+        progress=progress,
     )
 
 
@@ -261,19 +292,33 @@ def check_model(prior: MultiScalePrior) -> None:
             )
 
 
-def _run(
+def run_work(
     work: Any,
     key: dict[str, Any],
     source: Raster | None,
     picture: Picture,
     samples: int,
     output: Path,
+    *,
     limits: Limits,
     force: bool,
     quality: int | None,
     progress: Callable[[int], Advance] | None,
 ) -> Outcome:
-    """Plan a run, do it, and complete the output."""
+    """Plan a run, do it, and complete the output.
+
+    Args:
+        work: its steps.
+        key: what it depends on, but for the input and the model.
+        source: what is read, if anything.
+        picture: what is made, with pixels that take no memory.
+        samples: of a pixel, alpha included.
+        output: file or store.
+        limits: what the run may take.
+        force: the output may exist.
+        quality: of a JPEG or WebP.
+        progress: called with the number of pixels of all steps.
+    """
     check_target(output)
     if output.exists() and not force:
         raise ScalewiseError(f"{output} exists; give --force to overwrite it")

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scalewise.cli import options
+from scalewise.cli import large, options
 from scalewise.errors import ScalewiseError, UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from scalewise.cli.console import Record, Share
     from scalewise.cli.jobs import Job
     from scalewise.operators import Blur
+    from scalewise.rasters import Raster
 
 STEPS = 100
 """Of the bar, per image."""
@@ -46,6 +45,10 @@ def inpaint(
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     together: options.Jobs = 1,
+    max_memory: large.MaxMemory = None,
+    tile: large.Tile = None,
+    workers: large.Workers = 1,
+    scheduler: large.Scheduler = None,
     as_json: options.Json = False,
 ) -> None:
     """Fill holes of an image: scratches, dust, dead columns, what should not be there.
@@ -73,15 +76,41 @@ def inpaint(
     )
     if nothing_to_do(jobs):
         return
-    from scalewise import restore, store
+    from scalewise import blocks, restore, store
     from scalewise.images import read_image
+    from scalewise.rasters import open_raster
 
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     count = None if mode is options.ModeName.MEAN else samples
+    refused = {"--uncertainty": uncertainty is not None}
+    wish = large.Wish(max_memory, tile, workers, scheduler, refused)
+    wish.check()
+
+    def in_blocks(raster: Raster, job: Job, share: Share) -> Record:
+        hole, notes = open_raster(_mask_of(job.source, input, mask)), list[str]()
+        for number, target in enumerate(job.targets):
+            outcome = blocks.inpaint(
+                raster,
+                hole,
+                prior,
+                target,
+                mean=count is None,
+                sample=number,
+                seed=seed,
+                limits=wish.limits,
+                force=force or skip_existing,
+                quality=quality,
+                progress=large.counted(share.fill),
+            )
+            notes += outcome.notes
+        return {"input": str(job.source), **job.written, "notes": list(dict.fromkeys(notes))}
 
     def work(job: Job, share: Share) -> Record:
+        raster = wish.raster(job.source, job.targets[0], black, white)
+        if raster is not None:
+            return in_blocks(raster, job, share)
         picture = read_image(job.source, black=black, white=white)
-        hole = _mask_of(job.source, input, mask)
+        hole = options.read_mask(_mask_of(job.source, input, mask))
         result = restore.inpaint(
             picture, hole, prior, samples=count, seed=seed, callback=share.fill
         )
@@ -185,17 +214,17 @@ def deblur(
         work_through(jobs, work, "deblurring", STEPS, as_json, together)
 
 
-def _mask_of(source: Path, input: Path, mask: Path) -> Tensor:
-    """The mask of an image, (H, W): the only one, or that of its name in a folder."""
-    if not mask.is_dir():
-        return options.read_mask(mask)
+def _mask_of(source: Path, input: Path, mask: Path) -> Path:
+    """The mask of an image: the only one, or that of its name in a folder."""
+    if not mask.is_dir() or mask.suffix == ".zarr":
+        return mask
     if not input.is_dir():
         raise UsageError(f"{mask} is a folder, but {input} is an image; give the mask of it")
     there = mask / source.relative_to(input)
     named = sorted(there.parent.glob(f"{there.stem}.*"))
     if not named:
         raise ScalewiseError(f"{mask} holds no mask of the name {there.stem} for {source}")
-    return options.read_mask(named[0])
+    return named[0]
 
 
 def _blur(kernel: str) -> Blur:

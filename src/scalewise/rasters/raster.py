@@ -81,6 +81,11 @@ class Layout:
                 index.append(slice(None) if axis == self.samples else int(next(lead)))
         return tuple(index)
 
+    def put(self, array: Any, plane: int, window: Window, values: Array) -> None:
+        """Write values (h, w, S) to a window of one plane of an array."""
+        values = values[..., 0] if self.samples is None else values
+        array[self.place(plane, window)] = values.transpose(np.argsort(self.inner()))
+
     def inner(self) -> tuple[int, ...]:
         """Order of rows, columns and samples among the axes of a plane."""
         axes = [axis for axis in (self.rows, self.columns, self.samples) if axis is not None]

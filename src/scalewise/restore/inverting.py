@@ -80,32 +80,54 @@ def inpaint(
         raise UsageError(
             f"the mask is {side} everywhere; it must be white where the picture is to be filled"
         )
-    boxes, widest = _around(missing)
+    boxes, widest = around(missing)
     notes = list(picture.notes)
     if widest > WIDEST:
-        notes.append(
-            f"a hole is {widest} pixels wide: what is drawn there is a guess at colours and "
-            "textures, not at objects"
-        )
+        notes.append(wide_hole(widest))
     progress = counted(callback, len(boxes) * len(picture.pixels) * (samples or 1) * DRAWING.steps)
     planes = []
     for index, plane in enumerate(fill_hidden(picture).pixels):
         given = _given(plane, prior)
         drawn = given.repeat(samples or 1, 1, 1, 1)
         for number, (rows, columns) in enumerate(boxes):
-            inside = missing[rows, columns]
-            operator = Inpainting(~inside)
-            found = prior.restore(
-                operator.A(given[None, :, rows, columns]),
-                operator,
-                samples=samples,
-                seed=seed + index + SEEDS * number,
-                callback=progress,
+            inside, part = missing[rows, columns], drawn[..., rows, columns]
+            found = fill(
+                given[:, rows, columns], inside, prior, samples, seed + index, number, progress
             )
-            part = drawn[..., rows, columns]
-            part.copy_(torch.where(inside, _drawn(found, samples), part))
+            part.copy_(torch.where(inside, found, part))
         planes.append(drawn)
     return _restored(picture, torch.stack(planes, dim=1), [*notes, *conversion(picture, prior)])
+
+
+def fill(
+    given: Tensor,
+    inside: Tensor,
+    prior: MultiScalePrior,
+    samples: int | None,
+    seed: int,
+    number: int,
+    callback: Callable[..., None] | None = None,
+) -> Tensor:
+    """What is likely in one hole: shape (K, C, h, w).
+
+    Args:
+        given: what is around, shape (C, h, w).
+        inside: the hole, shape (h, w).
+        prior: that knows what is likely.
+        samples: how many; None for the mean.
+        seed: of the plane.
+        number: of the hole.
+        callback: called after every step.
+    """
+    operator = Inpainting(~inside)
+    found = prior.restore(
+        operator.A(given[None]),
+        operator,
+        samples=samples,
+        seed=seed + SEEDS * number,
+        callback=callback,
+    )
+    return _drawn(found, samples)
 
 
 def deblur(
@@ -300,7 +322,15 @@ def counted(callback: Callback | None, steps: int) -> Callable[[int, Tensor, Ten
     return stepped
 
 
-def _around(missing: Tensor) -> tuple[list[tuple[slice, slice]], int]:
+def wide_hole(widest: int) -> str:
+    """A sentence on a hole of so many pixels."""
+    return (
+        f"a hole is {widest} pixels wide: what is drawn there is a guess at colours and textures, "
+        "not at objects"
+    )
+
+
+def around(missing: Tensor) -> tuple[list[tuple[slice, slice]], int]:
     """Parts of the picture that hold all holes, with what is around them; width of the widest."""
     from scipy import ndimage  # takes long to load
 
