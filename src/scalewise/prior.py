@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from importlib import import_module
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,9 @@ Noise = Sigma | NoiseLevels | NoiseModel
 
 MIDDLE = 0.5
 """Intensity around which the search for an image begins."""
+
+ELSEWHERE = {"dask": "scalewise.blocks.lazy"}
+"""Modules that denoise and enlarge arrays of other libraries, by these."""
 
 Callback = Callable[[int, Tensor], None]
 """Called with (level, x_level) as each scale is finished, coarsest first."""
@@ -171,7 +175,8 @@ class MultiScalePrior(nn.Module):
         """Return the least-squares estimate of the images, `E[x | noisy]`.
 
         Args:
-            noisy: images plus white Gaussian noise, shape (N, C, H, W), any H and W.
+            noisy: images plus white Gaussian noise, shape (N, C, H, W), any H and W; of a Dask array
+                the result is one too, computed when it is asked for (`scalewise.blocks.lazy`).
             sigma: noise standard deviation in the units of `noisy` ([0, 1] intensities), a number,
                 shape (N,), or a map that broadcasts over `noisy`; 0 for none. `NoiseLevels` tells
                 that of each level, for noise that is not white. Blind networks do without; where a
@@ -192,6 +197,8 @@ class MultiScalePrior(nn.Module):
             >>> bool((prior.denoise(noisy, 0.1) - clean).std() < 0.03)
             True
         """
+        if not isinstance(noisy, Tensor):
+            return _lazy(noisy, "noisy").denoise(self, noisy, sigma)
         noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
         return self._estimate(
             self._checked(noisy, "noisy", math.inf if self.homogeneous else noise), sigma
@@ -229,7 +236,7 @@ class MultiScalePrior(nn.Module):
                 whole,
                 lambda white: levels.shape(white, self.wavelet),
                 _size(noisy),
-                self._need_clean,
+                self.need_clean,
             )
         level = per_image(cast(Sigma, told), whole)
         flat = level[0].numel() == 1
@@ -239,7 +246,7 @@ class MultiScalePrior(nn.Module):
             return self._denoise(state, there.flatten() if flat else there)
 
         return Posterior(
-            denoised, whole, lambda white: level * white, _size(noisy), self._need_clean
+            denoised, whole, lambda white: level * white, _size(noisy), self.need_clean
         )
 
     @torch.no_grad()
@@ -290,7 +297,7 @@ class MultiScalePrior(nn.Module):
             >>> prior.restore(mask * torch.full((1, 3, 32, 32), 0.5), Inpainting(mask)).shape
             torch.Size([1, 3, 32, 32])
         """
-        self._need_clean()
+        self.need_clean()
         measurement, seed = measurement.to(*unit_of(self)), check_seed(seed)
         spread = check_sigma(noise, measurement)
         start = torch.full_like(operator.A_adjoint(measurement), MIDDLE)
@@ -455,7 +462,10 @@ class MultiScalePrior(nn.Module):
             >>> large.shape, torch.allclose(means, small, atol=1e-5)
             (torch.Size([4, 1, 3, 32, 32]), True)
         """
-        self._need_clean()
+        if not isinstance(small, Tensor):
+            chosen = {"samples": samples, "seed": seed, "sampler": sampler}
+            return _lazy(small, "small").upscale(self, small, factor, **chosen)
+        self.need_clean()
         small = self._checked(small, "small")
         level, seed = self.check_factor(factor), check_seed(seed)
         samples = whole_number(samples, "samples")
@@ -485,7 +495,9 @@ class MultiScalePrior(nn.Module):
             >>> prior.upscale_mean(torch.rand(1, 3, 16, 16), 4).shape
             torch.Size([1, 3, 64, 64])
         """
-        self._need_clean()
+        if not isinstance(small, Tensor):
+            return _lazy(small, "small").upscale_mean(self, small, factor)
+        self.need_clean()
         low = self._checked(small, "small")
         level = self.check_factor(factor)
         networks = self.conditionals[:level]
@@ -538,7 +550,7 @@ class MultiScalePrior(nn.Module):
             >>> prior.sample(2, seed=0, size=(32, 32)).shape
             torch.Size([2, 3, 32, 32])
         """
-        self._need_clean()
+        self.need_clean()
         count, batch = whole_number(count, "count"), whole_number(batch, "batch")
         seed, first = check_seed(seed), whole_number(first, "first", least=0)
         size = size or self.size
@@ -595,7 +607,7 @@ class MultiScalePrior(nn.Module):
             >>> bool(likelihood.total[0] < likelihood.total[1])
             True
         """
-        self._need_clean()
+        self.need_clean()
         images = self._checked(images, "images")
         check_settings(sigma_min, steps, draws)
         seed, batch = check_seed(seed), whole_number(batch, "batch")
@@ -716,7 +728,7 @@ class MultiScalePrior(nn.Module):
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
 
-    def _need_clean(self) -> None:
+    def need_clean(self) -> None:
         """Refuse what only a prior of clean images can do."""
         if self.noise_floor:
             raise UsageError(
@@ -742,6 +754,17 @@ class MultiScalePrior(nn.Module):
         """Images on the device of the weights, or a sentence that says what is wrong with them."""
         check_images(images, name, self.channels, sigma=sigma)
         return images.to(*unit_of(self))
+
+
+def _lazy(array: object, name: str) -> Any:
+    """What computes with arrays of another library than PyTorch."""
+    library = type(array).__module__.partition(".")[0]
+    if library not in ELSEWHERE:
+        raise UsageError(
+            f"{name} must be a tensor of PyTorch or an array of Dask, found {type(array).__name__}; "
+            "scalewise.restore takes NumPy arrays and pictures"
+        )
+    return import_module(ELSEWHERE[library])
 
 
 def _check_multiple(images: Tensor, multiple: int) -> None:

@@ -156,7 +156,11 @@ class Growth:
     noise: NoiseModel
 
     def __call__(self, prior: MultiScalePrior, window: Window) -> list[float]:
-        """The sum and the number of values of each channel."""
+        """As `sums`."""
+        return self.sums(window)
+
+    def sums(self, window: Window) -> list[float]:
+        """The sum of each channel, and the number of values."""
         outer = window.grown(1, self.size)
         factors = self.noise.at(smoothed(self.pixels.read(outer)))[window.inside(outer).place]
         sums = factors.double().square().sum(dim=(0, 2, 3))
@@ -324,7 +328,8 @@ def write(target: Any, found: Tensor, window: Window) -> None:
 
 def reach(network: Network) -> int | None:
     """Pixels that an output of a network truly depends on, to each side; None for all."""
-    field = probe_receptive_field(network)
+    with torch.enable_grad():
+        field = probe_receptive_field(network)
     return None if field is None else field // 2
 
 

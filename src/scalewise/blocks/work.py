@@ -186,7 +186,7 @@ def upscale(
         ScalewiseError: as for `denoise`.
     """
     check_model(prior)
-    prior._need_clean()
+    prior.need_clean()
     levels = prior.check_factor(factor)
     work = _Enlarging(source, prior, levels, None if mean else sampler, sample, seed)
     key = {
@@ -245,7 +245,7 @@ def synthesize(
         ScalewiseError: as for `denoise`.
     """
     check_model(prior)
-    prior._need_clean()
+    prior.need_clean()
     if prior.low.receptive_field is None:
         raise UsageError(
             "this model draws the low-pass image as a whole, of the size that it learnt; images of "
@@ -521,10 +521,15 @@ class _Denoising:
         if noise is None or not noise.curve:
             return None
         sums = run.do(name, Growth(pixels, self.sizes[level], noise), self.sizes[level])
-        total = np.sum(sums, axis=0)
-        factors = total[:-1] / total[-1]
-        deviations = np.square(noise.scale(level)) * GAIN ** (2 * level)
-        return float(np.sqrt((np.broadcast_to(deviations, factors.shape) * factors).mean()))
+        return overall_of(sums, noise, level)
+
+
+def overall_of(sums: Any, noise: NoiseModel, level: int) -> float:
+    """Root mean square of the noise of a level's details, of what `Growth` found in each block."""
+    total = np.sum(sums, axis=0)
+    factors = total[:-1] / total[-1]
+    deviations = np.square(noise.scale(level)) * GAIN ** (2 * level)
+    return float(np.sqrt((np.broadcast_to(deviations, factors.shape) * factors).mean()))
 
 
 class _Enlarging:

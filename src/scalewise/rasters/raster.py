@@ -184,22 +184,21 @@ def mosaic(read: Any, size: tuple[int, int]) -> Tensor:
         read: gives the pixels (C, h, w) of a window.
         size: height and width.
     """
+    return torch.cat([torch.cat([read(tile) for tile in row], 2) for row in tiles_of(size)], 1)
+
+
+def tiles_of(size: tuple[int, int]) -> list[list[Window]]:
+    """Which parts of an image are looked at, in rows: all of a small one."""
     height, width = size
     if height * width <= LOOKED_AT * TILE**2:
-        return read(Window(0, height, 0, width))
+        return [[Window(0, height, 0, width)]]
     high, wide = min(TILE, height), min(TILE, width)
     down = max(1, min(height // high, round((LOOKED_AT * height / width) ** 0.5)))
     right = max(1, min(width // wide, LOOKED_AT // down))
     down = max(1, min(height // high, LOOKED_AT // right))
-    rows = []
-    for row in range(down):
-        top = round((height - high) * (row + 0.5) / down) if down > 1 else (height - high) // 2
-        columns = []
-        for column in range(right):
-            left = round((width - wide) * (column + 0.5) / right) if right > 1 else 0
-            columns.append(read(Window(top, top + high, left, left + wide)))
-        rows.append(torch.cat(columns, dim=2))
-    return torch.cat(rows, dim=1)
+    tops = [round((height - high) * (row + 0.5) / down) for row in range(down)]
+    lefts = [round((width - wide) * (column + 0.5) / right) for column in range(right)]
+    return [[Window(top, top + high, left, left + wide) for left in lefts] for top in tops]
 
 
 def hollow(layout: Layout, intensities: Intensities, depth: Any) -> Picture:
