@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from scalewise.networks.base import overall
 from scalewise.score import Sigma
 from scalewise.wavelets import GAIN, decompose, merge
 from scalewise.windows import Window
+
+AnySigma = TypeVar("AnySigma", Sigma, Sigma | None)
 
 BLOCK = 32
 """Side of the square blocks in which fields are drawn, in pixels of their own level."""
@@ -203,10 +206,11 @@ def part_of(sigma: BandSigma | None, window: Window) -> BandSigma | None:
     return sigma
 
 
-def cut(sigma: Sigma, window: Window) -> Sigma:
+def cut(sigma: AnySigma, window: Window) -> AnySigma:
     """The noise of a window of an image: of a map (N, C, H, W) that part, a number as it is."""
-    is_map = isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[-1] > 1
-    return sigma[window.place] if is_map else sigma
+    if isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[-1] > 1:
+        return sigma[window.place]
+    return sigma
 
 
 def _map(sigma: Sigma) -> Tensor:

@@ -197,7 +197,7 @@ class MultiScalePrior(nn.Module):
             >>> bool((prior.denoise(noisy, 0.1) - clean).std() < 0.03)
             True
         """
-        if not isinstance(noisy, Tensor):
+        if _is_elsewhere(noisy):
             return _lazy(noisy, "noisy").denoise(self, noisy, sigma)
         noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
         return self._estimate(
@@ -462,7 +462,7 @@ class MultiScalePrior(nn.Module):
             >>> large.shape, torch.allclose(means, small, atol=1e-5)
             (torch.Size([4, 1, 3, 32, 32]), True)
         """
-        if not isinstance(small, Tensor):
+        if _is_elsewhere(small):
             chosen = {"samples": samples, "seed": seed, "sampler": sampler}
             return _lazy(small, "small").upscale(self, small, factor, **chosen)
         self.need_clean()
@@ -495,7 +495,7 @@ class MultiScalePrior(nn.Module):
             >>> prior.upscale_mean(torch.rand(1, 3, 16, 16), 4).shape
             torch.Size([1, 3, 64, 64])
         """
-        if not isinstance(small, Tensor):
+        if _is_elsewhere(small):
             return _lazy(small, "small").upscale_mean(self, small, factor)
         self.need_clean()
         low = self._checked(small, "small")
@@ -754,6 +754,11 @@ class MultiScalePrior(nn.Module):
         """Images on the device of the weights, or a sentence that says what is wrong with them."""
         check_images(images, name, self.channels, sigma=sigma)
         return images.to(*unit_of(self))
+
+
+def _is_elsewhere(array: object) -> bool:
+    """Whether an array is none of PyTorch."""
+    return not isinstance(array, Tensor)
 
 
 def _lazy(array: object, name: str) -> Any:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from scalewise.blocks.run import Alone, Step, Team
@@ -107,7 +108,7 @@ class _Cluster:
             tries[future] = part, number
             futures.add(future)
 
-        for part in _first(waiting, AHEAD * self.workers):
+        for part in islice(waiting, AHEAD * self.workers):
             submit(part, 1)
         for future in futures:
             part, number = tries.pop(future)
@@ -121,7 +122,7 @@ class _Cluster:
                     raise ScalewiseError(_why(error)) from error
                 submit(part, number + 1)
                 continue
-            for following in _first(waiting, 1):
+            for following in islice(waiting, 1):
                 submit(following, 1)
             yield part, result
 
@@ -136,10 +137,6 @@ def _why(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "a worker ran out of memory; give less --max-memory, or fewer --workers"
     return f"a block could not be computed on the cluster ({words:.300}); run again to go on"
-
-
-def _first(items: Iterator[Window], count: int) -> list[Window]:
-    return [item for item, _ in zip(items, range(count), strict=False)]
 
 
 def _computed(step: Step, prior: MultiScalePrior, part: Window) -> Any:
