@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 import torch
 
-from scalewise.blocks.run import Run, make_array, move_to
+from scalewise.blocks.run import DamagedBlock, Run, make_array, move_to
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.files import write_whole
 from scalewise.images import IMAGE_SUFFIXES, Picture
@@ -132,7 +132,7 @@ class _Appended:
     """An array of NumPy on disk, of which nothing stays in memory that was written."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], kind: str) -> None:
-        self.path, self.shape = path, shape
+        self.path, self.shape, self.dtype = path, shape, np.dtype(kind)
         if not path.exists():
             np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape).flush()
 
@@ -153,6 +153,9 @@ def complete(run: Run, result: Result, source: Raster | None, quality: int | Non
     """
     output, suffix = result.output, result.output.suffix.lower()
     try:
+        for name in ("result", "result/0"):
+            if run.holds(name):
+                run.check_whole(name)
         if suffix == NPY:
             _complete_npy(run, result)
         elif suffix == ZARR:
@@ -164,6 +167,11 @@ def complete(run: Run, result: Result, source: Raster | None, quality: int | Non
             _image_file(result, quality)
     except OSError as error:
         raise ScalewiseError(f"{output}: cannot be written: {error.strerror or error}") from error
+    except ScalewiseError:
+        raise
+    except Exception as error:  # codecs raise a dozen types
+        run.forget("result")
+        raise DamagedBlock("the result") from error
 
 
 def _complete_npy(run: Run, result: Result) -> None:

@@ -31,6 +31,25 @@ Step = Callable[[MultiScalePrior, Window], Any]
 """Computes and writes one block."""
 
 
+class DamagedBlock(ScalewiseError):
+    """What was done before cannot be read: it is done again.
+
+    Args:
+        name: of the array.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name}: a block of what was done cannot be read, or is missing; it is computed anew "
+            "when the command is given again"
+        )
+        self.name = name
+
+    def __reduce__(self) -> tuple[type[DamagedBlock], tuple[str]]:
+        """Workers send it."""
+        return DamagedBlock, (self.name,)
+
+
 class Team(Protocol):
     """Who computes blocks."""
 
@@ -69,6 +88,7 @@ class Run:
     folder: Path | None = None
     advance: Callable[[int], object] = lambda pixels: None
     _seen: set[str] = field(default_factory=set)
+    _arrays: dict[str, Any] = field(default_factory=dict)
 
     def array(self, name: str, channels: int, size: tuple[int, int]) -> Any:
         """An array (C, H, W) of float32 for what comes between source and result."""
@@ -97,9 +117,14 @@ class Run:
                 found = zarr.open_array(str(place), mode="r+")
                 same = (found.shape, found.chunks, str(found.dtype)) == (shape, chunks, kind)
                 if same and found.metadata.zarr_format == version:
+                    self._arrays[name] = found
                     return found
             shutil.rmtree(place, ignore_errors=True)
-        return make_array(place, shape, chunks, kind, compressed=compressed, version=version)
+            shutil.rmtree(self.folder / "done", ignore_errors=True)
+        self._arrays[name] = make_array(
+            place, shape, chunks, kind, compressed=compressed, version=version
+        )
+        return self._arrays[name]
 
     def do(
         self, name: str, step: Step, size: tuple[int, int], parts: list[Window] | None = None
@@ -126,9 +151,41 @@ class Run:
                 self.advance(part.size[0] * part.size[1])
         except OSError as error:
             raise ScalewiseError(
-                f"a block cannot be written or read ({error.strerror or error})"
+                f"a block cannot be written or read ({error.strerror or error}){self._kept()}"
             ) from error
+        except DamagedBlock as error:
+            self.forget(error.name)
+            raise
+        if name in self._arrays:
+            self.check_whole(name)
         return [found[part] for part in parts]
+
+    def holds(self, name: str) -> bool:
+        """Whether an array of this name is on disk."""
+        return name in self._arrays
+
+    def check_whole(self, name: str) -> None:
+        """Refuse an array on disk of which blocks are missing, which would be read as black.
+
+        Raises:
+            DamagedBlock: there are fewer than there should be.
+        """
+        array = self._arrays[name]
+        if array.nchunks_initialized < array.nchunks:
+            self.forget(name)
+            raise DamagedBlock(name)
+
+    def forget(self, name: str) -> None:
+        """Have an array computed anew by the next run; all of it, where no step has its name."""
+        if self.folder is not None:
+            done = self.folder / "done"
+            shutil.rmtree(done / name if (done / name).is_dir() else done, ignore_errors=True)
+
+    def _kept(self) -> str:
+        """A sentence on what is kept."""
+        if self.folder is None:
+            return ""
+        return f"; what is done is kept in {self.folder}, and the same command goes on"
 
     def _done(self, name: str) -> dict[Window, Any]:
         """What was done before, and its results."""

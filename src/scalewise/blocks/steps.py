@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scalewise import windows
+from scalewise.blocks.run import DamagedBlock
 from scalewise.images import Picture, to_channels
 from scalewise.images.writing import stored_values
 from scalewise.networks import BandNoise, Network, probe_receptive_field
@@ -45,8 +46,16 @@ class Stored(NamedTuple):
     array: Any
 
     def read(self, window: Window) -> Tensor:
-        """Pixels of a window."""
-        return torch.from_numpy(np.array(self.array[window.place], np.float32))[None]
+        """Pixels of a window.
+
+        Raises:
+            DamagedBlock: a block on disk is damaged.
+        """
+        try:
+            values = np.array(self.array[window.place], np.float32)
+        except Exception as error:  # codecs raise a dozen types
+            raise DamagedBlock(Path(self.array.store.root).name) from error
+        return torch.from_numpy(values)[None]
 
 
 class Source(NamedTuple):
