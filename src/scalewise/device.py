@@ -81,6 +81,6 @@ def resident_memory() -> int:
 
 
 def give_memory_back() -> None:
-    """Have the allocator of the GNU C library give what is free back to the system, if it is that."""
+    """Have the allocator give what is free back to the system, if it is that of GNU."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -175,8 +175,8 @@ class MultiScalePrior(nn.Module):
         """Return the least-squares estimate of the images, `E[x | noisy]`.
 
         Args:
-            noisy: images plus white Gaussian noise, shape (N, C, H, W), any H and W; of a Dask array
-                the result is one too, computed when it is asked for (`scalewise.blocks.lazy`).
+            noisy: images plus white Gaussian noise, shape (N, C, H, W), any H and W; of a Dask
+                array the result is one too, computed when it is asked for (`scalewise.blocks.lazy`).
             sigma: noise standard deviation in the units of `noisy` ([0, 1] intensities), a number,
                 shape (N,), or a map that broadcasts over `noisy`; 0 for none. `NoiseLevels` tells
                 that of each level, for noise that is not white. Blind networks do without; where a
@@ -766,8 +766,8 @@ def _lazy(array: object, name: str) -> Any:
     library = type(array).__module__.partition(".")[0]
     if library not in ELSEWHERE:
         raise UsageError(
-            f"{name} must be a tensor of PyTorch or an array of Dask, found {type(array).__name__}; "
-            "scalewise.restore takes NumPy arrays and pictures"
+            f"{name} must be a tensor of PyTorch or an array of Dask, found "
+            f"{type(array).__name__}; scalewise.restore takes NumPy arrays and pictures"
         )
     return import_module(ELSEWHERE[library])
 

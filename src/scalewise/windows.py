@@ -152,8 +152,8 @@ def by_parts(look: Callable[[Window], Tensor], size: tuple[int, int], margin: in
 def blended(look: Callable[[Window], Tensor], size: tuple[int, int], part: Window) -> Tensor:
     """What a network that sees all of an image makes of a part of a large one.
 
-    It looks at overlapping windows, and their values are averaged (Bar-Tal et al., "MultiDiffusion",
-    ICML 2023, equation 5), so that there is no seam.
+    It looks at overlapping windows, and their values are averaged (Bar-Tal et al.,
+    "MultiDiffusion", ICML 2023, equation 5), so that there is no seam.
 
     Args:
         look: gives the values of a window, shape (N, C, h, w).

@@ -92,19 +92,23 @@ class _Cluster:
     workers: int
 
     def __post_init__(self) -> None:
-        self.prior = self.client.scatter(self.prior, broadcast=True, hash=False)
+        self._model = self._sent(self.prior)
+
+    def _sent(self, value: Any) -> Any:
+        """A value that lies with every worker."""
+        return self.client.scatter(value, broadcast=True, hash=False)
 
     def results(self, step: Step, parts: list[Window]) -> Iterator[tuple[Window, Any]]:
         """What a step returned for each block, as they are done."""
         from distributed import as_completed
 
-        shared = self.client.scatter(step, broadcast=True, hash=False)
+        shared = self._sent(step)
         waiting = iter(parts)
         tries: dict[Any, tuple[Window, int]] = {}
         futures = as_completed()
 
         def submit(part: Window, number: int) -> None:
-            future = self.client.submit(_computed, shared, self.prior, part, pure=False)
+            future = self.client.submit(_computed, shared, self._model, part, pure=False)
             tries[future] = part, number
             futures.add(future)
 
@@ -120,11 +124,18 @@ class _Cluster:
                 lost = type(error).__name__ in LOST
                 if not lost or number >= AGAIN:
                     raise ScalewiseError(_why(error)) from error
+                if self._gone(shared, self._model):  # with all workers that had it
+                    shared, self._model = self._sent(step), self._sent(self.prior)
                 submit(part, number + 1)
                 continue
             for following in islice(waiting, 1):
                 submit(following, 1)
             yield part, result
+
+    @staticmethod
+    def _gone(*futures: Any) -> bool:
+        """Whether what was sent is not there any more."""
+        return any(future.status != "finished" for future in futures)
 
 
 LOST = ("KilledWorker", "CommClosedError", "CancelledError", "FutureCancelledError")

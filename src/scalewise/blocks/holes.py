@@ -85,7 +85,7 @@ def inpaint(
 
 
 def find_holes(mask: Raster) -> tuple[list[Window], int]:
-    """Windows that hold all holes, in the order of `restore.inpaint`, and the widest hole's width."""
+    """Windows that hold all holes, as `restore.inpaint` orders them, and the widest's width."""
     from scipy import ndimage  # takes long to load
 
     height, width = mask.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -282,8 +283,8 @@ def check_model(prior: MultiScalePrior) -> None:
     """
     if prior.levels and not is_haar(prior.wavelet):
         raise UsageError(
-            f"the model's wavelet is {prior.wavelet}, whose filters go around the ends of an image; "
-            "images are computed in blocks with haar alone"
+            f"the model's wavelet is {prior.wavelet}, whose filters go around the ends of an "
+            "image; images are computed in blocks with haar alone"
         )
     for level, network in enumerate(prior.conditionals, start=1):
         if reach(network) is None:
@@ -369,8 +370,6 @@ def _place(
     if not disk:
         yield None, None
         return
-    import shutil
-
     with partial(output, key, force) as (folder, side):
         try:
             yield folder, side
@@ -378,6 +377,11 @@ def _place(
             if side is None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
+        except OSError as error:
+            raise ScalewiseError(
+                f"{output}: cannot be written: {error.strerror or error}; what is done is kept in "
+                f"{folder}, and the same command goes on"
+            ) from error
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -517,7 +521,7 @@ class _Denoising:
     def _overall(
         self, run: Run, name: str, pixels: Pixels, level: int, noise: NoiseModel | None
     ) -> float | None:
-        """Root mean square of the noise of a level's details over all of an image, where it differs."""
+        """Root mean square of a level's noise over all of an image, where it differs."""
         if noise is None or not noise.curve:
             return None
         sums = run.do(name, Growth(pixels, self.sizes[level], noise), self.sizes[level])

@@ -59,8 +59,8 @@ Scheduler = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="A Dask scheduler that runs, such as tcp://host:8786, whose workers compute the blocks "
-        "and see the same files.",
+        help="A Dask scheduler that runs, such as tcp://host:8786, whose workers compute the "
+        "blocks and see the same files.",
         show_default=False,
         rich_help_panel=PANEL,
     ),
@@ -119,8 +119,8 @@ class Wish:
         refused = [name for name, given in self.others.items() if given]
         if refused and (must or self.given):
             raise UsageError(
-                f"{', '.join(refused)} {'is' if len(refused) == 1 else 'are'} not for images that are "
-                "worked on in blocks (arrays, and with --max-memory, --tile, --workers or "
+                f"{', '.join(refused)} {'is' if len(refused) == 1 else 'are'} not for images that "
+                "are worked on in blocks (arrays, and with --max-memory, --tile, --workers or "
                 "--scheduler); leave it out, or cut the image"
             )
         if not (must or self.given) and (refused or _pixels(source) < LARGE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,9 @@ class _Tiles:
         import zarr
 
         self.path = path
-        self._array = zarr.open(tifffile.imread(path, aszarr=True, series=0, level=0), mode="r")
+        store = tifffile.imread(path, aszarr=True, series=0, level=0)
+        weakref.finalize(self, store.close)
+        self._array = zarr.open(store, mode="r")
         self.shape, self.dtype = self._array.shape, self._array.dtype
         self.chunks = self._array.chunks
 
@@ -250,7 +253,7 @@ def _tensor(values: Any) -> Any:
 
 
 def same_file(path: str | Path) -> str:
-    """What tells a file or folder from another, or from itself after a change: names, sizes, times."""
+    """What tells a file or folder from others, and from itself changed: names, sizes, times."""
     file = Path(path)
     files = sorted(file.rglob("*")) if file.is_dir() else [file]
     facts = ((str(each.relative_to(file)), os.stat(each)) for each in files if each.is_file())
