@@ -21,7 +21,7 @@ from scalewise.noise_model import NoiseModel
 from scalewise.rasters import open_raster
 from scalewise.windows import Window
 
-WHITE = {"noise": NoiseModel.white(12 / 255), "limits": Limits(tile=64)}
+WHITE: dict[str, Any] = {"noise": NoiseModel.white(12 / 255), "limits": Limits(tile=64)}
 
 
 def photo(height: int = 150, width: int = 203, channels: int = 3) -> Any:

@@ -176,7 +176,7 @@ class MultiScalePrior(nn.Module):
 
         Args:
             noisy: images plus white Gaussian noise, shape (N, C, H, W), any H and W; of a Dask
-                array the result is one too, computed when it is asked for (`scalewise.blocks.lazy`).
+                array the result is one too, computed when it is wanted (`scalewise.blocks.lazy`).
             sigma: noise standard deviation in the units of `noisy` ([0, 1] intensities), a number,
                 shape (N,), or a map that broadcasts over `noisy`; 0 for none. `NoiseLevels` tells
                 that of each level, for noise that is not white. Blind networks do without; where a

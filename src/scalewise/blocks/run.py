@@ -270,7 +270,8 @@ def partial(output: Path, key: dict[str, object], force: bool) -> Iterator[tuple
             if not force:
                 raise ScalewiseError(
                     f"{folder} holds a run with other settings "
-                    f"({', '.join(changed) or 'unknown'}); give the same ones to go on, remove it, or give --force to begin anew"
+                    f"({', '.join(changed) or 'unknown'}); "
+                    "give the same ones to go on, remove it, or give --force to begin anew"
                 )
             _empty(folder)
             known = None
