@@ -45,7 +45,7 @@ class Network(nn.Module):
     precision: torch.dtype | None = None
     size: tuple[int, int] | None = None
     channels: int
-    receptive_field: int | None
+    receptive_field: int | None = None
     conditional: ClassVar[bool] = False
     noise_conditional: ClassVar[bool] = False
     homogeneous: ClassVar[bool] = False
