@@ -179,6 +179,7 @@ def test_wrong_usage(words: str, arguments: tuple[str, ...], models: Path, place
         (2, "--size must be height x width", ("out", "--size", "large")),
         (2, "--size must be height x width", ("out", "--size", "0x5")),
         (2, "--size 99999x99999 has 10000 million pixels", ("out", "--size", "99999x99999")),
+        (2, "periodic needs a stationary model", ("out", "--periodic")),
         (2, "is a link that leads nowhere", ("loop",)),
         (2, "'--number' / '-n'", ("out", "-n", "0")),
         (2, "'-' is not an image", ("-",)),

@@ -55,6 +55,12 @@ def learned(channels: int = 2, levels: int = 2, wavelet: str = "haar") -> MultiS
     return MultiScalePrior(low, details, wavelet).requires_grad_(False)
 
 
+class Sizeless(UNet):
+    """A network that does not say which size it learnt."""
+
+    size = property(lambda _: None, lambda *_: None)  # type: ignore[assignment]
+
+
 def published(channels: int = 1, levels: int = 2) -> MultiScalePrior:
     """A prior of blind bias-free networks with random weights."""
     low = randomised(BiasFreeDenoiser(channels, [3, 3, 3], width=8, size=(4, 4)))
@@ -370,7 +376,7 @@ class TestSample:
         assert seen == expected
 
     def test_a_size_is_needed_where_the_model_has_none(self) -> None:
-        prior = MultiScalePrior(BiasFreeDenoiser(1, [3, 3], width=4))
+        prior = MultiScalePrior(Sizeless(1, (4, 4), width=16, multiples=(1,), blocks=1))
         assert prior.size is None
         with pytest.raises(UsageError, match="size is needed"):
             prior.sample(1)

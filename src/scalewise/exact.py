@@ -102,6 +102,7 @@ class GaussianDenoiser(Denoiser):
 
     receptive_field = None
     noise_conditional = True
+    of_whole_images = True
 
     def __init__(self, spectrum: Tensor, mean: float | Tensor = 0.5) -> None:
         spectrum, mean = _as_cross_spectrum(spectrum, mean)

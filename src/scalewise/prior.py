@@ -31,10 +31,18 @@ from scalewise.likelihood import (
     check_settings,
     information,
 )
-from scalewise.networks import BandSigma, ConditionalDenoiser, Denoiser, NoiseEstimator, unit_of
+from scalewise.networks import (
+    Bands,
+    BandSigma,
+    ConditionalDenoiser,
+    Denoiser,
+    NoiseEstimator,
+    unit_of,
+)
 from scalewise.networks.base import transformed
 from scalewise.networks.graphs import replayed
 from scalewise.networks.strips import suits
+from scalewise.networks.torus import on_torus
 from scalewise.noise import SAMPLES, GaussianField, NoiseLevels, cut, in_bands, part_of
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import Operator
@@ -43,6 +51,15 @@ from scalewise.samplers import Multistep, Sampler, draw, few_steps
 from scalewise.score import Sigma, per_image, residual_sigma, score_from_denoised
 from scalewise.wavelets import GAIN, half, is_haar, low_pass, merge, mirror_to_multiple, split
 from scalewise.windows import Window
+
+ANY_SIZE = (256, 256)
+"""Height and width that a stationary prior draws when not told."""
+
+MOST_PIXELS = 50_000_000
+"""Pixels of the largest image that `sample` draws."""
+
+TEXTURES = "such as gravel or grass"
+"""Packaged models that draw images of any size, for sentences."""
 
 TINY = 1e-12
 """Least noise level of a score, which is infinite without noise."""
@@ -111,7 +128,18 @@ class MultiScalePrior(nn.Module):
     def size(self) -> tuple[int, int] | None:
         """Height and width of the images that `sample` draws when not told; None if unknown."""
         low = self.low.size
-        return None if low is None else (low[0] << self.levels, low[1] << self.levels)
+        if low is None:
+            return ANY_SIZE if self.stationary else None
+        return low[0] << self.levels, low[1] << self.levels
+
+    @property
+    def stationary(self) -> bool:
+        """Whether images are alike everywhere: all networks see a window, and know no place.
+
+        Images of any size, and periodic ones, then follow the law that was learnt: a texture's.
+        """
+        windows = all(network.receptive_field is not None for network in self.conditionals)
+        return windows and self.low.stationary
 
     @property
     def noise_conditional(self) -> bool:
@@ -523,6 +551,7 @@ class MultiScalePrior(nn.Module):
         seed: int = 0,
         size: tuple[int, int] | None = None,
         sampler: Sampler = few_steps,
+        periodic: bool = False,
         first: int = 0,
         batch: int = 64,
         callback: Callback | None = None,
@@ -532,8 +561,12 @@ class MultiScalePrior(nn.Module):
         Args:
             count: how many.
             seed: sample `i` of a seed is the same whatever the count and the batch.
-            size: height and width; those of the training images by default.
+            size: height and width; those of the training images by default. A prior that learnt
+                images as wholes (faces) draws no others; one that is `stationary` (a texture) any,
+                256x256 by default; one of crops (photos) continues larger images like them.
             sampler: how to draw, `few_steps` or `paper_ascent` of `samplers`.
+            periodic: draw images that tile the plane without a seam, from a stationary prior;
+                sides are multiples of `2 ** levels`.
             first: number of the first sample.
             batch: how many to draw at a time.
             callback: called as each scale of a batch is finished.
@@ -542,29 +575,27 @@ class MultiScalePrior(nn.Module):
             Shape (count, C, H, W); not clipped.
 
         Raises:
-            UsageError: the model learnt from noisy images alone, or does not say which size it
-                learnt, and none is given.
+            UsageError: the model learnt from noisy images alone, does not say which size it
+                learnt, where none is given, or is no model of images of this size, or of periodic
+                ones.
 
         Examples:
-            >>> prior = scalewise.load("faces")
-            >>> prior.sample(2, seed=0, size=(32, 32)).shape
-            torch.Size([2, 3, 32, 32])
+            >>> prior = scalewise.load("photos")
+            >>> prior.sample(2, seed=0, size=(32, 48)).shape
+            torch.Size([2, 3, 32, 48])
         """
         self.need_clean()
         count, batch = whole_number(count, "count"), whole_number(batch, "batch")
         seed, first = check_seed(seed), whole_number(first, "first", least=0)
-        size = size or self.size
-        if size is None:
-            raise UsageError("size is needed: this model does not say which it learnt")
-        size = whole_number(size[0], "size"), whole_number(size[1], "size")
+        size = self._checked_size(size, periodic)
         images = []
         for start in range(first, first + count, batch):
             keys = tuple(range(start, min(first + count, start + batch)))
             low_size = (half(size[0], self.levels), half(size[1], self.levels))
-            low = self.draw_low(keys, seed, sampler, low_size)
+            low = self.draw_low(keys, seed, sampler, low_size, periodic=periodic)
             if callback:
                 callback(self.levels, low)
-            images.append(self._refine(low, self.levels, keys, seed, sampler, callback))
+            images.append(self._refine(low, self.levels, keys, seed, sampler, callback, periodic))
         return torch.cat(images)[..., : size[0], : size[1]]
 
     def nll(
@@ -668,10 +699,11 @@ class MultiScalePrior(nn.Module):
         seed: int,
         sampler: Sampler,
         callback: Callback | None,
+        periodic: bool = False,
     ) -> Tensor:
         """Draw the details of levels `level` to 1 and merge each: `x_{j-1} ~ p(x_{j-1} | x_j)`."""
         for j in range(level, 0, -1):
-            low = self.refine(low, j, keys, seed, sampler)
+            low = self.refine(low, j, keys, seed, sampler, periodic=periodic)
             if callback:
                 callback(j - 1, low)
         return low
@@ -684,6 +716,7 @@ class MultiScalePrior(nn.Module):
         seed: int,
         sampler: Sampler,
         origin: tuple[int, int] = (0, 0),
+        periodic: bool = False,
     ) -> Tensor:
         """One step of `sample` and `upscale`: `x_{j-1} ~ p(x_{j-1} | x_j)`, unchecked.
 
@@ -694,11 +727,13 @@ class MultiScalePrior(nn.Module):
             seed: of the samples.
             sampler: how to draw.
             origin: place of the first pixel of `low` in the whole of `x_j`, for parts.
+            periodic: whether the ends of the image meet.
         """
         network = self.conditionals[level - 1]
         noise = self._noise(keys, level, 3 * self.channels, _size(low), seed, origin)
-        mean = network.prior_mean(low)
-        details = draw(_given(network, low), noise, sampler(network), mean=mean)
+        middle = on_torus(network, network.prior_mean) if periodic else network.prior_mean
+        given = _given(network, low, periodic)
+        details = draw(given, noise, sampler(network), mean=middle(low))
         return merge(low, details, self.wavelet)
 
     def draw_low(
@@ -708,11 +743,13 @@ class MultiScalePrior(nn.Module):
         sampler: Sampler,
         size: tuple[int, int],
         origin: tuple[int, int] = (0, 0),
+        periodic: bool = False,
     ) -> Tensor:
         """The first step of `sample`: `x_J ~ p(x_J)`, unchecked; as for `refine`."""
         noise = self._noise(keys, self.levels + 1, self.channels, size, seed, origin)
         mean = self.low.prior_mean(size)
-        return draw(replayed(self.low), noise, sampler(self.low), mean=mean)
+        look = on_torus(self.low, replayed(self.low)) if periodic else replayed(self.low)
+        return draw(look, noise, sampler(self.low), mean=mean)
 
     def _noise(
         self,
@@ -727,6 +764,44 @@ class MultiScalePrior(nn.Module):
         field = GaussianField(seed, keys, level=level, channels=channels, size=size, origin=origin)
         device, dtype = unit_of(self)
         return lambda step: field(step).to(device, dtype)
+
+    def _checked_size(self, size: tuple[int, int] | None, periodic: bool) -> tuple[int, int]:
+        """Height and width to draw, or a sentence that says why this is no model of such images."""
+        size = size or self.size
+        if size is None:
+            raise UsageError("size is needed: this model does not say which it learnt")
+        height, width = whole_number(size[0], "size"), whole_number(size[1], "size")
+        if height * width > MOST_PIXELS:
+            raise UsageError(
+                f"size {height}x{width} has {height * width / 1e6:.0f} million pixels, more than "
+                f"the {MOST_PIXELS / 1e6:.0f} million that are drawn at once"
+            )
+        low = half(height, self.levels), half(width, self.levels)
+        if self.low.of_whole_images and self.size and low != self.low.size:
+            whole = "{}x{}".format(*self.size)
+            raise UsageError(
+                f"size must be {whole}, found {height}x{width}: this model learnt images of "
+                f"{whole} as wholes, and what stands where in them, and knows none of another "
+                "size; leave size out and enlarge or cut what is drawn, or take the model of a "
+                f"texture ({TEXTURES}), which has no size of its own"
+            )
+        if not periodic:
+            return height, width
+        if not self.stationary:
+            raise UsageError(
+                "periodic needs a stationary model, whose networks see a window around every pixel "
+                "and know no border; a network of this one sees whole images, so that nothing "
+                f"makes their borders meet; take the model of a texture ({TEXTURES}), or learn one "
+                "with the recipe texture"
+            )
+        multiple = 1 << self.levels
+        if height % multiple or width % multiple:
+            up = (side + -side % multiple for side in (height, width))
+            raise UsageError(
+                f"size must have sides that are multiples of {multiple} to be periodic, found "
+                f"{height}x{width}; take {'x'.join(map(str, up))}"
+            )
+        return height, width
 
     def need_clean(self) -> None:
         """Refuse what only a prior of clean images can do."""
@@ -786,7 +861,14 @@ def _size(images: Tensor) -> tuple[int, int]:
     return height, width
 
 
-def _given(network: ConditionalDenoiser, low: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+def _given(
+    network: ConditionalDenoiser, low: Tensor, periodic: bool = False
+) -> Callable[[Tensor, Tensor], Tensor]:
     """The denoiser of details that a conditional network is, once the low-pass image is given."""
     call = replayed(network)
-    return lambda noisy, sigma: call(noisy, low, sigma).details
+
+    def details(noisy: Tensor, low: Tensor, sigma: Tensor) -> Tensor:
+        return cast(Bands, call(noisy, low, sigma)).details
+
+    seen = on_torus(network, details) if periodic else details
+    return lambda noisy, sigma: seen(noisy, low, sigma)

@@ -58,10 +58,18 @@ def synthesize(
         str | None,
         typer.Option(
             metavar="HxW",
-            help="Height and width; those of the training images if not given.",
+            help="Height and width; those of the training images if not given. Models of textures "
+            "draw any, 256x256 if not given; faces no other.",
             show_default=False,
         ),
     ] = None,
+    periodic: Annotated[
+        bool,
+        typer.Option(
+            "--periodic",
+            help="Images that tile the plane without a seam, of a model of a texture.",
+        ),
+    ] = False,
     sampler: options.Sampler = options.SamplerName.FEW_STEPS,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -80,6 +88,10 @@ def synthesize(
     Examples:
       scalewise synthesize faces.png --model faces -n 16
       scalewise synthesize faces/ --model faces -n 100 --seed 1
+
+      scalewise synthesize gravel.png --model gravel -n 1 --size 512x1024
+
+      scalewise synthesize tile.png --model grass -n 1 --size 512x512 --periodic
     """
     sides = _sides(size)
     files = _files(output, count, force, skip_existing)
@@ -98,6 +110,8 @@ def synthesize(
         "sampler": sampler.value,
         "precision": precision.value,
     }
+    if periodic:
+        run["periodic"] = True
     facts: Record = {"input": None, "model": model, "seed": seed}
     single = files[0] != output
     there = _drawn(files, run, force) if single and skip_existing else set()
@@ -111,6 +125,7 @@ def synthesize(
                 seed=seed,
                 size=sides,
                 sampler=SAMPLERS[sampler.value],
+                periodic=periodic,
                 first=first,
                 callback=bar.step,
             ).cpu()

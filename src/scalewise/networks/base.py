@@ -117,6 +117,27 @@ class Denoiser(Network):
         """Denoise images of shape (N, C, H, W); `sigma` in their units, a number or (N,)."""
         raise NotImplementedError
 
+    @property
+    def stationary(self) -> bool:
+        """Whether it is the same everywhere: of bounded receptive field, and of no size.
+
+        Examples:
+            >>> from scalewise.networks import LocalDenoiser, UNet
+            >>> LocalDenoiser(channels=1, width=8).stationary, UNet(1, (16, 16), width=8).stationary
+            (True, False)
+        """
+        return self.receptive_field is not None and self.size is None
+
+    @property
+    def of_whole_images(self) -> bool:
+        """Whether it learnt what stands where in images of one size, and knows no others.
+
+        Examples:
+            >>> [scalewise.load(name).low.of_whole_images for name in ("faces", "photos")]
+            [True, False]
+        """
+        return False
+
     def prior_mean(self, size: tuple[int, int]) -> Tensor | float:
         """What sampling starts around: mid-gray, unless the network knows the mean image.
 

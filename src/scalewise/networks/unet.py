@@ -133,6 +133,11 @@ class UNet(Denoiser):
         """From noise that hides everything to noise that nobody sees."""
         return 40 * self.sigma_data, 0.005 * self.sigma_data
 
+    @property
+    def of_whole_images(self) -> bool:
+        """Whether its mean is an image: that of crops from anywhere is one colour."""
+        return bool((self.mean != self.mean[:, :1, :1]).any())
+
     def prior_mean(self, size: tuple[int, int]) -> Tensor:
         """Mean of the training images, resized where another size than theirs is asked for.
 

@@ -205,7 +205,8 @@ class Recipe(BaseModel):
             filters(self.wavelet)
         for name in PER_LEVEL:
             value = getattr(self, name)
-            if isinstance(value, tuple) and len(value) != max(1, self.levels):
+            more = {self.levels + 1} if self.low_local else set()
+            if isinstance(value, tuple) and len(value) not in {max(1, self.levels)} | more:
                 raise ValueError(
                     f"{name} must be one number or a list of {max(1, self.levels)}, one per "
                     f"level, finest first; found {len(value)}"
