@@ -369,6 +369,25 @@ def speed(content: dict[str, Any]) -> str:
     return markdown([f"on {_machine(content)}", *HEAD[1:]], shown)
 
 
+def textures(content: dict[str, Any]) -> str:
+    """Textures: samples, and beside them what is to be compared with, by measure."""
+    found = content["textures"].values()
+    rows = []
+    for level in next(iter(found))["distances"]["samples"]:
+        name = "low-pass image" if level == "low" else f"details, {level}"
+        of = [record["distances"] for record in found]
+        cells = [f"{one[key][level]:.3f}" for one in of for key in ("samples", "training")]
+        rows.append([f"distance, {name} (beside: crops that were learnt)", *cells])
+    of = [record["nearest"] for record in found]
+    cells = [f"{one[key]['50%']:.2f}" for one in of for key in ("samples", "kept apart")]
+    rows.append(["nearest learnt crop of 32×32, median (beside: crops kept apart)", *cells])
+    of = [record["seams"] for record in found]
+    cells = [f"{one[key]['across']:.2f}" for one in of for key in ("periodic", "not periodic")]
+    rows.append(["step across the border over one inside (beside: not periodic)", *cells])
+    names = [name for texture in content["textures"] for name in (texture, "beside")]
+    return markdown(["samples of", *names], rows)
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "denoising": ("denoising.json", denoising),
     "denoising-free": ("denoising-photos-free.json", denoising),
@@ -397,6 +416,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "machines-streaming": ("machines.json", streaming),
     "machines-memory": ("machines.json", memory),
     "machines-apart": ("machines.json", apart),
+    "textures": ("textures.json", textures),
     "speed": ("speed.json", speed),
     "fuzzing": ("fuzzing.json", fuzzing),
 }

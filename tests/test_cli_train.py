@@ -276,6 +276,26 @@ def test_a_prior_without_levels(tmp_path: Path, photos: Path, tiny: list[str]) -
     assert scalewise.load(tmp_path / "model", device="cpu").levels == 0
 
 
+def test_one_image_is_split(tmp_path: Path, photos: Path, tiny: list[str]) -> None:
+    """What is told of a texture: part of its one image is kept for validation."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 48), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    result = call(tmp_path / "one.png", "--out", tmp_path / "model", *tiny)
+    assert result.exit_code == 0, result.output
+    assert "one.png is one image: its lowest 16 rows are kept for validation" in result.output
+    data: Any = read_config(tmp_path / "model").training["data"]
+    assert data["name"] == "one.png"
+
+
+def test_a_texture_too_small_is_one_sentence(tmp_path: Path, tiny: list[str]) -> None:
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "one.png")
+    result = call(tmp_path / "one.png", "--out", tmp_path / "model", *tiny)
+    assert result.exit_code == 1
+    assert "too small for 1 levels: at least 16 pixels are needed" in " ".join(
+        result.output.split()
+    )
+
+
 def test_recipes_beyond_the_memory_are_refused(
     tmp_path: Path, photos: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

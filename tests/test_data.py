@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalewise.data import ImageSet, hold_out, load_image_set
+from scalewise.data import ImageSet, hold_out, hold_out_strip, load_image_set
 from scalewise.errors import ScalewiseError
 from scalewise.images import Depth, Picture, write_image
 
@@ -431,6 +431,16 @@ def test_splits_differ_with_the_seed() -> None:
 def test_split_of_one_image() -> None:
     with pytest.raises(ScalewiseError, match="holds 1 image; a split needs at least 2"):
         hold_out(ramp_set((4, 4)))
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(8, 2), (3, 1), (1, 1)])
+def test_a_strip_of_one_image_is_kept_apart(rows: int, kept: int) -> None:
+    image = ramp_set((rows, 5))
+    training, validation = hold_out_strip(image)
+    assert validation.images[0].shape[1:] == (kept, 5)
+    together = torch.cat([training.images[0], validation.images[0]], dim=1)
+    assert rows == 1 or torch.equal(together, image.images[0])
+    assert training.name == validation.name == image.name
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 2, float("nan")])

@@ -58,7 +58,7 @@ def learned(channels: int = 2, levels: int = 2, wavelet: str = "haar") -> MultiS
 class Sizeless(UNet):
     """A network that does not say which size it learnt."""
 
-    size = property(lambda _: None, lambda *_: None)  # type: ignore[assignment]
+    size = property(lambda _: None, lambda *_: None)
 
 
 def published(channels: int = 1, levels: int = 2) -> MultiScalePrior:

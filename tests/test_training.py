@@ -247,6 +247,14 @@ def test_a_local_network_learns_in_the_pixel_domain(tmp_path: Path) -> None:
     assert prior.sample(2, seed=0, size=(16, 24)).shape == (2, prior.channels, 16, 24)
 
 
+def test_a_local_low_pass_network_has_sizes_of_its_own() -> None:
+    recipe = Recipe(levels=2, low_local=True, receptive_field=(5, 7, 11), width=(4, 8, 12))
+    low = recipe.low_network(1, (8, 8), 0.2)
+    assert (low.receptive_field, low.settings["width"]) == (11, 12)
+    assert recipe.details_network(1, 2, 0.1).receptive_field == 7
+    assert low.stationary
+
+
 def test_seeds_differ_and_repeat(tmp_path: Path) -> None:
     priors = [
         make_run(tmp_path / str(place), Recipe(**TINY, steps=4, seed=seed)).run()
@@ -356,6 +364,7 @@ def test_learning_rate_rises_stays_and_falls() -> None:
         ({"levels": -1}, "greater than or equal to 0"),
         ({"denoising": 0.8, "averaging": 0.4}, "sum is above 1"),
         ({"form": "bias-free", "low_local": True}, "leave one or the other out"),
+        ({"width": [4, 8, 12, 16]}, "a list of 3, one per level, finest first; found 4"),
         ({"colour": 3}, "Extra inputs"),
     ],
 )

@@ -25,20 +25,24 @@ def train(
         typer.Argument(
             metavar="IMAGES",
             help="Training images: a folder, an .npz or .npy array, a .txt list of files, tar "
-            "shards (a folder of them, 'shards/{000..099}.tar'), or a Zarr array.",
+            "shards (a folder of them, 'shards/{000..099}.tar'), a Zarr array, or one image of a "
+            "texture.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="Model folder to write.")],
     validation: Annotated[
         str | None,
-        typer.Option(metavar="IMAGES", help="Images to choose by; default: 5 % of the others."),
+        typer.Option(
+            metavar="IMAGES",
+            help="Images to choose by; default: 5 % of the others, or a quarter of one.",
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A packaged recipe (photos, photos-noise, photos-free, faces) or a JSON file; "
-            "options override it."
+            help="A packaged recipe (photos, photos-noise, photos-free, faces, texture) or a JSON "
+            "file; options override it."
         ),
     ] = None,
     start: Annotated[
@@ -182,6 +186,7 @@ def train(
       scalewise train noisy/ --out mine --start photos --noisy --minutes 30
 
       scalewise train 'shards/{000..099}.tar' --out mine --memory 8
+      scalewise train gravel.png --out gravel --recipe texture
     """
     began = time.monotonic()
     from scalewise.cli.training_bars import TrainingBars

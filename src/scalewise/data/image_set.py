@@ -291,6 +291,23 @@ def hold_out(
     )
 
 
+def hold_out_strip(image_set: ImageSet, fraction: float = 0.25) -> tuple[ImageSet, ImageSet]:
+    """Split one image, such as that of a texture: its lowest rows are for validation.
+
+    Args:
+        image_set: one image.
+        fraction: share of its rows for validation.
+
+    Returns:
+        The upper part and the lower one, with a row each at least.
+    """
+    image = image_set.images[0]
+    rows = image.shape[1] - max(1, round(fraction * image.shape[1]))
+    parts = (image[:, : max(1, rows)], image[:, rows:])
+    first, second = (replace(image_set, images=[part], notes=()) for part in parts)
+    return first, second
+
+
 def to_float(images: Tensor) -> Tensor:
     """Intensities in [0, 1], of bytes or floats."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images

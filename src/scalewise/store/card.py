@@ -96,6 +96,8 @@ def _use(config: ModelConfig) -> str:
         lines.append("sharp = prior.upscale(small, factor=2, samples=4, seed=0)")
     if not config.noise_floor:
         lines.append("new = prior.sample(4, seed=0)")
+    if not config.noise_floor and build(config).stationary:
+        lines.append("tile = prior.sample(1, size=(512, 768), periodic=True)  # without a seam")
     return "\n".join([*lines, "```"])
 
 

@@ -16,7 +16,14 @@ from typing import Any
 import torch
 
 from scalewise import __version__, processes
-from scalewise.data import ImageSet, Reading, Streamed, hold_out, open_image_set
+from scalewise.data import (
+    ImageSet,
+    Reading,
+    Streamed,
+    hold_out,
+    hold_out_strip,
+    open_image_set,
+)
 from scalewise.device import pick_device
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.noise_model import NoiseModel
@@ -59,11 +66,12 @@ def train_model(
     """Train a prior on images and write it to a model folder.
 
     Args:
-        images: a folder, an .npz or .npy array, a .txt list of files, tar shards, or a Zarr array:
-            what `data.open_image_set` takes.
+        images: a folder, an .npz or .npy array, a .txt list of files, tar shards, a Zarr array, or
+            one image, of a texture: what `data.open_image_set` takes.
         out: the model folder; its parent must exist.
         recipe: the name of a packaged recipe, a JSON file, or fields of `Recipe`.
-        validation: images to choose by; by default 5 % of the others.
+        validation: images to choose by; by default 5 % of the others, or the lowest quarter of the
+            one image.
         channels: 1 converts to gray, 3 to RGB; by default as the images are.
         resume: go on from the last state of the run in `out`; what is not given stays as it was.
         force: overwrite a model or a run that is there.
@@ -271,6 +279,11 @@ def _images(
         note(text)
     for name in small:
         note(f"{name} is smaller than the crops of the others: left out")
+    if validation is None and len(training) == 1:
+        parts = hold_out_strip(training)
+        rows = parts[1].images[0].shape[1]
+        note(f"{source} is one image: its lowest {rows} rows are kept for validation")
+        return parts
     if validation is None:
         return hold_out(training)
     held_out = open_image_set(validation, training.channels, reading, note)
