@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common import DATA, RESULTS, ROOT, facts, load_prior, write_json
@@ -105,6 +106,17 @@ def measure(prior: MultiScalePrior, texture: Path, count: int, side: int, seed: 
     }
 
 
+def shown(prior: MultiScalePrior, texture: Path, sample: Tensor, seed: int) -> Tensor:
+    """What was learnt, a sample, and a periodic one of half its sides, laid 2x2: (3, H, W)."""
+    height, width = sample.shape[-2:]
+    size = (height // 2, width // 2)
+    tile = prior.sample(1, seed=seed + 1, size=size, periodic=True)[0].clamp(0, 1).tile(2, 2)
+    learnt = load_image_set(texture, prior.channels).whole([0])[0][..., :height, :width]
+    learnt = F.pad(learnt, (0, width - learnt.shape[-1], 0, height - learnt.shape[-2]), value=1.0)
+    row = torch.cat([F.pad(part, (4, 4, 4, 4), value=1.0) for part in (learnt, sample, tile)], -1)
+    return row.expand(3, -1, -1)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -114,18 +126,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=512, help="of the samples")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--pictures", type=Path, default=ROOT / "docs/images")
+    parser.add_argument("--sheet", type=Path, default=ROOT / "docs/images/textures.jpg")
     parser.add_argument("--json", type=Path, default=RESULTS / "textures.json")
     options = parser.parse_args(arguments)
     found: dict[str, Any] = {}
+    rows = []
     for model in options.models:
         name = Path(model).name
         prior = load_prior(model, options.device)
         texture = options.textures / f"{name}.png"
         samples, found[name] = measure(prior, texture, options.count, options.side, options.seed)
-        options.pictures.mkdir(parents=True, exist_ok=True)
-        write_image(options.pictures / f"texture-{name}.jpg", Picture(samples[:1]), force=True)
+        rows.append(shown(prior, texture, samples[0], options.seed))
         print(name, found[name])
+    options.sheet.parent.mkdir(parents=True, exist_ok=True)
+    write_image(options.sheet, Picture(torch.cat(rows, dim=-2)[None]), force=True)
     write_json(
         options.json,
         {"benchmark": "textures", "seed": options.seed, "count": options.count}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from zoo import randomised, smooth_spectrum
 
 from scalewise.errors import UsageError
 from scalewise.exact import gaussian_prior
+from scalewise.images import Picture, read_image, write_image
 from scalewise.networks import BiasFreeDenoiser, LocalConditional, LocalDenoiser, UNet
 from scalewise.networks.torus import on_torus, wrapped
 from scalewise.prior import MultiScalePrior
@@ -144,3 +148,27 @@ def test_a_periodic_sample_of_crops_is_refused() -> None:
 def test_a_field_of_one_size_draws_that_alone() -> None:
     with pytest.raises(UsageError, match="size must be 8x8, found 16x16"):
         gaussian_prior(smooth_spectrum(), 1).sample(1, size=(16, 16))
+
+
+def test_the_benchmark_of_textures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("benchmarks.textures")
+    monkeypatch.setattr(module, "load_prior", lambda model, device: texture(channels=1).float())
+    monkeypatch.setattr(module, "SIDE", 32)
+    monkeypatch.setattr(module, "SMALL", 16)
+    noise = torch.rand(1, 1, 160, 96, generator=torch.Generator().manual_seed(0))
+    write_image(tmp_path / "sand.png", Picture(noise))
+    places = ["--sheet", tmp_path / "sheet.png", "--json", tmp_path / "textures.json"]
+    options = ["--models", "sand", "--textures", tmp_path, "--count", 1, "--side", 64, *places]
+    module.main([str(option) for option in options])
+    assert read_image(tmp_path / "sheet.png").pixels.shape == (1, 3, 72, 3 * 72)
+    found = json.loads((tmp_path / "textures.json").read_text())["textures"]["sand"]
+    assert 0.3 < found["seams"]["periodic"]["across"] < 3
+    tables = importlib.import_module("benchmarks.tables")
+    page = tables.fill("<!-- table:textures -->\n<!-- /table:textures -->\n", tmp_path)
+    assert "| samples of | sand | beside |" in page
+
+
+def test_seams_are_seen() -> None:
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    found = importlib.import_module("benchmarks.textures").seams(ramp)
+    assert found["across"] > 40
