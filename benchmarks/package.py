@@ -52,6 +52,18 @@ def scores(name: str, results: Path = RESULTS) -> dict[str, Any]:
             }
             for level, distance in synthesis["distances"].items()
         }
+    texture = read_json(results / "textures.json").get("textures", {}).get(name)
+    if texture:
+        found["sliced Wasserstein distance to the part kept apart"] = {
+            level: {
+                "samples": round(distance, 3),
+                "learnt crops": round(texture["distances"]["training"][level], 3),
+            }
+            for level, distance in texture["distances"]["samples"].items()
+        }
+        found["step across the border of a periodic sample over one inside"] = round(
+            texture["seams"]["periodic"]["across"], 2
+        )
     return found
 
 

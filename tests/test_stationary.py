@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from cli_tools import scalewise
 from torch import Tensor, nn
 from zoo import randomised, smooth_spectrum
 
@@ -21,6 +22,7 @@ from scalewise.networks import BiasFreeDenoiser, LocalConditional, LocalDenoiser
 from scalewise.networks.torus import on_torus, wrapped
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Multistep, StepRule
+from scalewise.store import load, packaged
 
 
 def few(network: Any) -> StepRule:
@@ -172,3 +174,48 @@ def test_seams_are_seen() -> None:
     ramp = torch.arange(8.0).expand(1, 1, 8, 8)
     found = importlib.import_module("benchmarks.textures").seams(ramp)
     assert found["across"] > 40
+
+
+PACKAGED = {"faces", "gravel"} <= set(packaged())
+
+
+@pytest.mark.skipif(not PACKAGED, reason="the packaged weights are not here")
+class TestPackaged:
+    """What comes with the package."""
+
+    @pytest.mark.parametrize("name", sorted({"grass", "gravel"} & set(packaged())))
+    def test_a_texture_tiles_the_plane(self, name: str) -> None:
+        """The steps across its borders are as large as those between any two lines inside."""
+        seams = importlib.import_module("benchmarks.textures").seams
+        prior = load(name, device="cpu")
+        assert prior.stationary
+        tile = seams(prior.sample(1, seed=1, size=(96, 128), periodic=True))
+        alone = seams(prior.sample(1, seed=1, size=(96, 128)))
+        assert tile["inside 1%"] < tile["across"] < tile["inside 99%"]
+        assert alone["across"] > alone["inside 99%"]
+
+    def test_faces_of_another_size_are_refused(self, tmp_path: Path) -> None:
+        out = tmp_path / "out.png"
+        told = scalewise("synthesize", out, "--model", "faces", "--size", "64x64")
+        assert told.code == 2
+        assert "size must be 128x128, found 64x64: this model learnt images" in told.sentence
+        told = scalewise("synthesize", out, "--model", "faces", "--periodic")
+        assert told.code == 2
+        assert "periodic needs a stationary model" in told.sentence
+        assert not out.exists()
+
+    def test_the_sides_of_a_periodic_image_are_multiples(self, tmp_path: Path) -> None:
+        options = ("--model", "gravel", "--size", "50x64", "--periodic")
+        told = scalewise("synthesize", tmp_path / "out.png", *options)
+        assert told.code == 2
+        assert "multiples of 4 to be periodic, found 50x64; take 52x64" in told.sentence
+
+    def test_periodic_images_are_another_run(self, tmp_path: Path) -> None:
+        options = ("--model", "gravel", "--size", "32x32", "-n", 1)
+        assert scalewise("synthesize", tmp_path / "out", *options).code == 0
+        assert scalewise("synthesize", tmp_path / "tiles", *options, "--periodic").code == 0
+        more = ("--skip-existing",)
+        told = scalewise("synthesize", tmp_path / "out", *options, "--periodic", *more)
+        assert "is not of this run (periodic None there, True here)" in told.sentence
+        told = scalewise("synthesize", tmp_path / "tiles", *options, *more)
+        assert "is not of this run (periodic True there, None here)" in told.sentence

@@ -219,8 +219,11 @@ def _drawn(files: list[Path], run: Run, force: bool) -> set[int]:
         if found == run | {"image": number}:
             drawn.add(number)
         elif not force:
-            names = [name for name in run if found and found.get(name) != run[name]]
-            what = ", ".join(f"{name} {found.get(name)} there, {run[name]} here" for name in names)
+            both = [name for name in run | found if found and name != "image"]
+            names = [name for name in both if found.get(name) != run.get(name)]
+            what = ", ".join(
+                f"{name} {found.get(name)} there, {run.get(name)} here" for name in names
+            )
             raise ScalewiseError(
                 f"{file}: is not of this run ({what or 'it does not say how it was drawn'}); give "
                 "the same options, another folder, or --force to draw it anew"
