@@ -1,7 +1,7 @@
 """Textures drawn from scratch: how far they are from the part that was kept apart, and their seams.
 
     scalewise train ../shared/data/textures/gravel.png --out my-gravel --recipe texture --half
-    python -m benchmarks.textures --models gravel grass
+    python -m benchmarks.textures --models gravel deep-field
 
 Crops of samples are compared with crops of the lowest quarter of the texture, which training never
 saw, and beside them as many crops of the rest: the floor.
@@ -17,7 +17,6 @@ saw, and beside them as many crops of the rest: the floor.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.common import DATA, RESULTS, ROOT, facts, load_prior, write_json
+from benchmarks.common import DATA, RESULTS, ROOT, facts, load_prior, read_json, write_json
 from scalewise.data import hold_out_strip, load_image_set
 from scalewise.evaluation import level_distances, nearest_distances
 from scalewise.evaluation.synthesis import quantiles
@@ -73,9 +72,7 @@ def measure(prior: MultiScalePrior, texture: Path, count: int, side: int, seed: 
     """Measure samples of a prior beside the texture that it learnt; give the samples too."""
     known, apart = hold_out_strip(load_image_set(texture, prior.channels))
     training, reference = known.whole([0])[0], apart.whole([0])[0]
-    start = time.perf_counter()
     samples = prior.sample(count, seed=seed, size=(side, side), periodic=True, batch=1).clamp(0, 1)
-    seconds = (time.perf_counter() - start) / count
     alone = prior.sample(count, seed=seed, size=(side, side), batch=1).clamp(0, 1)
     drawn = torch.cat([crops(image, SIDE, SIDE) for image in samples])
     aim, rest = crops(reference, SIDE, 16), crops(training, SIDE, SIDE)
@@ -92,7 +89,6 @@ def measure(prior: MultiScalePrior, texture: Path, count: int, side: int, seed: 
     }
     pixels = {"samples": samples, "kept apart": reference, "training": training}
     return samples, {
-        "seconds_per_megapixel": seconds / (side * side / 1e6),
         "distances": {
             name: level_distances(
                 found, aim, levels=prior.levels, wavelet=prior.wavelet, patches_per_image=256
@@ -107,39 +103,38 @@ def measure(prior: MultiScalePrior, texture: Path, count: int, side: int, seed: 
 
 
 def shown(prior: MultiScalePrior, texture: Path, sample: Tensor, seed: int) -> Tensor:
-    """What was learnt, a sample, and a periodic one of half its sides, laid 2x2: (3, H, W)."""
+    """What was learnt, a sample, and a periodic one of half its sides, laid 2x2: (C, H, W)."""
     height, width = sample.shape[-2:]
     size = (height // 2, width // 2)
     tile = prior.sample(1, seed=seed + 1, size=size, periodic=True)[0].clamp(0, 1).tile(2, 2)
     learnt = load_image_set(texture, prior.channels).whole([0])[0][..., :height, :width]
     learnt = F.pad(learnt, (0, width - learnt.shape[-1], 0, height - learnt.shape[-2]), value=1.0)
     row = torch.cat([F.pad(part, (4, 4, 4, 4), value=1.0) for part in (learnt, sample, tile)], -1)
-    return row.expand(3, -1, -1)
+    return row
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--models", nargs="+", default=["gravel", "grass"], help="or folders")
+    parser.add_argument("--models", nargs="+", default=["gravel", "deep-field"], help="or folders")
     parser.add_argument("--textures", type=Path, default=DATA / "textures", help="NAME.png")
     parser.add_argument("--count", type=int, default=4, help="samples")
     parser.add_argument("--side", type=int, default=512, help="of the samples")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--sheet", type=Path, default=ROOT / "docs/images/textures.jpg")
+    parser.add_argument("--pictures", type=Path, default=ROOT / "docs/images")
     parser.add_argument("--json", type=Path, default=RESULTS / "textures.json")
     options = parser.parse_args(arguments)
-    found: dict[str, Any] = {}
-    rows = []
+    found: dict[str, Any] = dict(read_json(options.json).get("textures", {}))
+    options.pictures.mkdir(parents=True, exist_ok=True)
     for model in options.models:
         name = Path(model).name
         prior = load_prior(model, options.device)
-        texture = options.textures / f"{name}.png"
+        texture = options.textures / f"{name.replace('-', '_')}.png"
         samples, found[name] = measure(prior, texture, options.count, options.side, options.seed)
-        rows.append(shown(prior, texture, samples[0], options.seed))
+        row = shown(prior, texture, samples[0], options.seed)
+        write_image(options.pictures / f"texture-{name}.jpg", Picture(row[None]), force=True)
         print(name, found[name])
-    options.sheet.parent.mkdir(parents=True, exist_ok=True)
-    write_image(options.sheet, Picture(torch.cat(rows, dim=-2)[None]), force=True)
     write_json(
         options.json,
         {"benchmark": "textures", "seed": options.seed, "count": options.count}
