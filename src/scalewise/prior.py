@@ -134,7 +134,7 @@ class MultiScalePrior(nn.Module):
 
     @property
     def stationary(self) -> bool:
-        """Whether images are alike everywhere: all networks see a window, and know no place.
+        """Whether images are alike everywhere, as all networks see a window and know no place.
 
         Images of any size, and periodic ones, then follow the law that was learnt: a texture's.
         """

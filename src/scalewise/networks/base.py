@@ -119,7 +119,7 @@ class Denoiser(Network):
 
     @property
     def stationary(self) -> bool:
-        """Whether it is the same everywhere: of bounded receptive field, and of no size.
+        """Whether it is the same everywhere, of bounded receptive field and of no size.
 
         Examples:
             >>> from scalewise.networks import LocalDenoiser, UNet

@@ -135,7 +135,7 @@ class UNet(Denoiser):
 
     @property
     def of_whole_images(self) -> bool:
-        """Whether its mean is an image: that of crops from anywhere is one colour."""
+        """Whether its mean is an image, while that of crops from anywhere is one colour."""
         return bool((self.mean != self.mean[:, :1, :1]).any())
 
     def prior_mean(self, size: tuple[int, int]) -> Tensor:
