@@ -58,7 +58,7 @@ ANY_SIZE = (256, 256)
 MOST_PIXELS = 50_000_000
 """Pixels of the largest image that `sample` draws."""
 
-TEXTURES = "such as gravel"
+TEXTURES = "such as gravel or deep-field"
 """Packaged models that draw images of any size, for sentences."""
 
 TINY = 1e-12
