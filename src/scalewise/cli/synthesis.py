@@ -91,7 +91,7 @@ def synthesize(
 
       scalewise synthesize gravel.png --model gravel -n 1 --size 512x1024
 
-      scalewise synthesize tile.png --model deep-field -n 1 --size 512x512 --periodic
+      scalewise synthesize tile.png --model deep-field -n 1 --periodic
     """
     sides = _sides(size)
     files = _files(output, count, force, skip_existing)
