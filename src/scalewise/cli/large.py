@@ -105,6 +105,20 @@ class Wish:
         if self.workers > 1 and self.scheduler is not None:
             raise UsageError("--workers are of this machine, --scheduler has its own; give one")
 
+    def draws(self, size: tuple[int, int], output: Path) -> bool:
+        """Whether an image of this size is to be drawn in blocks.
+
+        Raises:
+            UsageError: it can only be drawn in blocks, which do not know an option.
+        """
+        from scalewise.rasters import is_array
+
+        must = self.given or is_array(output)
+        refused = [name for name, given in self.others.items() if given]
+        if must and refused:
+            raise UsageError(f"{', '.join(refused)} is not for images that are drawn in blocks")
+        return must or (size[0] * size[1] >= LARGE and not refused)
+
     def raster(
         self, source: Path, output: Path, black: float | None, white: float | None
     ) -> Raster | None:
@@ -161,12 +175,10 @@ def counted(fill: Callable[[float], object]) -> Callable[[int], Callable[[int], 
     return begin
 
 
-def check_array_output(source: Path, output: Path, force: bool, skip_existing: bool) -> None:
+def check_array_output(output: Path, force: bool, skip_existing: bool) -> None:
     """Check a result that is an array, or of one, before long work."""
     from scalewise.files import check_name
 
-    if not source.exists():
-        raise ScalewiseError(f"{source}: expected an image, found nothing of this name")
     if not output.parent.is_dir():
         raise ScalewiseError(f"{output}: folder {output.parent} does not exist; create it first")
     check_name(output)

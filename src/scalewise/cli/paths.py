@@ -53,7 +53,7 @@ def plan(
     if is_array(source) or is_array(target):
         job = Job(source, numbered(target, samples), deviation)
         for path in job.targets:
-            check_array_output(source, path, force, skip_existing)
+            check_array_output(path, force, skip_existing)
         present = skip_existing and all(path.exists() for path in job.outputs)
         return [replace(job, present=present)]
     if source.is_dir():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scalewise.cli import options
+from scalewise.cli import large, options
 from scalewise.errors import ScalewiseError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BATCH = 16
 BATCH_PIXELS = 2**20
 """Pixels of images drawn at a time: fewer images where they are large."""
 
-MOST_PIXELS = 50_000_000
+MOST_PIXELS = 10**11
 """Pixels of the largest image that is drawn."""
 
 MARK = b"scalewise"
@@ -77,6 +77,10 @@ def synthesize(
     exact: options.Exact = False,
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
+    max_memory: large.MaxMemory = None,
+    tile: large.Tile = None,
+    workers: large.Workers = 1,
+    scheduler: large.Scheduler = None,
     as_json: options.Json = False,
 ) -> None:
     """Draw new images from scratch.
@@ -92,8 +96,19 @@ def synthesize(
       scalewise synthesize gravel.png --model gravel -n 1 --size 512x1024
 
       scalewise synthesize tile.png --model deep-field -n 1 --periodic
+
+      scalewise synthesize huge.zarr --model gravel -n 1 --size 20000x20000
     """
+    refused = {"--periodic": periodic, "--sampler paper": sampler is options.SamplerName.PAPER}
+    wish = large.Wish(max_memory, tile, workers, scheduler, refused)
     sides = _sides(size)
+    if sides is not None and wish.draws(sides, output):
+        if count != 1:
+            raise UsageError("images in blocks are drawn one at a time; give -n 1")
+        large.check_array_output(output, force, skip_existing)
+        if not (skip_existing and output.exists()):
+            _in_blocks(output, model, sides, sampler.value, seed, wish, force, as_json)
+        return
     files = _files(output, count, force, skip_existing)
     if not files:
         return
@@ -139,6 +154,38 @@ def synthesize(
             _single_images(draw, batches, files, there, run, write=write, tell=tell)
         else:
             _sheet(draw, batches, output, write, tell)
+
+
+def _in_blocks(
+    output: Path,
+    model: str,
+    size: tuple[int, int],
+    sampler: str,
+    seed: int,
+    wish: large.Wish,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Draw one image of any size, block by block."""
+    from scalewise import blocks, store
+    from scalewise.cli.console import Bar, Share, show
+
+    wish.check()
+    start = time.perf_counter()
+    with Bar("synthesizing", large.STEPS) as bar:
+        outcome = blocks.synthesize(
+            store.load(model, device="cpu"),
+            output,
+            size,
+            seed=seed,
+            sampler=sampler,
+            limits=wish.limits,
+            force=force,
+            progress=large.counted(Share(bar, large.STEPS).fill),
+        )
+    facts: Record = {"input": None, "model": model, "seed": seed, "output": str(output)}
+    seconds = round(time.perf_counter() - start, 3)
+    show(facts | {"sample": 0, "notes": list(outcome.notes), "seconds": seconds}, as_json)
 
 
 def _single_images(
