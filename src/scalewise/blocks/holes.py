@@ -195,7 +195,7 @@ class _Filling:
                 "the mask is black everywhere; it must be white where the picture is to be filled"
             )
         self.notes = [*source.picture.notes, *([wide_hole(widest)] if widest > WIDEST else [])]
-        self.multiple, self.fixed, self.between = 1, 0, 0
+        self.multiple, self.before, self.between = 1, 0, 0
         largest = max(hole.size[0] * hole.size[1] for hole in self.holes)
         self.fixed = BYTES * source.channels * largest
         inside = sum(hole.size[0] * hole.size[1] for hole in self.holes)

@@ -15,7 +15,7 @@ SIDES = (2048, 1024, 512, 256, 128, 64)
 LARGEST = 1024
 """Side of blocks where memory does not matter: larger ones are not faster."""
 
-SPARE = 48 << 20
+SPARE = 64 << 20
 """Bytes that are left for what nobody counts."""
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -51,7 +51,7 @@ def parse_memory(text: str | None) -> int:
     return int(float(found[1]) * unit)
 
 
-def block_side(costs: Iterable[Cost], most: int, held: int, multiple: int) -> int:
+def block_side(costs: Iterable[Cost], most: int, held: int, multiple: int, before: int = 0) -> int:
     """The largest side of blocks with which no step takes more than there is.
 
     Args:
@@ -59,6 +59,7 @@ def block_side(costs: Iterable[Cost], most: int, held: int, multiple: int) -> in
         most: bytes that the process may have in all.
         held: bytes of what stays in memory, and is not there yet.
         multiple: of which the side must be one.
+        before: bytes of what is looked at before the first block, and gone then.
 
     Raises:
         UsageError: not even the smallest fit.
@@ -71,8 +72,8 @@ def block_side(costs: Iterable[Cost], most: int, held: int, multiple: int) -> in
 
     sides = [side for side in SIDES if side % multiple == 0] or [multiple]
     fitting = [side for side in sides if side <= max(LARGEST, multiple) and needed(side) <= left]
-    if not fitting:
-        least = needed(sides[-1]) + most - left
+    if not fitting or before > left + held:
+        least = max(needed(sides[-1]), before - held) + most - left
         raise UsageError(
             f"--max-memory {most / 1e9:.2g}GB is too little for this model and image: at least "
             f"{least / 1e9 + 0.05:.2g}GB are needed"

@@ -46,12 +46,16 @@ from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.rasters import Raster
 from scalewise.rasters.opening import NPY, ZARR, same_file
+from scalewise.rasters.raster import LOOKED_AT, TILE
 from scalewise.restore.defects import find_defects
 from scalewise.restore.finding import noise_for
 from scalewise.stabilise import stabiliser_of
 from scalewise.wavelets import GAIN, half, is_haar
 
 Advance = Callable[[int], object]
+
+FINDING = 40
+"""Bytes for each value that is looked at to find what the noise is like."""
 
 NETWORK, DRAWING, GLOBAL = 48, 130, 96 << 20
 """Bytes for each pixel and channel of a block that a network passes through once, of one that is
@@ -345,7 +349,9 @@ def run_work(
         if side is None:
             each = most if limits.workers == 1 else most // limits.workers
             give_memory_back()
-            side = block_side(costs, each, (0 if disk else held) + work.fixed, work.multiple)
+            side = block_side(
+                costs, each, (0 if disk else held) + work.fixed, work.multiple, work.before
+            )
             if limits.tile is not None:
                 side = min(side, limits.tile - limits.tile % work.multiple)
             if folder is not None:
@@ -436,6 +442,10 @@ class _Denoising:
             for level, margin in enumerate(self.margins, start=1)
         ]
         self.fixed = GLOBAL if prior.low.receptive_field is None else 0
+        self.before = 0
+        if noise is None:
+            looked = min(height * width, LOOKED_AT * TILE**2)
+            self.before = FINDING * source.channels * looked
 
     def do(self, run: Run, result: Result) -> tuple[NoiseModel, ...]:
         """Denoise all planes; the noise of each."""
@@ -552,7 +562,7 @@ class _Enlarging:
         self.prior, self.levels, self.sampler = prior, levels, sampler
         self.sample, self.seed = sample, seed
         self.notes = list(source.picture.notes)
-        self.multiple, self.fixed = 1 << levels, 0
+        self.multiple, self.fixed, self.before = 1 << levels, 0, 0
         self.margins = [_margin(prior, level, sampler) for level in range(1, levels + 1)]
         height, width = source.size
         self.sizes = [(height << levels - j, width << levels - j) for j in range(levels + 1)]
@@ -609,7 +619,7 @@ class _Drawing:
         self.prior, self.sampler, self.sample, self.seed = prior, sampler, sample, seed
         self.notes: list[str] = []
         levels = prior.levels
-        self.multiple, self.fixed = 1 << max(1, levels), 0
+        self.multiple, self.fixed, self.before = 1 << max(1, levels), 0, 0
         low = half(size[0], levels), half(size[1], levels)
         self.sizes = [(low[0] << levels - j, low[1] << levels - j) for j in range(levels + 1)]
         self.margins = [_margin(prior, level, sampler) for level in range(1, levels + 1)]

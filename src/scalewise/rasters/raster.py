@@ -17,7 +17,7 @@ from scalewise.images.picture import to_tensor
 from scalewise.wavelets import mirrored_places
 from scalewise.windows import Window
 
-LOOKED_AT, TILE = 16, 384
+LOOKED_AT, TILE = 16, 320
 """How many tiles of a large image are looked at for what is asked of all of it, and their side."""
 
 
