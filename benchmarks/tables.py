@@ -348,6 +348,28 @@ def apart(content: dict[str, Any]) -> str:
     return markdown([f"PSNR in dB, {steps} steps a level", "together", "apart", "gain"], rows)
 
 
+def blocks_memory(content: dict[str, Any]) -> str:
+    """Largest memory of commands, as the system measures it."""
+    rows = [[row["what"], row["limit"], f"{row['megabytes']:.0f} MB"] for row in content["memory"]]
+    return markdown(["what", "`--max-memory`", "taken at most"], rows)
+
+
+def blocks_model(content: dict[str, Any]) -> str:
+    """Seconds that the model predicts, and that runs took."""
+    rows = [
+        [
+            "{}×{}".format(*row["size"]),
+            str(row["tile"]),
+            row["kind"],
+            f"{row['seconds']:.2f}",
+            f"{row['predicted']:.2f}",
+            f"{100 * row['off']:+.0f} %",
+        ]
+        for row in content["model"]["runs"]
+    ]
+    return markdown(["image", "`--tile`", "", "seconds", "predicted", "off by"], rows)
+
+
 def fuzzing(content: dict[str, Any]) -> str:
     """Damaged files that were read or refused, by reader, and what else came out."""
     rows = [
@@ -416,6 +438,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "machines-streaming": ("machines.json", streaming),
     "machines-memory": ("machines.json", memory),
     "machines-apart": ("machines.json", apart),
+    "blocks-memory": ("blocks.json", blocks_memory),
+    "blocks-model": ("blocks.json", blocks_model),
     "textures": ("textures.json", textures),
     "speed": ("speed.json", speed),
     "fuzzing": ("fuzzing.json", fuzzing),

@@ -30,7 +30,7 @@ autodoc_member_order = "bysource"
 autodoc_mock_imports = ["diffusers"]  # 120 MB, of which nothing is shown
 
 HERE = Path(__file__).parent
-SECTIONS = ("start", "idea", "how_to", "own", "extend")
+SECTIONS = ("start", "idea", "how_to", "large", "own", "extend")
 EXAMPLES = (
     "denoise synthesize "
     "pyramid noise_levels score filters local receptive_field conditional low_pass_kept "

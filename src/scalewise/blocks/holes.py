@@ -66,6 +66,20 @@ def inpaint(
         UsageError: the mask has another size, is all white or black, or a hole is too large for
             the memory.
         ScalewiseError: a block cannot be read or written.
+
+    Examples:
+        >>> import tempfile, numpy
+        >>> from scalewise.rasters import open_raster
+        >>> hole = numpy.zeros((48, 64), "uint8")
+        >>> hole[20:22, 30:40] = 255
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     numpy.save(f"{folder}/known.npy", numpy.full((48, 64, 3), 100, "uint8"))
+        ...     numpy.save(f"{folder}/hole.npy", hole)
+        ...     known, mask = (open_raster(f"{folder}/{name}.npy") for name in ("known", "hole"))
+        ...     output = f"{folder}/filled.npy"
+        ...     _ = scalewise.blocks.inpaint(known, mask, scalewise.load("photos"), output)
+        ...     numpy.load(output).shape
+        (48, 64, 3)
     """
     work = _Filling(source, mask, prior, None if mean else sample, seed)
     key = {"task": "inpaint", "mask": same_file(mask.name), "sample": work.sample, "seed": seed}

@@ -72,6 +72,11 @@ class Limits:
         workers: processes; 1 for this one.
         scheduler: address of a scheduler of Dask, instead.
         on_disk: keep what is done on disk even where memory would do, so that a run can go on.
+
+    Examples:
+        >>> from scalewise.blocks import Limits
+        >>> Limits("2GB", workers=4).tile is None
+        True
     """
 
     memory: str | None = None
@@ -93,6 +98,10 @@ class Outcome:
         noise: of each plane.
         notes: sentences.
         side: of the blocks.
+
+    Examples:
+        >>> scalewise.blocks.Outcome(notes=("alpha was kept as it is",)).notes
+        ('alpha was kept as it is',)
     """
 
     noise: tuple[NoiseModel, ...] = ()
@@ -131,6 +140,18 @@ def denoise(
     Raises:
         UsageError: the memory is too little, or an argument does not fit.
         ScalewiseError: a block cannot be read or written.
+
+    Examples:
+        >>> import tempfile, numpy
+        >>> from scalewise.rasters import open_raster
+        >>> noisy = numpy.random.default_rng(0).normal(128, 20, (96, 128)).astype("uint8")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     numpy.save(f"{folder}/noisy.npy", noisy)
+        ...     source, prior = open_raster(f"{folder}/noisy.npy"), scalewise.load("photos")
+        ...     outcome = scalewise.blocks.denoise(source, prior, f"{folder}/clean.npy")
+        ...     clean = numpy.load(f"{folder}/clean.npy")
+        >>> clean.shape, 18 < 255 * outcome.noise[0].sigma < 22, bool(clean.std() < 5)
+        ((96, 128), True, True)
     """
     check_model(prior)
     work = _Denoising(source, prior, noise, strength, mask)
@@ -189,6 +210,16 @@ def upscale(
     Raises:
         UsageError: as for `denoise`; the prior does not know the factor.
         ScalewiseError: as for `denoise`.
+
+    Examples:
+        >>> import tempfile, numpy
+        >>> from scalewise.rasters import open_raster
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     numpy.save(f"{folder}/small.npy", numpy.full((16, 24), 100, "uint8"))
+        ...     source, prior = open_raster(f"{folder}/small.npy"), scalewise.load("photos")
+        ...     _ = scalewise.blocks.upscale(source, prior, f"{folder}/big.npy", mean=True)
+        ...     numpy.load(f"{folder}/big.npy").shape
+        (32, 48)
     """
     check_model(prior)
     prior.need_clean()
@@ -248,6 +279,14 @@ def synthesize(
     Raises:
         UsageError: as for `denoise`; the low-pass network sees all of an image.
         ScalewiseError: as for `denoise`.
+
+    Examples:
+        >>> import tempfile, numpy
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     prior, output = scalewise.load("gravel"), f"{folder}/gravel.npy"
+        ...     outcome = scalewise.blocks.synthesize(prior, output, (64, 96))
+        ...     numpy.load(output).shape
+        (64, 96)
     """
     check_model(prior)
     prior.need_clean()

@@ -186,6 +186,7 @@ def train(
       scalewise train noisy/ --out mine --start photos --noisy --minutes 30
 
       scalewise train 'shards/{000..099}.tar' --out mine --memory 8
+
       scalewise train gravel.png --out gravel --recipe texture
     """
     began = time.monotonic()

@@ -32,6 +32,12 @@ class Layout:
         samples: axis of red, green and blue (and alpha), if there is one.
 
     All other axes count planes.
+
+    Examples:
+        >>> from scalewise.rasters import Layout
+        >>> layout = Layout((5, 3, 40, 60), rows=2, columns=3, samples=1)
+        >>> layout.size, layout.planes, layout.depth
+        ((40, 60), 5, 3)
     """
 
     shape: tuple[int, ...]
@@ -105,6 +111,16 @@ class Raster:
         name: what it is called in errors.
         attributes: of an OME-Zarr.
         chunks: sides of the blocks that it is kept in; None where any window is read alike.
+
+    Examples:
+        >>> import numpy
+        >>> from scalewise.rasters import Layout, Raster
+        >>> from scalewise.windows import Window
+        >>> picture = scalewise.Picture(torch.zeros(1, 40, 60))
+        >>> values = numpy.full((40, 60), 51, "uint8")
+        >>> raster = Raster(values, Layout((40, 60), 0, 1), picture, "npy", "an array")
+        >>> raster.pixels(0, Window(0, 1, 0, 2))
+        tensor([[[0.2000, 0.2000]]])
     """
 
     array: Any
