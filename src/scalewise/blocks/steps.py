@@ -19,7 +19,7 @@ from scalewise import windows
 from scalewise.blocks.run import DamagedBlock
 from scalewise.images import Picture, to_channels
 from scalewise.images.writing import stored_values
-from scalewise.networks import BandNoise, Network, probe_receptive_field
+from scalewise.networks import BandNoise, Network, probe_receptive_field, unit_of
 from scalewise.networks.base import BandSigma
 from scalewise.noise_model import NoiseModel, smoothed
 from scalewise.prior import MultiScalePrior
@@ -209,8 +209,8 @@ class DenoiseLevel:
         outer = inner.grown(around, self.size)
         if self.overall is not None:
             outer = outer.aligned(1 << deeper)
-        noisy, low = self.noisy.read(outer.times(2)), self.low.read(outer)
-        sub = prior.of_level(self.level)
+        unit, sub = unit_of(prior), prior.of_level(self.level)
+        noisy, low = self.noisy.read(outer.times(2)).to(*unit), self.low.read(outer).to(*unit)
         found = sub.denoise_finest(noisy, low, self._sigma(sub, noisy))
         found = found[window.inside(outer.times(2)).place]
         write(self.target, found, window)
@@ -249,7 +249,7 @@ class DenoiseLow:
 
         def look(part: Window) -> Tensor:
             outer = part.grown(1, self.size)
-            noisy = self.noisy.read(outer)
+            noisy = self.noisy.read(outer).to(*unit_of(prior))
             inner = part.inside(outer).place
             return prior.low(noisy[inner], self._sigma(prior, noisy, inner))
 
@@ -297,7 +297,7 @@ class RefineLevel:
     def __call__(self, prior: MultiScalePrior, window: Window) -> None:
         """Compute one block of `x_{j-1}`."""
         outer = window.aligned(2).over(2).grown(self.margin, self.size)
-        low = self.low.read(outer)
+        low = self.low.read(outer).to(*unit_of(prior))
         if self.sampler is None:
             found = prior.of_level(self.level).expect_finest(low)
         else:
@@ -329,10 +329,11 @@ class DrawLow:
 
 def write(target: Any, found: Tensor, window: Window) -> None:
     """Put a block (1, C, h, w) where it belongs."""
+    found = found.float().cpu()
     if isinstance(target, Finish):
         target(found, window)
     else:
-        target[window.place] = found[0].float().cpu().numpy()
+        target[window.place] = found[0].numpy()
 
 
 def reach(network: Network) -> int | None:

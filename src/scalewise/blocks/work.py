@@ -42,6 +42,7 @@ from scalewise.blocks.steps import (
 from scalewise.device import give_memory_back
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images import Picture, to_channels
+from scalewise.networks import unit_of
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.rasters import Raster
@@ -738,5 +739,5 @@ class _Mask:
 
 def _of_residual(looked: Tensor, prior: MultiScalePrior) -> NoiseModel:
     """The noise that networks which are told none find."""
-    given = to_channels(looked, prior.channels)[0][None]
+    given = to_channels(looked, prior.channels)[0][None].to(*unit_of(prior))
     return NoiseModel.white(float((given - prior.denoise(given)).square().mean().sqrt()))
