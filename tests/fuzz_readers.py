@@ -220,7 +220,8 @@ def configs() -> Files:
     files = {}
     for name in store.packaged():
         config = json.loads((store.resolve(name) / "config.json").read_text())
-        config["low"]["settings"] |= {"blocks": 1, "multiples": [1, 2]}
+        small = {"multiples": [1, 2]} if config["low"]["kind"] == "unet" else {"receptive_field": 5}
+        config["low"]["settings"] |= {"blocks": 1, **small}
         for network in config["details"]:
             network["settings"] |= {"blocks": 1, "receptive_field": 5}
         files[f"{name}.json"] = json.dumps(config).encode()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -338,9 +339,14 @@ def write(target: Any, found: Tensor, window: Window) -> None:
 
 def reach(network: Network) -> int | None:
     """Pixels that an output of a network truly depends on, to each side; None for all."""
-    with torch.enable_grad():
-        field = probe_receptive_field(network)
+    if network not in _PROBED:
+        with torch.enable_grad():
+            _PROBED[network] = probe_receptive_field(network)
+    field = _PROBED[network]
     return None if field is None else field // 2
+
+
+_PROBED: WeakKeyDictionary[Network, int | None] = WeakKeyDictionary()
 
 
 def reach_of_draws(network: Network, sampler: str) -> int | None:
