@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from scalewise.errors import UsageError
-from scalewise.networks import BandNoise, Bands, BandSigma, ConditionalDenoiser, Denoiser
+from scalewise.networks import Bands, BandSigma, ConditionalDenoiser, Denoiser
 from scalewise.prior import MultiScalePrior
 from scalewise.score import Sigma
 from scalewise.wavelets import GAIN, merge, split
@@ -175,7 +175,7 @@ class GaussianConditional(ConditionalDenoiser):
         Without `noisy_low`, `low` is taken for clean. With it, both bands are their mean given
         `noisy` and `noisy_low`, to which the estimate `low`, made from the latter, adds nothing.
         """
-        if isinstance(sigma, BandNoise):
+        if isinstance(sigma, tuple):
             raise UsageError("exact priors know white noise; give one sigma, not one per level")
         sigma = self.need(sigma)
         if noisy_low is None:

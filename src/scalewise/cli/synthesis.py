@@ -28,7 +28,7 @@ BATCH = 16
 BATCH_PIXELS = 2**20
 """Pixels of images drawn at a time: fewer images where they are large."""
 
-MOST_PIXELS = 10**11
+MOST_PIXELS = 5 * 10**9
 """Pixels of the largest image that is drawn."""
 
 MARK = b"scalewise"

@@ -119,7 +119,7 @@ def _read(
     name: str,
     black: float | None,
     white: float | None,
-    convert: Convert = to_tensor,
+    convert: Convert | None = None,
 ) -> Picture:
     try:
         with silent(), opened() as stream:
@@ -198,7 +198,7 @@ def photo(
     origin: JpegTables | PngChunks | None,
     black: float | None,
     white: float | None,
-    convert: Convert = to_tensor,
+    convert: Convert | None = None,
 ) -> Picture:
     """A picture of one plane, of (H, W, S) values."""
     planes = upright(array[None], metadata.orientation)
@@ -217,5 +217,5 @@ def photo(
     intensities = given_range(black, white, found)
     facts = metadata.facts()
     facts["notes"] += notes if intensities is found else ()
-    pixels = convert(planes[..., :colours], intensities.at)
+    pixels = (convert or to_tensor)(planes[..., :colours], intensities.at)
     return Picture(pixels, alpha, depth=depth, intensities=intensities, origin=origin, **facts)

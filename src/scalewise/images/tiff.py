@@ -38,7 +38,7 @@ def read_tiff(
     stream: BinaryIO,
     black: float | None,
     white: float | None,
-    convert: Convert = to_tensor,
+    convert: Convert | None = None,
 ) -> Picture:
     """Read a photo, or all planes of a stack.
 
@@ -91,7 +91,7 @@ def _picture(
     layout: TiffLayout,
     black: float | None,
     white: float | None,
-    convert: Convert,
+    convert: Convert | None,
 ) -> Picture:
     """Find the range and make the picture."""
     depth: Depth = array.dtype.name  # type: ignore[assignment]
@@ -115,7 +115,7 @@ def _picture(
     if layout.bits:
         found = replace(found, most=2.0**layout.bits - 1)
     intensities = given_range(black, white, found)
-    pixels = convert(array[..., :colours], intensities.at)
+    pixels = (convert or to_tensor)(array[..., :colours], intensities.at)
     if alpha is not None and layout.associated:
         pixels = torch.where(alpha > 0, pixels / alpha, 0)
         pixels = pixels if is_float(depth) else pixels.clamp(max=1)

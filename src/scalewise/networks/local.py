@@ -158,8 +158,8 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         noisy_low: Tensor | None = None,
     ) -> Bands:
         """Denoise details (N, 3C, h, w), told `sigma`; see `ConditionalDenoiser.forward`."""
-        if not isinstance(sigma, BandNoise):
-            sigma = BandNoise(self.need(sigma), self.need(sigma))
+        both = sigma if isinstance(sigma, tuple) else (self.need(sigma), self.need(sigma))
+        sigma = BandNoise(*both)
         sigma_details, sigma_low = per_image(sigma.details, noisy), per_image(sigma.low, noisy)
         level = overall(sigma_details if sigma.level is None else per_image(sigma.level, noisy))
         if not self.noise_maps:
