@@ -174,6 +174,7 @@ class TestSameAsTheWhole:
         assert float((result(tmp_path / "o.npy") - whole).abs().max()) > 1e-4
 
     @pytest.mark.slow
+    @pytest.mark.timeout(3600)
     def test_a_thousand_cuts(self, tmp_path: Path) -> None:
         """Random sizes, tiles, factors and noise; samples as well as means."""
         dice = random.Random(0)
