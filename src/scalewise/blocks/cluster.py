@@ -26,7 +26,7 @@ PATIENCE = "30s"
 
 @contextmanager
 def team_of(
-    prior: MultiScalePrior, workers: int = 1, scheduler: str | None = None, memory: int = 0
+    prior: MultiScalePrior, workers: int = 1, scheduler: str | None = None
 ) -> Iterator[Team]:
     """Who computes the blocks: this process, others of this machine, or those of a scheduler.
 
@@ -34,7 +34,6 @@ def team_of(
         prior: that they compute with; it travels once to each worker.
         workers: processes of this machine; 1 for this one alone.
         scheduler: address of one that runs, such as tcp://host:8786.
-        memory: bytes that a worker of this machine may take; 0 for any.
 
     Raises:
         ScalewiseError: the extra big is not installed, or the scheduler does not answer.

@@ -156,15 +156,13 @@ def complete(run: Run, result: Result, source: Raster | None, quality: int | Non
         for name in ("result", "result/0"):
             if run.holds(name):
                 run.check_whole(name)
-        if suffix == NPY:
-            _complete_npy(run, result)
-        elif suffix == ZARR:
-            if run.folder is not None and not _plain(source):
-                _pyramid(run, result, source)
-            assert run.folder is not None
-            move_to(run.folder / "result", output)
-        else:
+        if suffix not in (NPY, ZARR):
             _image_file(result, quality)
+            return
+        assert run.folder is not None  # arrays are made on disk
+        if suffix == ZARR and not _plain(source):
+            _pyramid(run, result, source)
+        move_to(run.folder / ("result.npy" if suffix == NPY else "result"), output)
     except OSError as error:
         raise ScalewiseError(f"{output}: cannot be written: {error.strerror or error}") from error
     except ScalewiseError:
@@ -172,13 +170,6 @@ def complete(run: Run, result: Result, source: Raster | None, quality: int | Non
     except Exception as error:  # codecs raise a dozen types
         run.forget("result")
         raise DamagedBlock("the result") from error
-
-
-def _complete_npy(run: Run, result: Result) -> None:
-    if run.folder is None:
-        write_whole(result.output, lambda stream: np.save(stream, result.array))
-    else:
-        move_to(run.folder / "result.npy", result.output)
 
 
 def _pyramid(run: Run, result: Result, source: Raster | None) -> None:
@@ -293,18 +284,17 @@ def _axes(layout: Layout, source: Raster | None) -> tuple[list[dict[str, str]], 
 def _image_file(result: Result, quality: int | None) -> None:
     """An image file: encoded at once where it is small, else tile by tile or row by row."""
     kind = FORMATS[result.output.suffix.lower()]
-    if isinstance(result.array, np.ndarray) or _bytes(result) <= WHOLE:
-        values = np.asarray(result.array[...])
-        data = kind.encode(values, _with_alpha(result), quality)
-        write_whole(result.output, data)
-    elif kind.name == "TIFF":
+    small = isinstance(result.array, np.ndarray) or _bytes(result) <= WHOLE
+    if not small and kind.name == "TIFF":
         write_whole(result.output, lambda stream: _large_tiff(stream, result))
-    elif kind.name == "PNG":
+        return
+    if not small and kind.name == "PNG":
         write_whole(result.output, lambda stream: _large_png(stream, result))
-    else:
+        return
+    if not small:
         _check_fits(result, kind)
-        values = np.asarray(result.array[...])
-        write_whole(result.output, kind.encode(values, _with_alpha(result), quality))
+    values = np.asarray(result.array[...])
+    write_whole(result.output, kind.encode(values, _with_alpha(result), quality))
 
 
 def _check_fits(result: Result, kind: Format) -> None:

@@ -14,7 +14,7 @@ from scalewise.blocks.files import Result
 from scalewise.blocks.memory import Cost
 from scalewise.blocks.run import Run
 from scalewise.blocks.steps import Source, values_of
-from scalewise.blocks.work import ANY, Advance, Limits, Outcome, run_work
+from scalewise.blocks.work import ANY, Advance, Limits, Outcome, check_mask, run_work
 from scalewise.errors import UsageError
 from scalewise.images import to_channels
 from scalewise.noise_model import NoiseModel
@@ -196,11 +196,7 @@ class _Filling:
     def __init__(
         self, source: Raster, mask: Raster, prior: MultiScalePrior, sample: int | None, seed: int
     ) -> None:
-        if mask.size != source.size:
-            raise UsageError(
-                f"the mask has {mask.size[1]}x{mask.size[0]} pixels, the image "
-                f"{source.size[1]}x{source.size[0]}; they must be of one size"
-            )
+        check_mask(mask, source)
         self.source: Raster | None = source
         self.prior, self.mask, self.sample, self.seed = prior, mask, sample, seed
         self.holes, widest = find_holes(mask)

@@ -337,6 +337,19 @@ def check_model(prior: MultiScalePrior) -> None:
             )
 
 
+def check_mask(mask: Raster, source: Raster) -> None:
+    """Refuse a mask of another size than the image.
+
+    Raises:
+        UsageError: it has another.
+    """
+    if mask.size != source.size:
+        raise UsageError(
+            f"the mask has {mask.size[1]}x{mask.size[0]} pixels, the image "
+            f"{source.size[1]}x{source.size[0]}; they must be of one size"
+        )
+
+
 def run_work(
     work: Any,
     key: dict[str, Any],
@@ -461,11 +474,8 @@ class _Denoising:
     ) -> None:
         if strength < 0:
             raise UsageError(f"strength must be 0 or more, found {strength:g}")
-        if mask is not None and mask.size != source.size:
-            raise UsageError(
-                f"the mask has {mask.size[1]}x{mask.size[0]} pixels, the image "
-                f"{source.size[1]}x{source.size[0]}; they must be of one size"
-            )
+        if mask is not None:
+            check_mask(mask, source)
         self.source: Raster | None = source
         self.prior, self.noise, self.strength, self.mask = prior, noise, strength, mask
         self.notes = list(source.picture.notes)
@@ -516,8 +526,8 @@ class _Denoising:
         if noise is not None and noise.sigma == 0:
             self.notes.append("no noise was found; sigma says how much to remove all the same")
         even = None
-        if told is not None and told.sigma > 0 and stabiliser_of(told, prior):
-            even, told = told, stabiliser_of(told, prior).noise  # type: ignore[union-attr]
+        if told is not None and told.sigma > 0 and (transform := stabiliser_of(told, prior)):
+            even, told = told, transform.noise
         pixels = Source(source, plane, prior.channels, even)
         blend = self.strength if told is None else 1.0
         if told is not None and told.sigma == 0:

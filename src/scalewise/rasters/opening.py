@@ -73,7 +73,7 @@ def open_raster(
     values, picture = read_stored(file, black=black, white=white)
     layout = Layout(values.shape, 1, 2, 3)
     raster = Raster(values, layout, picture, "file", str(file))
-    check_given(picture.intensities, raster.looked_at(0))
+    _check_range(raster)
     return raster
 
 
@@ -189,8 +189,14 @@ def _ranged(raster: Raster, black: float | None, white: float | None) -> Raster:
     notes = notes if intensities is found else ()
     picture = replace(raster.picture, intensities=intensities, notes=raster.picture.notes + notes)
     ranged = replace(raster, picture=picture)
-    check_given(intensities, ranged.looked_at(0))
+    _check_range(ranged)
     return ranged
+
+
+def _check_range(raster: Raster) -> None:
+    """Refuse a given range that the values lie nowhere near; else nothing is read."""
+    if raster.picture.intensities.source == "given":
+        check_given(raster.picture.intensities, raster.looked_at(0))
 
 
 def _layout(
