@@ -26,7 +26,7 @@ IMAGES = 0.5 + 0.2 * torch.randn(2, 1, 16, 16, generator=torch.Generator().manua
         (65535 * IMAGES.clamp(0, 1), r"divide by 65535"),
         (1e7 * IMAGES.clamp(0, 1), r"divide by 1e\+07|divide by \d"),
         (IMAGES.to(torch.complex64), "found complex64; take their real part"),
-        (IMAGES.numpy(), r"found ndarray; torch\.as_tensor"),
+        (IMAGES.numpy(), r"found ndarray; scalewise\.restore takes NumPy arrays and pictures"),
         (IMAGES.tolist(), "found list"),
         (IMAGES.to("meta"), "on the meta device, without values"),
         (IMAGES.to_sparse(), r"found one torch\.sparse_coo"),
