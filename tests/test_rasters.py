@@ -13,10 +13,11 @@ import zarr
 from block_tools import tiny
 from PIL import Image
 
-from scalewise import blocks
+from scalewise import blocks, restore
 from scalewise.blocks import Limits
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.images import read_image
+from scalewise.images import Picture, read_image, write_image
+from scalewise.images.reading import WholeOnly
 from scalewise.noise_model import NoiseModel
 from scalewise.rasters import open_raster
 from scalewise.windows import Window
@@ -221,6 +222,78 @@ class TestWriting:
         assert np.array_equal(found[..., :3], expected(photo(), tmp_path))
         assert np.array_equal(found[..., 3], values[..., 3])
         assert "alpha was kept" in outcome.notes[-1]
+
+    @pytest.mark.parametrize("depth", ["uint8", "uint16"])
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+    def test_alpha_of_files_stays(self, depth: Any, suffix: str, tmp_path: Path) -> None:
+        """At the depth of the output."""
+        pixels = torch.from_numpy(photo() / 255).float().permute(2, 0, 1)
+        alpha = torch.linspace(0.1, 1, 203).expand(1, 150, 203)
+        write_image(tmp_path / "a.png", Picture(pixels, alpha, depth=depth))
+        output = tmp_path / f"o{suffix}"
+        outcome = blocks.denoise(open_raster(tmp_path / "a.png"), tiny(), output, **WHITE)
+        found, given = read_image(output), read_image(tmp_path / "a.png")
+        assert found.depth == (depth if suffix != ".webp" else "uint8")
+        assert found.alpha is not None
+        assert given.alpha is not None
+        assert (found.alpha - given.alpha).abs().max() <= (0 if found.depth == depth else 0.5 / 255)
+        whole = tiny().denoise(given.pixels, 12 / 255).clamp(0, 1)
+        assert (found.pixels - whole).abs().max() < 0.51 / (
+            255 if found.depth == "uint8" else 65535
+        )
+        assert any("alpha was kept" in note for note in outcome.notes)
+
+    def test_alpha_that_an_output_cannot_hold(self, tmp_path: Path) -> None:
+        pixels = torch.from_numpy(photo() / 255).float().permute(2, 0, 1)
+        write_image(tmp_path / "a.png", Picture(pixels, pixels[:1]))
+        outcome = blocks.denoise(
+            open_raster(tmp_path / "a.png"), tiny(), tmp_path / "o.jpg", **WHITE
+        )
+        assert read_image(tmp_path / "o.jpg").pixels.shape == (1, 3, 150, 203)
+        assert "JPEG holds no alpha: it was left out" in outcome.notes
+
+    @pytest.mark.parametrize("factor", [2, 4])
+    def test_alpha_is_enlarged_as_that_of_the_whole(self, factor: int, tmp_path: Path) -> None:
+        values = photo(37, 41, 4)
+        Image.fromarray(values).save(tmp_path / "a.png")
+        blocks.upscale(
+            open_raster(tmp_path / "a.png"),
+            tiny(),
+            tmp_path / "o.png",
+            factor=factor,
+            mean=True,
+            limits=Limits(tile=16),
+        )
+        whole = restore.upscale(read_image(tmp_path / "a.png"), tiny(), factor=factor).picture
+        found = read_image(tmp_path / "o.png")
+        assert found.alpha is not None
+        assert whole.alpha is not None
+        assert (found.alpha - whole.alpha).abs().max() < 0.51 / 255
+
+    def test_what_can_only_be_worked_on_as_a_whole(self, tmp_path: Path) -> None:
+        """Pixels without data are filled from others, near or far."""
+        values = photo(300, 300, 1)[..., 0].astype(np.float32)
+        values[:40] = -9999
+        nodata = [(42113, "s", 0, "-9999", True)]
+        tile: dict[str, Any] = {"tile": (64, 64), "photometric": "minisblack"}
+        tifffile.imwrite(tmp_path / "a.tif", values, extratags=nodata, **tile)
+        with pytest.raises(WholeOnly, match=r"pixels without data.*as a whole"):
+            open_raster(tmp_path / "a.tif")
+        tifffile.imwrite(tmp_path / "b.tif", photo(64, 64, 4), photometric="rgb", extrasamples=[1])
+        with pytest.raises(WholeOnly, match=r"multiplied by alpha \(associated\).*as a whole"):
+            open_raster(tmp_path / "b.tif")
+
+    def test_known_pixels_of_a_filled_image_at_another_depth(self, tmp_path: Path) -> None:
+        pixels = torch.from_numpy(photo() / 255).float().permute(2, 0, 1)
+        write_image(tmp_path / "a.png", Picture(pixels, depth="uint16"))
+        hole = np.zeros((150, 203), np.uint8)
+        hole[50:60, 70:75] = 255
+        Image.fromarray(hole).save(tmp_path / "hole.png")
+        source, mask = open_raster(tmp_path / "a.png"), open_raster(tmp_path / "hole.png")
+        blocks.inpaint(source, mask, tiny(), tmp_path / "o.webp")
+        found = read_image(tmp_path / "o.webp").pixels[0]
+        changed = (found - pixels).abs().amax(0) > 0.51 / 255
+        assert not changed[torch.from_numpy(hole == 0)].any()
 
     def test_an_enlarged_image_reduced_again_is_the_image(self, tmp_path: Path) -> None:
         values = photo(30, 41)

@@ -29,7 +29,7 @@ MODULES = {
 
 EXTRAS = {
     "io": "LZW and other compressed TIFF, 16-bit RGB PNG",
-    "big": "images of any size on Zarr and Dask, many processes and machines",
+    "big": "images of any size on Zarr, Dask and libvips, many processes and machines",
     "raw": "raw files of cameras: scalewise demosaic",
     "web": "the page of scalewise serve",
     "export": "networks for other programs: scalewise export",

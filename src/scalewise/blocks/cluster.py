@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from scalewise.blocks.run import Alone, Step, Team
+from scalewise.device import give_memory_back, share_memory_of_threads
 from scalewise.errors import ScalewiseError
 from scalewise.prior import MultiScalePrior
 from scalewise.windows import Window
@@ -61,7 +62,7 @@ def team_of(
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address=":0",
                     memory_limit=0,
                     silence_logs=50,
                 ) as cluster,
@@ -156,5 +157,8 @@ def _computed(step: Step, prior: MultiScalePrior, part: Window) -> Any:
     threads = int(os.environ.get("OMP_NUM_THREADS", "1") or 1)
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+    share_memory_of_threads()
     with torch.no_grad():
-        return step(prior, part)
+        found = step(prior, part)
+    give_memory_back()
+    return found

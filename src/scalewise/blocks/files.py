@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
-import torch
 
 from scalewise.blocks.run import DamagedBlock, Run, make_array, move_to
 from scalewise.errors import ScalewiseError, UsageError
@@ -30,6 +29,9 @@ WHOLE = 64_000_000
 
 TILE = 256
 """Side of the tiles of a large TIFF."""
+
+BAND = 256
+"""Rows that are averaged at a time; even."""
 
 
 @dataclass(frozen=True)
@@ -65,22 +67,20 @@ def check_target(output: Path) -> None:
 def fitted(picture: Picture, output: Path) -> tuple[Picture, list[str]]:
     """A picture of the depth that an output can hold, and what it cannot."""
     if output.suffix.lower() in (ZARR, NPY):
-        return replace(picture, alpha=None, origin=None), []
+        return replace(picture, origin=None), []
     return fit_picture(picture, output)
 
 
-def new_result(
-    run: Run, source: Raster | None, picture: Picture, samples: int, output: Path
-) -> Result:
+def new_result(run: Run, source: Raster | None, picture: Picture, output: Path) -> Result:
     """An empty result.
 
     Args:
         run: that makes it.
         source: whose axes it has, where the output is an array too.
         picture: whose size, depth and planes it has.
-        samples: of a pixel, alpha included.
         output: file or folder.
     """
+    samples = picture.pixels.shape[1] + (picture.alpha is not None)
     layout = _layout(source, picture, samples, output)
     suffix = output.suffix.lower()
     kind = picture.depth
@@ -205,14 +205,20 @@ def _all(layout: Layout) -> Window:
 def _halved(values: Any, layout: Layout) -> Any:
     """Means of 2x2 pixels of a window of one plane, of the same type."""
     order = layout.inner()
-    held = values.transpose(order).astype(np.float64)
+    held = values.transpose(order)
+    bands = [_means(held[top : top + BAND]) for top in range(0, len(held), BAND)]
+    return np.concatenate(bands).transpose(np.argsort(order))
+
+
+def _means(band: Any) -> Any:
+    """Means of 2x2 pixels of rows (h, w) or (h, w, S); the last row or column stands twice."""
+    held = band.astype(np.float64)
     for axis in (0, 1):
         if held.shape[axis] % 2:
             held = np.concatenate([held, held.take([-1], axis)], axis)
     small = (held[0::2] + held[1::2]) / 2
     small = (small[:, 0::2] + small[:, 1::2]) / 2
-    small = np.rint(small) if values.dtype.kind in "iu" else small
-    return small.astype(values.dtype).transpose(np.argsort(order))
+    return (np.rint(small) if band.dtype.kind in "iu" else small).astype(band.dtype)
 
 
 def _describe(
@@ -294,7 +300,7 @@ def _image_file(result: Result, quality: int | None) -> None:
     if not small:
         _check_fits(result, kind)
     values = np.asarray(result.array[...])
-    write_whole(result.output, kind.encode(values, _with_alpha(result), quality))
+    write_whole(result.output, kind.encode(values, result.picture, quality))
 
 
 def _check_fits(result: Result, kind: Format) -> None:
@@ -310,15 +316,6 @@ def _check_fits(result: Result, kind: Format) -> None:
 
 def _bytes(result: Result) -> int:
     return int(np.prod(result.layout.shape)) * np.dtype(result.picture.depth).itemsize
-
-
-def _with_alpha(result: Result) -> Picture:
-    """The picture as encoders want it: with an alpha where values have one."""
-    picture, depth = result.picture, result.layout.depth
-    if depth == picture.pixels.shape[1]:
-        return replace(picture, alpha=None)
-    planes, _, height, width = picture.pixels.shape
-    return replace(picture, alpha=torch.ones(()).expand(planes, 1, height, width))
 
 
 def _large_tiff(stream: BinaryIO, result: Result) -> None:
@@ -372,4 +369,4 @@ def _large_png(stream: BinaryIO, result: Result) -> None:
         for top in range(0, result.layout.shape[1], TILE):
             yield np.asarray(result.array[0, top : top + TILE])
 
-    stream_png(stream, bands(), result.layout.shape[1:], _with_alpha(result))
+    stream_png(stream, bands(), result.layout.shape[1:], result.picture)

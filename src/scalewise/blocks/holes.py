@@ -13,13 +13,13 @@ import torch
 from scalewise.blocks.files import Result
 from scalewise.blocks.memory import Cost
 from scalewise.blocks.run import Run
-from scalewise.blocks.steps import Source, values_of
+from scalewise.blocks.steps import Source, kept, values_of
 from scalewise.blocks.work import ANY, Advance, Limits, Outcome, check_mask, run_work
 from scalewise.errors import UsageError
 from scalewise.images import to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.rasters import Layout, Raster
+from scalewise.rasters import Raster
 from scalewise.rasters.opening import same_file
 from scalewise.restore.inverting import WIDEST, around, fill, wide_hole
 from scalewise.windows import Window, windows
@@ -83,13 +83,11 @@ def inpaint(
     """
     work = _Filling(source, mask, prior, None if mean else sample, seed)
     key = {"task": "inpaint", "mask": same_file(mask.name), "sample": work.sample, "seed": seed}
-    samples = source.channels + source.has_alpha
     return run_work(
         work,
         key,
         source,
         source.picture,
-        samples,
         Path(output),
         limits=limits,
         force=force,
@@ -146,13 +144,12 @@ class Copy:
 
     source: Raster
     plane: int
-    result: Any
-    layout: Layout
+    result: Result
 
     def __call__(self, prior: MultiScalePrior, window: Window) -> None:
         """Copy one block."""
-        values = self.source.stored(self.plane, window)
-        self.layout.put(self.result, self.plane, window, values.astype(self.result.dtype))
+        values = kept(self.source, self.plane, window, self.result.picture)
+        self.result.layout.put(self.result.array, self.plane, window, values)
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ class Fill:
         drawn = fill(given, inside, prior, samples, self.seed, self.numbers[window])[-1:]
         picture = self.result.picture
         new = values_of(to_channels(drawn, picture.pixels.shape[1])[0], picture)[0]
-        values = raster.stored(plane, window).astype(new.dtype)
+        values = kept(raster, plane, window, picture)
         colours = np.where(inside.numpy()[..., None], new, values[..., : new.shape[-1]])
         values = np.concatenate([colours, values[..., new.shape[-1] :]], axis=-1)
         self.result.layout.put(self.result.array, plane, window, values)
@@ -218,8 +215,9 @@ class _Filling:
         assert source is not None
         numbers = {hole: number for number, hole in enumerate(self.holes)}
         channels = 1 if self.prior.channels == 1 else source.channels
+        result = replace(result, output=Path())
         for plane in range(source.layout.planes):
-            copy = Copy(source, plane, result.array, result.layout)
+            copy = Copy(source, plane, result)
             run.do(f"plane{plane}-known", copy, source.size)
             step = Fill(
                 Source(source, plane, channels),
@@ -227,7 +225,7 @@ class _Filling:
                 numbers,
                 self.sample,
                 self.seed + plane,
-                replace(result, output=Path()),
+                result,
             )
             for number, parts in enumerate(_apart(self.holes, run.side)):
                 run.do(f"plane{plane}-holes{number}", step, source.size, parts)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from scalewise.device import give_memory_back
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.files import write_json
 from scalewise.parts import hold
@@ -70,6 +71,7 @@ class Alone:
         """What a step returned for each block, as they are done."""
         for part in parts:
             yield part, step(self.prior, part)
+            give_memory_back()
 
 
 @dataclass

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise import windows
@@ -32,6 +33,9 @@ from scalewise.score import Sigma
 from scalewise.stabilise import Stabiliser
 from scalewise.wavelets import GAIN, low_pass
 from scalewise.windows import Window
+
+CUBIC = 3
+"""Pixels that bicubic interpolation needs around a window, at least."""
 
 
 class Pixels(Protocol):
@@ -125,11 +129,21 @@ class Finish:
             found = fit_to_type(found, small, self.picture, self.factor)
         elif self.source is not None and (self.mask is not None or self.strength != 1):
             found = self._partly(found, part, channels)
-        values = values_of(found, self.picture)[0]
-        if self.source is not None and self.source.raster.has_alpha and self.factor == 1:
-            alpha = self.source.raster.stored(self.plane, part)[..., -1:]
-            values = np.concatenate([values, alpha.astype(values.dtype)], axis=-1)
-        self.layout.put(self.result, self.plane, part, values)
+        self.layout.put(
+            self.result, self.plane, part, values_of(found, self.picture, self._alpha(part))[0]
+        )
+
+    def _alpha(self, part: Window) -> Tensor | None:
+        """Alpha of the source; enlarged as that of whole images is."""
+        if self.picture.alpha is None or self.source is None:
+            return None
+        raster, around = self.source.raster, part.over(self.factor)
+        if self.factor == 1:
+            return raster.alpha(self.plane, part)[None]
+        outer = around.grown(CUBIC, raster.size)
+        alpha = raster.alpha(self.plane, outer)[None].float()
+        large = F.interpolate(alpha, scale_factor=self.factor, mode="bicubic").clamp(0, 1)
+        return large[part.inside(outer.times(self.factor)).place]
 
     def _partly(self, found: Tensor, part: Window, channels: int) -> Tensor:
         assert self.source is not None
@@ -140,9 +154,21 @@ class Finish:
         return torch.where(share > 0, torch.lerp(before, found, share), before)
 
 
-def values_of(found: Tensor, picture: Picture) -> Any:
-    """Stored values (1, h, w, S) of intensities (1, C, h, w)."""
-    return stored_values(replace(picture, pixels=found.float(), alpha=None), Path("the result"))
+def values_of(found: Tensor, picture: Picture, alpha: Tensor | None = None) -> Any:
+    """Stored values (1, h, w, S) of intensities (1, C, h, w), and of alpha (1, 1, h, w)."""
+    return stored_values(
+        replace(picture, pixels=found.float(), alpha=alpha, missing=None), Path("the result")
+    )
+
+
+def kept(raster: Raster, plane: int, window: Window, picture: Picture) -> Any:
+    """Values (h, w, S) of a window as they are, in the type and range of a result."""
+    was = raster.picture
+    if (was.depth, was.intensities) == (picture.depth, picture.intensities):
+        return raster.stored(plane, window)[..., : picture.pixels.shape[1] + raster.has_alpha]
+    found = to_channels(raster.pixels(plane, window), picture.pixels.shape[1])[0][None]
+    alpha = None if picture.alpha is None else raster.alpha(plane, window)[None]
+    return values_of(found, picture, alpha)[0]
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from scalewise.blocks.steps import (
     reach,
     reach_of_draws,
 )
-from scalewise.device import give_memory_back
+from scalewise.device import give_memory_back, share_memory_of_threads
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images import Picture, to_channels
 from scalewise.networks import unit_of
@@ -47,7 +47,7 @@ from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.rasters import Raster
 from scalewise.rasters.opening import NPY, ZARR, same_file
-from scalewise.rasters.raster import LOOKED_AT, TILE
+from scalewise.rasters.raster import LOOKED_AT, TILE, hollow
 from scalewise.restore.defects import find_defects
 from scalewise.restore.finding import noise_for
 from scalewise.stabilise import stabiliser_of
@@ -58,9 +58,9 @@ Advance = Callable[[int], object]
 FINDING = 40
 """Bytes for each value that is looked at to find what the noise is like."""
 
-NETWORK, DRAWING, GLOBAL = 48, 130, 96 << 20
-"""Bytes for each pixel and channel of a block that a network passes through once, of one that is
-drawn, and of the windows of a network that sees all of an image."""
+REDUCING, NETWORK, DRAWING, GLOBAL = 80, 48, 130, 96 << 20
+"""Bytes for each pixel and channel of a block that is reduced, of one that a network passes through
+once, of one that is drawn, and of the windows of a network that sees all of an image."""
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,11 @@ def denoise(
         "strength": strength,
         "mask": None if mask is None else same_file(mask.name),
     }
-    samples = source.channels + source.has_alpha
     return run_work(
         work,
         key,
         source,
         source.picture,
-        samples,
         Path(output),
         limits=limits,
         force=force,
@@ -234,14 +232,13 @@ def upscale(
         "seed": seed,
     }
     size = (factor * source.size[0], factor * source.size[1])
-    pixels = torch.zeros(()).expand(*source.picture.pixels.shape[:2], *size)
-    picture = replace(source.picture, pixels=pixels, alpha=None).scaled(factor)
+    large = hollow(source.layout.resized(size), source.picture.intensities, source.picture.depth)
+    picture = replace(source.picture, pixels=large.pixels, alpha=large.alpha).scaled(factor)
     return run_work(
         work,
         key,
         source,
         picture,
-        source.channels,
         Path(output),
         limits=limits,
         force=force,
@@ -310,7 +307,6 @@ def synthesize(
         key,
         None,
         picture,
-        prior.channels,
         Path(output),
         limits=limits,
         force=force,
@@ -355,7 +351,6 @@ def run_work(
     key: dict[str, Any],
     source: Raster | None,
     picture: Picture,
-    samples: int,
     output: Path,
     *,
     limits: Limits,
@@ -370,13 +365,13 @@ def run_work(
         key: what it depends on, but for the input and the model.
         source: what is read, if anything.
         picture: what is made, with pixels that take no memory.
-        samples: of a pixel, alpha included.
         output: file or store.
         limits: what the run may take.
         force: the output may exist.
         quality: of a JPEG or WebP.
         progress: called with the number of pixels of all steps.
     """
+    share_memory_of_threads()
     check_target(output)
     if output.exists() and not force:
         raise ScalewiseError(f"{output} exists; give --force to overwrite it")
@@ -386,6 +381,7 @@ def run_work(
         )
     picture, notes = fitted(picture, output)
     most = parse_memory(limits.memory)
+    samples = picture.pixels.shape[1] + (picture.alpha is not None)
     values = picture.pixels.shape[0] * int(np.prod(picture.pixels.shape[2:])) * samples
     between = 4 * work.between
     held = values * np.dtype(picture.depth).itemsize + between
@@ -415,7 +411,7 @@ def run_work(
             if progress is not None:
                 run.advance = progress(work.pixels)
             work.source = _shared(run, source, folder is not None and team.workers > 1)
-            result = new_result(run, source, picture, samples, output)
+            result = new_result(run, source, picture, output)
             found = work.do(run, result)
             complete(run, result, source, quality)
     return Outcome(found, tuple(dict.fromkeys([*work.notes, *notes])), side)
@@ -446,7 +442,7 @@ def _place(
 
 def _shared(run: Run, source: Raster | None, several: bool) -> Raster | None:
     """A source that every worker can read: one that was decoded here is put on disk first."""
-    if source is None or not several or not source.in_memory:
+    if source is None or not several or source.portable:
         return source
     shape = source.layout.shape
     chunks = [1] * len(shape)
@@ -491,6 +487,7 @@ class _Denoising:
             Cost(2 * margin + (4 << prior.levels - level), NETWORK * prior.channels)
             for level, margin in enumerate(self.margins, start=1)
         ]
+        self.costs.append(Cost(0, REDUCING * prior.channels))
         self.fixed = GLOBAL if prior.low.receptive_field is None else 0
         self.before = 0
         if noise is None:
@@ -626,10 +623,6 @@ class _Enlarging:
         """Enlarge all planes."""
         source, prior = self.source, self.prior
         assert source is not None
-        if source.has_alpha:
-            raise UsageError(
-                "images with alpha are not enlarged in blocks; flatten it, or give more memory"
-            )
         for plane in range(source.layout.planes):
             low: Pixels = Source(source, plane, prior.channels)
             finish = Finish(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -127,6 +126,7 @@ class Wish:
         Raises:
             UsageError: it can only be worked on in blocks, which do not know an option.
         """
+        from scalewise.images.reading import WholeOnly, count_pixels
         from scalewise.rasters import is_array, open_raster
 
         must = is_array(source) or source.is_dir() or is_array(output)
@@ -137,26 +137,15 @@ class Wish:
                 "are worked on in blocks (arrays, and with --max-memory, --tile, --workers or "
                 "--scheduler); leave it out, or cut the image"
             )
-        if not (must or self.given) and (refused or _pixels(source) < LARGE):
+        if not (must or self.given) and (refused or count_pixels(source) < LARGE):
             return None
-        raster = open_raster(source, black=black, white=white)
-        hidden = raster.picture.missing is not None
-        if raster.picture.alpha is not None:
-            hidden |= bool((raster.picture.alpha == 0).any())
-        return None if hidden and not must and not self.given else raster
-
-
-def _pixels(source: Path) -> int:
-    """Pixels of an image file, by its header; 0 where that cannot be told."""
-    import warnings
-
-    from PIL import Image
-
-    with suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(source) as image:
-            return image.width * image.height
-    return 0
+        try:
+            raster = open_raster(source, black=black, white=white, unpack_to=output.parent)
+        except WholeOnly:
+            if must or self.given:
+                raise
+            return None
+        return None if raster.hidden and not must and not self.given else raster
 
 
 def counted(fill: Callable[[float], object]) -> Callable[[int], Callable[[int], None]]:

@@ -7,7 +7,7 @@ import struct
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import (
@@ -19,7 +19,7 @@ from PIL import (
 )
 
 from scalewise.errors import ScalewiseError
-from scalewise.images.jpeg_data import follow
+from scalewise.images.jpeg_data import JpegData, follow
 from scalewise.images.kinds import Array
 from scalewise.images.metadata import (
     RESOLUTION_UNIT,
@@ -31,13 +31,29 @@ from scalewise.images.metadata import (
     read_metadata,
     resolution_tags,
 )
-from scalewise.images.picture import JpegTables, Picture, check_size
+from scalewise.images.picture import JpegTables, Picture, PngChunks, check_size
 from scalewise.images.resolution import Resolution
 
 _SEGMENTS = {"APP13": 0xED, "COM": 0xFE}
 _FURTHER = "pictures behind the first (depth, gain map or preview) were left out"
-_FEW = 512  # pixels: a block of 16x16, and what enlarging its colours changes
+CUT = "damaged or cut short: its data end before its last pixels"
+LAST = "the last pixels of the image are missing in the file"
+FEW = 512  # pixels: a block of 16x16, and what enlarging its colours changes
 _JPEG_PIXELS = 2048  # most pixels that one byte of a JPEG can stand for: 32 blocks
+
+
+class Described(NamedTuple):
+    """What a file says beside its pixels.
+
+    Attributes:
+        metadata: what all formats have.
+        origin: what its format has.
+        junked: a file of the same pixels, if none of the data of a JPEG are missing.
+    """
+
+    metadata: Metadata
+    origin: JpegTables | PngChunks | None
+    junked: bytes | None = None
 
 
 def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
@@ -52,10 +68,26 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
             f"damaged or cut short: {size} bytes are too few for {width} x {height} pixels"
         )
     damage = _missing_data(image, stream)
-    profile = image.info.get("icc_profile")
     if image.mode == "CMYK":
+        profile = image.info.get("icc_profile")
         metadata = _metadata(image, None, _jfif(image), damage)
         return pixels_of(_cmyk_to_rgb(image, profile)), metadata, None
+    metadata, tables = _described(image, damage)
+    return pixels_of(image), metadata, tables
+
+
+def describe_jpeg(stream: BinaryIO) -> Described | None:
+    """What a file says beside its pixels; None if those are CMYK, or data seem to be missing."""
+    image = JpegImagePlugin.JpegImageFile(stream)
+    followed = _followed(stream)
+    if image.mode == "CMYK" or (followed is not None and followed.restarts_lacking):
+        return None
+    return Described(*_described(image), None if followed is None else followed.junked)
+
+
+def _described(
+    image: JpegImagePlugin.JpegImageFile, notes: tuple[str, ...] = ()
+) -> tuple[Metadata, JpegTables | None]:
     tables = tuple(tuple(table) for _, table in sorted(image.quantization.items()))
     held = JpegTables(
         tables,
@@ -64,8 +96,9 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
         tuple((_SEGMENTS[kind], data) for kind, data in image.applist if kind in _SEGMENTS),
     )
     further = (_FURTHER,) if "mp" in image.info else ()
-    metadata = _metadata(image, profile, _jfif(image), (*further, *damage))
-    return pixels_of(image), metadata, held if tables else None
+    profile = image.info.get("icc_profile")
+    metadata = _metadata(image, profile, _jfif(image), (*further, *notes))
+    return metadata, held if tables else None
 
 
 def decode_webp(stream: BinaryIO) -> tuple[Array, Metadata, None]:
@@ -159,12 +192,7 @@ def _image(array: Array) -> Image.Image:
 
 def _missing_data(image: JpegImagePlugin.JpegImageFile, stream: BinaryIO) -> tuple[str, ...]:
     """Refuse an image of which more than a few pixels are missing; say so if those are."""
-    stream.seek(0)
-    try:
-        followed = follow(stream.read())
-    except (IndexError, KeyError, ValueError, ZeroDivisionError, struct.error):
-        followed = None
-    stream.seek(0)
+    followed = _followed(stream)
     if followed is None:
         return ()
     image.load()
@@ -174,9 +202,20 @@ def _missing_data(image: JpegImagePlugin.JpegImageFile, stream: BinaryIO) -> tup
     except (OSError, SyntaxError, ValueError):
         return ()
     count = int(np.count_nonzero(changed.any(-1) if changed.ndim == 3 else changed))
-    if count > _FEW or followed.restarts_lacking:
-        raise ScalewiseError("damaged or cut short: its data end before its last pixels")
-    return ("the last pixels of the image are missing in the file",) if count else ()
+    if count > FEW or followed.restarts_lacking:
+        raise ScalewiseError(CUT)
+    return (LAST,) if count else ()
+
+
+def _followed(stream: BinaryIO) -> JpegData | None:
+    """What is left of data that end too early; None if nothing seems to be missing."""
+    stream.seek(0)
+    try:
+        return follow(stream.read())
+    except (IndexError, KeyError, ValueError, ZeroDivisionError, struct.error):
+        return None
+    finally:
+        stream.seek(0)
 
 
 def _metadata(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from scalewise.errors import ScalewiseError
 from scalewise.images.kinds import Array
 from scalewise.images.metadata import Metadata, read_metadata
 from scalewise.images.picture import Picture, PngChunks, check_size
-from scalewise.images.pillow import pixels_of
+from scalewise.images.pillow import Described, pixels_of
 from scalewise.images.resolution import METRES, Resolution
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -39,8 +40,9 @@ Chunks = list[tuple[bytes, memoryview]]
 
 def decode_png(stream: BinaryIO) -> tuple[Array, Metadata, PngChunks | None]:
     """Read (H, W, S) values of 8 or 16 bits, and what the file says."""
-    chunks = list(_chunks(memoryview(stream.read())))
+    chunks = list(_chunks(stream))
     width, height, bits, colour = _check_header(chunks)
+    check_size(width, height)
     _check_length(chunks, width, height, bits * _SAMPLES[colour])
     metadata, kept = _metadata(chunks)
     bare = _SIGNATURE + b"".join(_packed(kind, data) for kind, data in chunks if kind in _NEEDED)
@@ -55,21 +57,34 @@ def decode_png(stream: BinaryIO) -> tuple[Array, Metadata, PngChunks | None]:
     return array, metadata, kept
 
 
-def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Kind and content of each chunk, whose checksums must be right."""
-    at = len(_SIGNATURE)
+def describe_png(stream: BinaryIO) -> Described | None:
+    """What a file says beside its pixels; None if those are not plain rows of all samples."""
+    chunks = list(_chunks(stream, pixels=False))
+    _, _, bits, colour = _check_header(chunks)
+    kinds = {kind for kind, _ in chunks}
+    interlaced = chunks[0][1][12]
+    if colour == 3 or bits < 8 or interlaced or b"tRNS" in kinds:
+        return None
+    return Described(*_metadata(chunks))
+
+
+def _chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes, memoryview]]:
+    """Kind and content of each chunk, whose checksums must be right; pixels may be passed over."""
+    stream.seek(len(_SIGNATURE))
     while True:
-        head = data[at : at + 8]
+        head = stream.read(8)
         if len(head) < 8:
             raise ScalewiseError(f"{_CUT}: it ends before its last chunk")
         length, kind = struct.unpack(">I4s", head)
-        content, check = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+        if kind == b"IDAT" and not pixels:
+            stream.seek(length + 4, os.SEEK_CUR)
+            continue
+        content, check = memoryview(stream.read(length)), stream.read(4)
         if len(check) < 4 or zlib.crc32(content, zlib.crc32(kind)) != struct.unpack(">I", check)[0]:
             raise ScalewiseError(f"{_CUT}: the checksum of chunk {kind!r} is wrong")
         yield kind, content
         if kind == b"IEND":
             return
-        at += 12 + length
 
 
 def _check_header(chunks: Chunks) -> tuple[int, int, int, int]:
@@ -78,7 +93,6 @@ def _check_header(chunks: Chunks) -> tuple[int, int, int, int]:
     if kind != b"IHDR" or len(header) != 13:
         raise ScalewiseError("damaged: it does not begin with a header")
     width, height, bits, colour, *_ = struct.unpack(">IIBBBBB", header)
-    check_size(width, height)
     if colour not in _SAMPLES or bits not in (1, 2, 4, 8, 16) or not width or not height:
         raise ScalewiseError(f"damaged: its header tells of colour type {colour} and {bits} bits")
     frames = [struct.unpack(">I", data[:4])[0] for kind, data in chunks if kind == b"acTL"]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import tifffile
 import torch
+from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
 from scalewise.errors import ScalewiseError, UsageError
@@ -29,6 +35,8 @@ from scalewise.images.pillow import decode_bmp, decode_jpeg, decode_webp
 from scalewise.images.png import decode_png
 from scalewise.images.silence import silent
 from scalewise.images.tiff import read_tiff
+from scalewise.images.tiff_layout import TiffLayout
+from scalewise.images.writing import stored_values
 
 Decoded = tuple[Array, Metadata, JpegTables | PngChunks | None]
 _FAR = 4.5  # spans of a given range between its middle and the median value
@@ -38,6 +46,10 @@ _OTHERS = {
     b"\0\0\0\x0cJXL ": "JPEG XL", b"\xff\x0a": "JPEG XL", b"%PDF": "a PDF", b"SIMPLE": "FITS",
     b"v/1\x01": "OpenEXR", b"P5": "a PGM", b"P6": "a PPM", b"FUJIFILM": "raw data of a camera",
 }  # fmt: skip
+
+
+class WholeOnly(ScalewiseError):
+    """An image that cannot be worked on part by part."""
 
 
 def read_image(
@@ -92,6 +104,10 @@ def read_stored(
     Returns:
         Stored values (P, H, W, S), alpha last; and what `read_image` tells of them, in a picture
         whose pixels take no memory and are all zero.
+
+    Raises:
+        WholeOnly: what is stored cannot be worked on part by part.
+        ScalewiseError: as for `read_image`.
     """
     file, held = Path(path), []
 
@@ -101,7 +117,18 @@ def read_stored(
         return torch.zeros(()).expand(count, channels, height, width)
 
     picture = _read(lambda: file.open("rb"), str(file), black, white, hollow)
-    return held[0], picture
+    tiff = picture.origin if isinstance(picture.origin, TiffLayout) else None
+    for wrong, words in (
+        (picture.missing is not None, "it has pixels without data, which are filled from others"),
+        (tiff is not None and tiff.associated, "its colours are multiplied by alpha (associated)"),
+    ):
+        if wrong:
+            raise WholeOnly(f"{file}: {words}; it can only be worked on as a whole")
+    if picture.alpha is None:
+        return held[0], picture
+    blank = replace(picture, pixels=picture.alpha, missing=None)
+    alpha = stored_values(blank, file)[..., -1:]
+    return np.concatenate([held[0], alpha.astype(held[0].dtype)], -1), picture
 
 
 def decode_image(data: bytes, name: str) -> Picture:
@@ -157,6 +184,23 @@ def is_image(path: Path) -> bool:
         head = stream.read(16)
         return head[:4] in _TIFF_HEADS or _decoder(head) is not None
     return False
+
+
+def count_pixels(path: Path) -> int:
+    """Height times width of an image file, by its header; 0 where that cannot be told."""
+    with suppress(Exception), silent(), path.open("rb") as stream:
+        head = stream.read(24)
+        stream.seek(0)
+        if head[:4] in _TIFF_HEADS:
+            with tifffile.TiffFile(stream) as tiff:
+                return int(tiff.pages.first.imagewidth * tiff.pages.first.imagelength)
+        if head[:8] == b"\x89PNG\r\n\x1a\n":
+            return prod(struct.unpack(">II", head[16:24]))
+        if head[:3] == b"\xff\xd8\xff":
+            return prod(JpegImagePlugin.JpegImageFile(stream).size)
+        with Image.open(stream) as image:
+            return prod(image.size)
+    return 0
 
 
 def _reason(error: Exception) -> str:

@@ -19,10 +19,14 @@ from scalewise.images.kinds import DEPTHS
 from scalewise.images.reading import check_given, read_stored
 from scalewise.images.tiff_layout import TiffLayout
 from scalewise.rasters.raster import Layout, Raster, hollow, mosaic
+from scalewise.rasters.strips import SMALL, unpack_photo, unpack_strips
 
 ZARR, NPY = ".zarr", ".npy"
 
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+ICC, ORIENTATION, NODATA = 34675, 274, 42113
+"""Tags of a TIFF: its profile, how it stands, and GDAL's word for "no data"."""
 
 RGB = ("FF0000", "00FF00", "0000FF")
 """Colours of the channels of an OME-Zarr that are those of a photo."""
@@ -34,18 +38,26 @@ def is_array(path: Path) -> bool:
 
 
 def open_raster(
-    path: str | Path, *, black: float | None = None, white: float | None = None
+    path: str | Path,
+    *,
+    black: float | None = None,
+    white: float | None = None,
+    unpack_to: Path | None = None,
 ) -> Raster:
     """Open an image of any size; pixels are read when they are asked for.
 
     Arrays of Zarr (formats 2 and 3), the finest level of an OME-Zarr (0.4 and 0.5), arrays of NumPy
-    and tiled TIFF are read block by block; other files are decoded at once, and kept as they are
-    stored. Arrays are (H, W), (H, W, 3), (3, H, W) of colours, or have axes of planes before.
+    and tiled TIFF are read block by block. Large PNG and JPEG (with libvips, extra `big`) and TIFF
+    in strips are unpacked to disk some rows at a time, if a folder is given for that. Other files
+    are decoded at once, and kept as they are stored. Arrays are (H, W), (H, W, 3), (3, H, W) of
+    colours, or have axes of planes before.
 
     Args:
         path: the file or folder.
         black: stored value of intensity 0; None for what the file says, or is found.
         white: stored value of intensity 1; likewise.
+        unpack_to: folder on a disk with room for all values; what is put there has no name, and
+            goes with the raster.
 
     Raises:
         ScalewiseError: it is missing, damaged, no image, or needs an extra that is not installed.
@@ -67,12 +79,21 @@ def open_raster(
         return _described(_Mapped(file), "npy", file, black, white)
     if file.is_dir():
         return _zarr(file, black, white)
-    tiled = _tiled(file)
+    tiled = _tiff(file, tiled=True)
     if tiled is not None:
-        return replace(tiled, picture=_ranged(tiled, black, white).picture)
+        return _ranged(tiled, black, white)
+    if unpack_to is not None:
+        photo = unpack_photo(file, unpack_to)
+        if photo is not None:
+            return _ranged(photo, black, white)
+        strips = _tiff(file, tiled=False)
+        if strips is not None:
+            return _ranged(unpack_strips(strips, unpack_to), black, white)
     values, picture = read_stored(file, black=black, white=white)
     layout = Layout(values.shape, 1, 2, 3)
-    raster = Raster(values, layout, picture, "file", str(file))
+    hidden = layout.depth in (2, 4) and bool((values[..., -1] == 0).any())
+    picture = replace(picture, alpha=hollow(layout, picture.intensities, picture.depth).alpha)
+    raster = Raster(values, layout, picture, "file", str(file), hidden=hidden)
     _check_range(raster)
     return raster
 
@@ -223,18 +244,21 @@ def _layout(
     return layout
 
 
-def _tiled(path: Path) -> Raster | None:
-    """A tiled TIFF that zarr can read block by block; None of other files."""
+def _tiff(path: Path, *, tiled: bool) -> Raster | None:
+    """A TIFF that zarr can read tile by tile, or strip by strip if large; None of other files."""
     with path.open("rb") as stream:
         if stream.read(4) not in TIFF_HEADS:
             return None
     try:
         with tifffile.TiffFile(path) as tiff:
             page = tiff.series[0].keyframe
-            plain = page.is_tiled and page.photometric in (1, 2) and page.bitspersample >= 8
+            plain = page.is_tiled == tiled and page.photometric in (1, 2)
+            plain &= page.bitspersample >= 8 and (tiled or tiff.series[0].nbytes > SMALL)
             axes = tiff.series[0].levels[0].axes
-            icc = page.tags.valueof(34675)
-        if not plain or page.tags.valueof(274, default=1) != 1:
+            icc = page.tags.valueof(ICC)
+            whole = ORIENTATION in page.tags and page.tags.valueof(ORIENTATION) != 1
+            whole |= NODATA in page.tags or 1 in page.extrasamples  # colours times alpha
+        if not plain or whole:
             return None
         array = _Tiles(path)
     except Exception:  # `read_image` says what is wrong with it

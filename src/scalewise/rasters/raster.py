@@ -12,8 +12,10 @@ from torch import Tensor
 
 from scalewise.errors import ScalewiseError
 from scalewise.images import Intensities, Picture
+from scalewise.images.intensities import type_range
 from scalewise.images.kinds import Array
 from scalewise.images.picture import to_tensor
+from scalewise.images.tiff_layout import TiffLayout
 from scalewise.wavelets import mirrored_places
 from scalewise.windows import Window
 
@@ -111,6 +113,7 @@ class Raster:
         name: what it is called in errors.
         attributes: of an OME-Zarr.
         chunks: sides of the blocks that it is kept in; None where any window is read alike.
+        hidden: whether alpha hides pixels altogether, where that is known.
 
     Examples:
         >>> import numpy
@@ -130,6 +133,7 @@ class Raster:
     name: str
     attributes: dict[str, Any] = field(default_factory=dict)
     chunks: tuple[int, int] | None = None
+    hidden: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -147,9 +151,9 @@ class Raster:
         return self.layout.depth in (2, 4)
 
     @property
-    def in_memory(self) -> bool:
-        """Whether all values are in memory."""
-        return isinstance(self.array, np.ndarray)
+    def portable(self) -> bool:
+        """Whether other processes can read it too."""
+        return getattr(self.array, "portable", not isinstance(self.array, np.ndarray))
 
     def stored(self, plane: int, window: Window) -> Array:
         """Stored values (h, w, S) of a window of one plane.
@@ -188,6 +192,14 @@ class Raster:
             return pixels
         return pixels[:, rows - inside.top][..., columns - inside.left]
 
+    def alpha(self, plane: int, window: Window) -> Tensor:
+        """Alpha (1, h, w) of a window, from 0 to 1, in double precision."""
+        origin = self.picture.origin
+        bits = origin.bits if isinstance(origin, TiffLayout) else None
+        opaque = 2.0**bits - 1 if bits else type_range(self.picture.depth).white[0]
+        values = self.stored(plane, window)[..., -1].astype(np.float64) / opaque
+        return torch.from_numpy(values)[None]
+
     def looked_at(self, plane: int) -> Tensor:
         """Intensities (C, h, w) of all of a small image, or of tiles from all over a large one."""
         return mosaic(lambda window: self.pixels(plane, window), self.size)
@@ -218,7 +230,8 @@ def tiles_of(size: tuple[int, int]) -> list[list[Window]]:
 
 
 def hollow(layout: Layout, intensities: Intensities, depth: Any) -> Picture:
-    """What is known of an array: a picture whose pixels take no memory."""
-    channels = 1 if layout.depth < 3 else 3
-    pixels = torch.zeros(()).expand(layout.planes, channels, *layout.size)
-    return Picture(pixels, depth=depth, intensities=intensities)
+    """What is known of an array: a picture whose pixels, and alpha, take no memory."""
+    nothing, channels = torch.zeros(()), 1 if layout.depth < 3 else 3
+    pixels = nothing.expand(layout.planes, channels, *layout.size)
+    alpha = nothing.expand_as(pixels[:, :1]) if layout.depth in (2, 4) else None
+    return Picture(pixels, alpha, depth=depth, intensities=intensities)
