@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 import torch
+from PIL import Image
 from scipy.optimize import nnls
 
 import scalewise
@@ -127,25 +131,69 @@ def peak(command: list[str]) -> dict[str, float]:
     }
 
 
-def memory(folder: Path, largest: bool) -> list[dict[str, Any]]:
-    """Commands and what they take, as the system measures it."""
-    from PIL import Image
+def strip(path: Path) -> None:
+    """100,000 x 4,000 pixels of RGB, in a tiled BigTIFF."""
+    band, dice = noisy((256, 100_000)).astype(np.int16), np.random.default_rng(1)
 
-    Image.fromarray(noisy((3000, 4000))).save(folder / "photo.png", compress_level=1)
-    np.save(folder / "strip.npy", noisy((400, 20_000)))
-    cases = [
-        ("denoise, 12 megapixels, PNG", "700MB", ["denoise", "photo.png", "clean.png"]),
-        ("denoise, 20,000 x 400", "700MB", ["denoise", "strip.npy", "strip.zarr"]),
-    ]
-    if largest:
-        Image.fromarray(noisy((4096, 4096))).save(folder / "map.png", compress_level=1)
-        enlarge = ["upscale", "map.png", "map.tif", "--factor", "4", "--mode", "mean"]
-        cases.append(("upscale to 16,384 x 16,384, mean", "2GB", enlarge))
+    def tiles() -> Iterator[Any]:
+        for top in range(0, 4000, 256):
+            rows = np.clip(band + dice.integers(-3, 4, band.shape), 0, 255).astype(np.uint8)
+            for left in range(0, 100_000, 256):
+                yield np.ascontiguousarray(rows[: 4000 - top, left : left + 256])
+
+    tifffile.imwrite(
+        path,
+        tiles(),
+        shape=(4000, 100_000, 3),
+        dtype=np.uint8,
+        tile=(256, 256),
+        bigtiff=True,
+        photometric="rgb",
+    )
+
+
+def picture(path: Path, size: tuple[int, int]) -> None:
+    """A PNG, or an array of NumPy."""
+    if path.suffix == ".npy":
+        np.save(path, noisy(size))
+    else:
+        Image.fromarray(noisy(size)).save(path, compress_level=1)
+
+
+CASES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "denoise, 12 megapixels, PNG": (
+        "700MB",
+        lambda path: picture(path, (3000, 4000)),
+        "denoise in.png out.png",
+    ),
+    "denoise, 20,000 x 400": (
+        "700MB",
+        lambda path: picture(path, (400, 20_000)),
+        "denoise in.npy out.zarr",
+    ),
+    "denoise, 100,000 x 4,000": ("2GB", strip, "denoise in.tif out.tif"),
+    "upscale to 16,384 x 16,384, mean": (
+        "2GB",
+        lambda path: picture(path, (4096, 4096)),
+        "upscale in.png out.tif --factor 4 --mode mean",
+    ),
+}
+"""What is done, with how much memory: the input, and the command. The last two take long."""
+
+
+def memory(folder: Path, names: list[str], shared: bool) -> list[dict[str, Any]]:
+    """Commands and what they take, as the system measures it."""
     rows = []
-    for name, limit, command in cases:
-        paths = [str(folder / word) if "." in word else word for word in command]
-        rows.append({"what": name, "limit": limit, **peak([*paths, "--max-memory", limit])})
+    for name in names:
+        limit, make, command = CASES[name]
+        words = [str(folder / word) if "." in word else word for word in command.split()]
+        make(Path(words[1]))
+        found = peak([*words, "--max-memory", limit])
+        label = f"{name} (with others on the machine)" if shared else name
+        rows.append({"what": label, "limit": limit, **found})
         print(rows[-1])
+        for file in folder.iterdir():
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
     return rows
 
 
@@ -154,17 +202,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=RESULTS)
     parser.add_argument("--part", choices=["model", "memory"], action="append")
-    parser.add_argument("--largest", action="store_true", help="also 16,384 x 16,384 pixels")
+    parser.add_argument("--case", action="append", choices=[*CASES], help="the first two without")
+    parser.add_argument("--shared", action="store_true", help="others use the machine: say so")
     options = parser.parse_args()
     content = json.loads(options.json.read_text()) if options.json.exists() else {}
     prior = scalewise.load("photos", device="cpu")
-    torch.set_num_threads(2)
+    parts = options.part or ["model", "memory"]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if "model" in (options.part or ["model"]):
-            content["model"] = model(prior, folder)
-        if "memory" in (options.part or ["memory"]):
-            content["memory"] = memory(folder, options.largest)
+        if "model" in parts:
+            torch.set_num_threads(2)
+            content["model"] = model(prior, Path(name))
+        if "memory" in parts:
+            rows = memory(Path(name), options.case or [*CASES][:2], options.shared)
+            before = {row["what"].split(" (")[0]: row for row in content.get("memory", [])}
+            before |= {row["what"].split(" (")[0]: row for row in rows}
+            content["memory"] = [before[case] for case in CASES if case in before]
     content["version"] = scalewise.__version__
     options.json.write_text(json.dumps(content, indent=2) + "\n")
 
