@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scalewise import blocks, windows
 from scalewise.blocks import Limits, parse_memory
-from scalewise.blocks.steps import reach, reach_of_draws
+from scalewise.blocks.steps import DenoiseLevel, reach, reach_of_draws
 from scalewise.errors import UsageError
 from scalewise.images import Picture
 from scalewise.networks import LocalConditional, UNet
@@ -162,7 +162,7 @@ class TestSameAsTheWhole:
     def test_a_margin_too_small_would_be_noticed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from scalewise.blocks import work
+        from scalewise.blocks import denoising as work
 
         noisy, prior, noise = image(64, 96), tiny(), NoiseModel.white(0.1)
         whole, _ = denoise_plane(noisy, prior, noise=noise)
@@ -331,6 +331,44 @@ def test_a_mask_leaves_the_rest_bit_for_bit(tmp_path: Path) -> None:
     small = raster_of(share[:, :50], tmp_path, "small.npy")
     with pytest.raises(UsageError, match="80x50 pixels, the image 80x60"):
         blocks.denoise(source, prior, tmp_path / "o.npy", mask=small, force=True, **options)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("kind", [NoiseModel.white(0.08), GRAY_CURVE])
+def test_background_costs_no_work(
+    kind: NoiseModel, on_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a mask is white, all is as without one; the networks see little of the rest."""
+    noisy, prior = image(200, 231), tiny()
+    share = torch.zeros(1, 200, 231)
+    share[0, 90:101, 120:140] = 1
+    source, mask = raster_of(noisy, tmp_path), raster_of(share, tmp_path, "mask.npy")
+    seen: list[int] = []
+    look = DenoiseLevel.__call__
+
+    def counted(step: DenoiseLevel, given: MultiScalePrior, window: Window) -> None:
+        seen.append(window.size[0] * window.size[1])
+        look(step, given, window)
+
+    monkeypatch.setattr(DenoiseLevel, "__call__", counted)
+    limits = Limits(tile=16, on_disk=on_disk)
+    blocks.denoise(source, prior, tmp_path / "all.npy", noise=kind, limits=limits)
+    everywhere = sum(seen)
+    seen.clear()
+    blocks.denoise(source, prior, tmp_path / "o.npy", noise=kind, limits=limits, mask=mask)
+    assert sum(seen) < everywhere / 6
+    found, whole, there = result(tmp_path / "o.npy"), result(tmp_path / "all.npy"), share[0] > 0
+    assert torch.equal(found[:, there], whole[:, there])
+    assert torch.equal(found[:, ~there], noisy[:, ~there])
+
+
+def test_a_mask_of_nothing_leaves_all(tmp_path: Path) -> None:
+    noisy = image(64, 80)
+    source = raster_of(noisy, tmp_path)
+    mask = raster_of(torch.zeros(1, 64, 80), tmp_path, "mask.npy")
+    options: dict[str, Any] = {"noise": NoiseModel.white(0.1), "limits": Limits(tile=16)}
+    blocks.denoise(source, tiny(), tmp_path / "o.npy", mask=mask, **options)
+    assert torch.equal(result(tmp_path / "o.npy"), noisy)
 
 
 def test_half_the_strength_tells_the_networks_half_the_noise(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ function's own padding; elsewhere the margin is cut off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -107,6 +107,26 @@ def windows(size: tuple[int, int], side: int) -> Iterator[Window]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Window(top, min(top + side, height), left, min(left + side, width))
+
+
+def meeting(size: tuple[int, int], side: int, parts: Iterable[Window]) -> list[Window]:
+    """Those of `windows` that have pixels with some parts in common, in order.
+
+    Examples:
+        >>> from scalewise.windows import Window, meeting
+        >>> meeting((8, 8), 4, [Window(1, 3, 3, 5)])
+        [Window(top=0, bottom=4, left=0, right=4), Window(top=0, bottom=4, left=4, right=8)]
+    """
+    corners = {
+        (top, left)
+        for part in parts
+        for top in range(part.top - part.top % side, min(size[0], part.bottom), side)
+        for left in range(part.left - part.left % side, min(size[1], part.right), side)
+    }
+    return [
+        Window(top, min(top + side, size[0]), left, min(left + side, size[1]))
+        for top, left in sorted(corners)
+    ]
 
 
 def overlapping(size: tuple[int, int], part: Window) -> list[Window]:

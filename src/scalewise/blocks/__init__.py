@@ -1,8 +1,12 @@
 """Images of any size, block by block, with bounded memory (`docs/large.md`)."""
 
+from scalewise.blocks.denoising import denoise
+from scalewise.blocks.drawing import synthesize
+from scalewise.blocks.enlarging import upscale
 from scalewise.blocks.holes import inpaint
 from scalewise.blocks.memory import parse_memory
-from scalewise.blocks.work import Limits, Outcome, check_model, denoise, synthesize, upscale
+from scalewise.blocks.steps import check_model
+from scalewise.blocks.work import Limits, Outcome
 
 __all__ = [
     "Limits",

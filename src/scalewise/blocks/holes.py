@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from scalewise.blocks.denoising import check_mask
 from scalewise.blocks.files import Result
 from scalewise.blocks.memory import Cost
 from scalewise.blocks.run import Run
-from scalewise.blocks.steps import Source, kept, values_of
-from scalewise.blocks.work import ANY, Advance, Limits, Outcome, check_mask, run_work
+from scalewise.blocks.steps import Finish, Leave, Source, kept, values_of
+from scalewise.blocks.work import ANY, Advance, Limits, Outcome, run_work
 from scalewise.errors import UsageError
 from scalewise.images import to_channels
 from scalewise.noise_model import NoiseModel
@@ -139,20 +140,6 @@ def _hole(mask: Raster, window: Window) -> Any:
 
 
 @dataclass(frozen=True)
-class Copy:
-    """Stored values as they are."""
-
-    source: Raster
-    plane: int
-    result: Result
-
-    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
-        """Copy one block."""
-        values = kept(self.source, self.plane, window, self.result.picture)
-        self.result.layout.put(self.result.array, self.plane, window, values)
-
-
-@dataclass(frozen=True)
 class Fill:
     """The pixels of one hole.
 
@@ -217,10 +204,11 @@ class _Filling:
         channels = 1 if self.prior.channels == 1 else source.channels
         result = replace(result, output=Path())
         for plane in range(source.layout.planes):
-            copy = Copy(source, plane, result)
-            run.do(f"plane{plane}-known", copy, source.size)
+            known = Source(source, plane, channels)
+            finish = Finish(result.array, result.layout, plane, result.picture, source=known)
+            run.do(f"plane{plane}-known", Leave(finish), source.size)
             step = Fill(
-                Source(source, plane, channels),
+                known,
                 self.mask,
                 numbers,
                 self.sample,

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from scalewise import windows
+from scalewise.blocks.denoising import overall_of
 from scalewise.blocks.steps import (
     DenoiseLevel,
     DenoiseLow,
     Growth,
     RefineLevel,
+    check_model,
     reach,
     reach_of_draws,
 )
-from scalewise.blocks.work import check_model, overall_of
 from scalewise.checks import check_seed, whole_number
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma

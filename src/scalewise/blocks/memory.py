@@ -18,6 +18,13 @@ LARGEST = 1024
 SPARE = 64 << 20
 """Bytes that are left for what nobody counts."""
 
+FINDING = 40
+"""Bytes for each value that is looked at to find what the noise is like."""
+
+REDUCING, NETWORK, DRAWING, GLOBAL = 80, 48, 130, 96 << 20
+"""Bytes for each pixel and channel of a block that is reduced, of one that a network passes through
+once, of one that is drawn, and of the windows of a network that sees all of an image."""
+
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from scalewise import windows
 from scalewise.blocks.run import DamagedBlock
+from scalewise.errors import UsageError
 from scalewise.images import Picture, to_channels
 from scalewise.images.writing import stored_values
 from scalewise.networks import BandNoise, Network, probe_receptive_field, unit_of
@@ -31,7 +32,7 @@ from scalewise.restore.upscaling import fit_to_type
 from scalewise.samplers import SAMPLERS, Multistep
 from scalewise.score import Sigma
 from scalewise.stabilise import Stabiliser
-from scalewise.wavelets import GAIN, low_pass
+from scalewise.wavelets import GAIN, is_haar, low_pass
 from scalewise.windows import Window
 
 CUBIC = 3
@@ -133,6 +134,13 @@ class Finish:
             self.result, self.plane, part, values_of(found, self.picture, self._alpha(part))[0]
         )
 
+    def keep(self, window: Window) -> None:
+        """Write what the source has there."""
+        assert self.source is not None
+        part = window.common(Window(0, self.layout.size[0], 0, self.layout.size[1]))
+        values = kept(self.source.raster, self.plane, part, self.picture)
+        self.layout.put(self.result, self.plane, part, values)
+
     def _alpha(self, part: Window) -> Tensor | None:
         """Alpha of the source; enlarged as that of whole images is."""
         if self.picture.alpha is None or self.source is None:
@@ -169,6 +177,20 @@ def kept(raster: Raster, plane: int, window: Window, picture: Picture) -> Any:
     found = to_channels(raster.pixels(plane, window), picture.pixels.shape[1])[0][None]
     alpha = None if picture.alpha is None else raster.alpha(plane, window)[None]
     return values_of(found, picture, alpha)[0]
+
+
+@dataclass(frozen=True)
+class Leave:
+    """What is not asked for: of a result as the source has it, of what comes between nothing."""
+
+    target: Any
+
+    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
+        """Fill one block."""
+        if isinstance(self.target, Finish):
+            self.target.keep(window)
+        else:
+            self.target[window.place] = 0
 
 
 @dataclass(frozen=True)
@@ -228,14 +250,16 @@ class DenoiseLevel:
     margin: int
     target: Any
 
-    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
-        """Compute one block of `x_{j-1}`."""
+    def reads(self, prior: MultiScalePrior, window: Window) -> Window:
+        """The part of `x_j` that a block of `x_{j-1}` depends on."""
         deeper = prior.levels - self.level
         around = self.margin if self.overall is None else self.margin + (2 << deeper)
-        inner = window.aligned(2).over(2)
-        outer = inner.grown(around, self.size)
-        if self.overall is not None:
-            outer = outer.aligned(1 << deeper)
+        outer = window.aligned(2).over(2).grown(around, self.size)
+        return outer if self.overall is None else outer.aligned(1 << deeper)
+
+    def __call__(self, prior: MultiScalePrior, window: Window) -> None:
+        """Compute one block of `x_{j-1}`."""
+        outer = self.reads(prior, window)
         unit, sub = unit_of(prior), prior.of_level(self.level)
         noisy, low = self.noisy.read(outer.times(2)).to(*unit), self.low.read(outer).to(*unit)
         found = sub.denoise_finest(noisy, low, self._sigma(sub, noisy))
@@ -384,6 +408,44 @@ def reach_of_draws(network: Network, sampler: str) -> int | None:
     if once is None or not isinstance(rule, Multistep):
         return None
     return once * (rule.steps + 1)
+
+
+def margin_of(network: Network, sampler: str | None) -> int:
+    """Coefficients to every side that one depends on, drawn or expected (None).
+
+    Raises:
+        UsageError: it depends on all, or nothing can be expected.
+    """
+    if sampler is None and not network.noise_conditional:
+        raise UsageError(
+            "this model is told no noise level, so its mean is that of many samples, which are not "
+            "averaged in blocks; give --mode sample"
+        )
+    margin = reach(network) if sampler is None else reach_of_draws(network, sampler)
+    if margin is None:
+        raise UsageError(
+            "this way of drawing looks at all of an image at every step (its noise is read off the "
+            "residual); images are drawn in blocks with --sampler few-steps"
+        )
+    return margin
+
+
+def check_model(prior: MultiScalePrior) -> None:
+    """Refuse priors whose results cannot be computed in blocks.
+
+    Raises:
+        UsageError: the wavelet is another than that of Haar, or a network of details sees all.
+    """
+    if prior.levels and not is_haar(prior.wavelet):
+        raise UsageError(
+            f"the model's wavelet is {prior.wavelet}, whose filters go around the ends of an "
+            "image; images are computed in blocks with haar alone"
+        )
+    for level, network in enumerate(prior.conditionals, start=1):
+        if reach(network) is None:
+            raise UsageError(
+                f"the network of level {level} sees all of an image, which cannot be cut in blocks"
+            )
 
 
 def gray_noise(noise: NoiseModel, reduced: bool) -> NoiseModel:
