@@ -1,4 +1,4 @@
-"""What all tests share: fixed seeds, two threads, the `gpu` mark, and the reference material."""
+"""What all tests share: fixed seeds, few threads, the `gpu` mark, and the reference material."""
 
 import os
 import random
@@ -11,8 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before torch is imported, here or in a subprocess: timings and rounding as on a small machine.
-os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+# Before torch is imported, here or in a subprocess: timings and rounding as on a small machine, and
+# one thread for each of several processes that share it.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 
 os.environ["SCALEWISE_CONFIG"] = ""  # whatever this machine has for defaults
 

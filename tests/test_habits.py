@@ -97,10 +97,11 @@ def test_completion_in_other_shells(shell: str) -> None:
 
 
 def test_completion_is_shown_and_installed(tmp_path: Path) -> None:
-    shown = scalewise_process("--show-completion", "bash")
+    ask = f"{shlex.quote(sys.executable)} -m scalewise --show-completion bash; exit $?"
+    shown = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
     assert "complete -o default -F _scalewise_completion scalewise" in shown.stdout
     environment = os.environ | {"HOME": str(tmp_path)}
-    call = [sys.executable, "-m", "scalewise", "--install-completion", "bash"]
+    call = ["bash", "-c", ask.replace("--show", "--install")]
     done = subprocess.run(call, capture_output=True, text=True, env=environment, check=True)
     (line,) = [line for line in (tmp_path / ".bashrc").read_text().splitlines() if line]
     script = Path(shlex.split(line)[1])

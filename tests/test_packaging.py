@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 import scalewise
 
 RUN = "pip install -c constraints.txt . && scalewise demo"
-TEST = "pip install -c constraints.txt '.[test]' && pytest"
+TEST = "pip install -c constraints.txt '.[test]' && pytest -n logical --dist worksteal"
 PLUGINS = "tests/constraints-plugins.txt"
 UNWANTED = re.compile(r"torchvision|torchaudio|triton|(nvidia|cuda)(-.*)?")
 
