@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import typer
-from cli_tools import picture_file, scalewise, scalewise_process
+from cli_tools import picture_file, scalewise
 from packaging.requirements import Requirement
 
 from scalewise import __version__, doctor, store

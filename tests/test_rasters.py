@@ -17,9 +17,8 @@ from scalewise import blocks, restore
 from scalewise.blocks import Limits
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.images import Picture, read_image, write_image
-from scalewise.images.reading import WholeOnly
 from scalewise.noise_model import NoiseModel
-from scalewise.rasters import open_raster
+from scalewise.rasters import WholeOnly, open_raster
 from scalewise.windows import Window
 
 WHITE: dict[str, Any] = {"noise": NoiseModel.white(12 / 255), "limits": Limits(tile=64)}

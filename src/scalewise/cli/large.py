@@ -126,8 +126,8 @@ class Wish:
         Raises:
             UsageError: it can only be worked on in blocks, which do not know an option.
         """
-        from scalewise.images.reading import WholeOnly, count_pixels
-        from scalewise.rasters import is_array, open_raster
+        from scalewise.images.reading import count_pixels
+        from scalewise.rasters import WholeOnly, is_array, open_raster
 
         must = is_array(source) or source.is_dir() or is_array(output)
         refused = [name for name, given in self.others.items() if given]

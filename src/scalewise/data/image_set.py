@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from scalewise.data.streaming import Streamed
+from scalewise.data.streaming import Cut, Streamed, Window
 from scalewise.errors import ScalewiseError
 from scalewise.noise_field import NoiseField
 from scalewise.noise_model import NoiseModel
-
-AT_ONCE = 8
-"""Images that are read side by side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +181,7 @@ class ImageSet:
         generator: torch.Generator,
         flips: bool = True,
         rotate: bool = False,
+        only: Sequence[int] | None = None,
     ) -> tuple[Tensor, list[int]]:
         """Draw random square crops, and tell of which images they are.
 
@@ -196,10 +194,12 @@ class ImageSet:
             generator: CPU generator, the only source of chance.
             flips: mirror each crop left to right with probability 1/2.
             rotate: also mirror top to bottom and transpose, each with probability 1/2.
+            only: numbers of the crops that are wanted, of which alone images are read; all by
+                default.
 
         Returns:
-            Crops of shape (count, C, size, size), float32 in [0, 1], and the positions in the set
-            of their images.
+            Crops of shape (n, C, size, size), float32 in [0, 1], and the positions in the set of
+            their images.
 
         Raises:
             ScalewiseError: if an image is smaller than a crop.
@@ -211,16 +211,15 @@ class ImageSet:
                 f"use smaller crops or leave small images out"
             )
         chance = torch.rand(6, count, generator=generator, dtype=torch.float64)
+        chance = chance if only is None else chance[:, list(only)]
         places = torch.searchsorted(
             self._pixels_before, chance[0] * self._pixels_before[-1], right=True
         ).clamp_(max=len(self) - 1)
-        shape = (count, self.channels, size, size)
+        shape = (len(places), self.channels, size, size)
         batch = torch.empty(shape, dtype=self.dtype, device=self.device)
-        images, chances = self._one_by_one(places.tolist()), chance[1:3].T.tolist()
-        for crop, image, (down, across) in zip(batch, images, chances, strict=True):
-            top = int(down * (image.shape[1] - size + 1))
-            left = int(across * (image.shape[2] - size + 1))
-            crop.copy_(image[:, top : top + size, left : left + size])
+        cuts: list[Cut] = [partial(_square, size, *each) for each in chance[1:3].T.tolist()]
+        for crop, found in zip(batch, self._parts(places.tolist(), cuts), strict=True):
+            crop.copy_(found)
         chance = chance.to(self.device)
         if flips or rotate:
             _where(batch, chance[3] < 0.5, batch.flip(-1))
@@ -229,13 +228,12 @@ class ImageSet:
             _where(batch, chance[5] < 0.5, batch.transpose(-1, -2))
         return to_float(batch), places.tolist()
 
-    def _one_by_one(self, places: list[int]) -> Iterator[Tensor]:
-        """Images, of which few are in memory at a time where they are read as needed."""
-        if not isinstance(self.images, Streamed):
-            yield from (self.images[place] for place in places)
-            return
-        for first in range(0, len(places), AT_ONCE):
-            yield from self.images.take(places[first : first + AT_ONCE])
+    def _parts(self, places: list[int], cuts: list[Cut]) -> Iterable[Tensor]:
+        """A part of each of the images at these places."""
+        if isinstance(self.images, Streamed):
+            return self.images.take(places, cuts)
+        pairs = zip((self.images[place] for place in places), cuts, strict=True)
+        return (image[:, *cut(*image.shape[1:])] for image, cut in pairs)
 
     def whole(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Give whole images as one batch.
@@ -306,6 +304,12 @@ def hold_out_strip(image_set: ImageSet, fraction: float = 0.25) -> tuple[ImageSe
     parts = (image[:, : max(1, rows)], image[:, rows:])
     first, second = (replace(image_set, images=[part], notes=()) for part in parts)
     return first, second
+
+
+def _square(size: int, down: float, across: float, height: int, width: int) -> Window:
+    """A square of an image, at a place of such shares of its height and width."""
+    top, left = int(down * (height - size + 1)), int(across * (width - size + 1))
+    return slice(top, top + size), slice(left, left + size)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -17,9 +17,13 @@ from scalewise.images import (
     ImageFiles,
     Picture,
     find_images,
-    read_image,
     to_channels,
 )
+from scalewise.images.filling import filled
+from scalewise.images.kinds import Array
+from scalewise.images.picture import to_tensor
+from scalewise.images.reading import read_stored
+from scalewise.images.tiff_layout import TiffLayout
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 
@@ -53,7 +57,7 @@ def load_image_set(source: str | Path, channels: int | None = None) -> ImageSet:
         found = image_files(path)
         files = tuple(str(file) for file in found)
         notes = found.notes
-        images = [on_own_pages(training_image(read_image(file), file, channels)) for file in found]
+        images = [on_own_pages(training_image(read_stored(f), f, channels)) for f in found]
     if channels is None:
         most = max(image.shape[0] for image in images)
         images = [to_channels(image, most)[0] for image in images]
@@ -103,25 +107,39 @@ def image_files(path: Path) -> ImageFiles:
     return ImageFiles(files)
 
 
-def training_image(picture: Picture, file: object, channels: int | None) -> Tensor:
-    """A picture as (C, H, W) uint8 where it has 8 bits, else float32 in [0, 1].
+def training_image(
+    stored: tuple[Array, Picture], file: object, channels: int | None = None
+) -> Tensor:
+    """A file's values as (C, H, W): uint8 where it has 8 bits, else float32 in [0, 1].
 
     Args:
-        picture: of one plane.
+        stored: what `read_stored` gives, of one plane.
         file: what it is called in errors.
         channels: 1 or 3 to convert it.
     """
-    if len(picture.pixels) > 1:
+    values, picture = stored
+    if len(values) > 1:
         raise ScalewiseError(
-            f"{file}: holds {len(picture.pixels)} planes; expected a single image to train on"
+            f"{file}: holds {len(values)} planes; expected a single image to train on"
         )
-    pixels = picture.pixels[0]
+    values = values[..., : picture.pixels.shape[1]]
     if picture.depth.startswith("float"):
-        stored = picture.intensities.stored(picture.pixels)
-        _check_range(float(stored.min()), float(stored.max()), str(file))
+        _check_range(float(values.min()), float(values.max()), str(file))
+    tiff = picture.origin if isinstance(picture.origin, TiffLayout) else None
+    multiplied = picture.alpha if tiff is not None and tiff.associated else None
+    if picture.depth == "uint8" and picture.missing is None and multiplied is None:
+        pixels = torch.from_numpy(np.ascontiguousarray(values[0].transpose(2, 0, 1)))
+    else:
+        pixels = to_tensor(values, picture.intensities.at)
+        if multiplied is not None:
+            pixels = torch.where(multiplied > 0, pixels / multiplied, 0)
+        if picture.missing is not None:
+            pixels = filled(pixels, (~picture.missing).float())
+        pixels = pixels[0]
     if channels is not None:
         pixels = to_channels(pixels, channels)[0]
-    return (pixels * 255).round().to(torch.uint8) if picture.depth == "uint8" else pixels
+    rounds = picture.depth == "uint8" and pixels.is_floating_point()
+    return (pixels * 255).round().to(torch.uint8) if rounds else pixels
 
 
 def _array_images(path: Path, channels: int | None) -> list[Tensor]:
@@ -153,9 +171,14 @@ def check_axes(shape: tuple[int, ...], path: object) -> None:
 
 def channels_first(array: np.ndarray) -> np.ndarray:
     """Images of any of these orders of axes as [N, C, H, W]."""
-    if array.ndim == 3:
-        return array[:, None]
-    return array.transpose(0, 3, 1, 2) if array.shape[-1] in (1, 3) else array
+    if not channels_last(array.shape):
+        return array
+    return array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2)
+
+
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether channels are the last axis of images of this shape, or left out."""
+    return len(shape) == 3 or shape[-1] in (1, 3)
 
 
 def _read_array(path: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from PIL import Image
 
@@ -61,11 +62,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the first bytes of an image say: its size, channels, and whether it has 8 bits."""
+    """What the first bytes of an image say: its size, channels, and whether it has 8 bits.
+
+    The bytes' checksum tells the image from others.
+    """
 
     shape: tuple[int, int]
     channels: int
     bytes: bool
+    mark: int
 
 
 def glance(entry: Entry) -> Seen | None:
@@ -84,7 +89,8 @@ def glance(entry: Entry) -> Seen | None:
             continue
         shape = (width, height) if turned else (height, width)
         animated = getattr(image, "n_frames", 1) > 1
-        return None if channels is None or animated else Seen(shape, channels, not deep)
+        seen = None if channels is None else Seen(shape, channels, not deep, crc32(head[:HEAD]))
+        return None if animated else seen
     return None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from scalewise.data.image_set import ImageSet, to_float
 from scalewise.data.loading import (
     channels_first,
+    channels_last,
     check_axes,
     check_type,
     image_files,
@@ -22,11 +24,12 @@ from scalewise.data.loading import (
     load_image_set,
     training_image,
 )
-from scalewise.data.shards import Entry, Seen, glance, shard_entries, shard_names
-from scalewise.data.streaming import Source, Streamed, on_own_pages
+from scalewise.data.shards import HEAD, Entry, Seen, glance, shard_entries, shard_names
+from scalewise.data.streaming import Source, Streamed, Window, on_own_pages, whole
 from scalewise.device import memory_of
 from scalewise.errors import ScalewiseError
-from scalewise.images import decode_image, to_channels
+from scalewise.images import to_channels
+from scalewise.images.reading import decode_stored
 
 SHARE = 0.5
 """Share of the machine's memory that images may take, unless more or less is asked for."""
@@ -98,7 +101,7 @@ def _in_memory(source: Source, name: str, notes: tuple[str, ...]) -> ImageSet:
     images, names, told = list[Tensor](), list[str](), list[str]()
     for number, each in enumerate(source.names):
         try:
-            images.append(on_own_pages(source.read(number)))
+            images.append(on_own_pages(source.read(number, whole(*source.shapes[number]))))
             names.append(each)
         except ScalewiseError as error:
             told.append(f"{error}: left out")
@@ -145,8 +148,8 @@ def _of_entries(entries: list[Entry], channels: int | None) -> tuple[Source, tup
     as_bytes = all(facts.bytes for _, facts in seen)
     each = [entry for entry, _ in seen]
 
-    def read(number: int) -> Tensor:
-        image = _decoded(each[number], channels)
+    def read(number: int, window: Window) -> Tensor:
+        image = _decoded(each[number], channels)[:, *window]
         image = to_channels(image, colours)[0]
         return image if as_bytes else to_float(image)
 
@@ -156,17 +159,18 @@ def _of_entries(entries: list[Entry], channels: int | None) -> tuple[Source, tup
         tuple(facts.shape for _, facts in seen),
         colours,
         torch.uint8 if as_bytes else torch.float32,
+        tuple(f"{Path(entry.name).name} {facts.mark}" for entry, facts in seen),
     ), tuple(notes)
 
 
 def _decoded(entry: Entry, channels: int | None) -> Tensor:
-    return training_image(decode_image(entry.bytes(), entry.name), entry.name, channels)
+    return training_image(decode_stored(entry.bytes(), entry.name), entry.name, channels)
 
 
 def _looked_at(entry: Entry) -> Seen:
     """What an image is whose first bytes do not say it."""
-    image = _decoded(entry, None)
-    return Seen((image.shape[1], image.shape[2]), image.shape[0], image.dtype == torch.uint8)
+    image, mark = _decoded(entry, None), crc32(entry.bytes(HEAD))
+    return Seen((image.shape[1], image.shape[2]), image.shape[0], image.dtype == torch.uint8, mark)
 
 
 def _is_zarr(path: Path) -> bool:
@@ -204,10 +208,15 @@ def _of_array(array: Any, path: Path, channels: int | None) -> Source:
     check_type(array.dtype, path)
     as_bytes = array.dtype == np.uint8
     _, colours, height, width = channels_first(np.broadcast_to(np.uint8(0), array.shape)).shape
+    last = channels_last(array.shape)
+    channels_of = () if last else (slice(None),)
+    chunk = getattr(array, "chunks", array.shape)
+    smaller = np.prod(chunk[1:]) < np.prod(array.shape[1:])
 
-    def read(number: int) -> Tensor:
+    def read(number: int, window: Window) -> Tensor:
         try:
-            image = channels_first(np.asarray(array[number])[None])[0]
+            image = np.asarray(array[(number, *channels_of, *window)])
+            image = np.moveaxis(np.atleast_3d(image), -1, 0) if last else image
         except Exception as error:  # codecs raise a dozen types on damaged chunks
             raise ScalewiseError(f"image {number} of {path}: cannot be read: {error}") from error
         if not as_bytes:
@@ -221,4 +230,6 @@ def _of_array(array: Any, path: Path, channels: int | None) -> Source:
         ((height, width),) * array.shape[0],
         channels or colours,
         torch.uint8 if as_bytes else torch.float32,
+        tuple(map(str, range(array.shape[0]))),
+        in_windows=array.dtype.kind == "u" and bool(smaller or isinstance(array, np.memmap)),
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from scalewise.device import use_threads
 from scalewise.errors import ScalewiseError
+from scalewise.images.pillow import known_whole
 
 LARGE = 1 << 18
 """Bytes from which an image gets pages of its own."""
@@ -38,24 +39,40 @@ def on_own_pages(image: Tensor) -> Tensor:
     return torch.frombuffer(pages, dtype=image.dtype).view(image.shape).copy_(image)
 
 
+Window = tuple[slice, slice]
+"""Rows and columns of an image."""
+
+Cut = Callable[[int, int], Window]
+"""Tells which part of an image of height H and width W is wanted."""
+
+
+def whole(height: int, width: int) -> Window:
+    """All of an image."""
+    return slice(0, height), slice(0, width)
+
+
 @dataclass(frozen=True)
 class Source:
     """Where images lie, and what is known of them without reading them.
 
     Args:
-        read: gives an image by its number, shape (C, H, W), uint8 or float32 in [0, 1]; a
-            `ScalewiseError` where it is damaged.
+        read: gives a window (rows, columns) of an image by its number, shape (C, h, w), uint8 or
+            float32 in [0, 1]; a `ScalewiseError` where it is damaged.
         names: of the images.
         shapes: (H, W) of each.
         channels: C of all.
         dtype: of all.
+        marks: what tells each from others, wherever it lies.
+        in_windows: whether a window is read by itself, at less cost than the image.
     """
 
-    read: Callable[[int], Tensor]
+    read: Callable[[int, Window], Tensor]
     names: tuple[str, ...]
     shapes: tuple[tuple[int, int], ...]
     channels: int
     dtype: torch.dtype
+    marks: tuple[str, ...]
+    in_windows: bool = False
 
     @property
     def bytes(self) -> int:
@@ -81,25 +98,32 @@ class Kept:
         self.source, self.limit, self.tell, self.held = source, limit, tell, 0
         self.images: OrderedDict[int, Tensor] = OrderedDict()
         self.damaged: set[int] = set()
+        self.whole = bytearray(len(source.names))
         self.lock, self.readers = threading.Lock(), _readers()
 
-    def get(self, number: int) -> Tensor | None:
-        """An image; None, told once, where it is damaged."""
+    def get(self, number: int, cut: Cut = whole) -> Tensor | None:
+        """A part of an image; None, told once, where it is damaged."""
         with self.lock:
             if number in self.images:
                 self.images.move_to_end(number)
-                return self.images[number]
+                return _part(self.images[number], cut)
+        shape = self.source.shapes[number]
+        wanted = cut(*shape) if self.source.in_windows else whole(*shape)
         try:
-            image = self.source.read(number)
+            with known_whole(bool(self.whole[number])):
+                image = self.source.read(number, wanted)
         except ScalewiseError as error:
             self._tell_once(number, error)
             return None
+        self.whole[number] = True
+        if self.source.in_windows:
+            return image
         self._keep(number, image)
-        return image
+        return _part(image, cut)
 
-    def all_of(self, numbers: Iterable[int]) -> list[Tensor | None]:
-        """Images, read side by side."""
-        return list(self.readers.map(self.get, numbers))
+    def all_of(self, numbers: Iterable[int], cuts: Iterable[Cut]) -> list[Tensor | None]:
+        """Parts of images, read side by side."""
+        return list(self.readers.map(self.get, numbers, cuts))
 
     def _keep(self, number: int, image: Tensor) -> None:
         size, image = image.nbytes, on_own_pages(image)
@@ -118,6 +142,14 @@ class Kept:
             self.damaged.add(number)
         if not known:
             self.tell(f"{error}: left out")
+
+
+def _part(image: Tensor, cut: Cut) -> Tensor:
+    """A part of an image, apart from the memory of the others."""
+    height, width = image.shape[1:]
+    rows, columns = cut(height, width)
+    part = image[:, rows, columns]
+    return part if part.shape == image.shape else part.clone()
 
 
 def _readers() -> ThreadPoolExecutor:
@@ -166,20 +198,20 @@ class Streamed(Sequence[Tensor]):
 
     @property
     def identity(self) -> int:
-        """Tells these images from others: by their names and sizes."""
+        """Tells these images from others: by their marks and sizes."""
         source = self.kept.source
-        told = (f"{source.names[n]} {source.shapes[n]}" for n in self.numbers)
+        told = (f"{source.marks[n]} {source.shapes[n]}" for n in self.numbers)
         return zlib.crc32("\n".join(told).encode("utf-8", "surrogateescape"))
 
     def part(self, places: Sequence[int]) -> Streamed:
         """Some of the images; what is kept in memory is kept for all parts together."""
         return Streamed(self.kept, [self.numbers[place] for place in places])
 
-    def take(self, places: Sequence[int]) -> list[Tensor]:
-        """Images at these places, read side by side; hold few at a time."""
-        found = self.kept.all_of(self.numbers[place] for place in places)
-        pairs = zip(places, found, strict=True)
-        return [self[place] if image is None else image for place, image in pairs]
+    def take(self, places: Sequence[int], cuts: Sequence[Cut]) -> list[Tensor]:
+        """Parts of the images at these places, read side by side."""
+        found = self.kept.all_of((self.numbers[place] for place in places), cuts)
+        triples = zip(places, cuts, found, strict=True)
+        return [self._at(place, cut) if part is None else part for place, cut, part in triples]
 
     def __len__(self) -> int:
         """Number of images."""
@@ -199,12 +231,16 @@ class Streamed(Sequence[Tensor]):
         """
         if isinstance(place, slice):
             return self.part(range(len(self))[place])
-        place = range(len(self))[place]
+        return self._at(range(len(self))[place], whole)
+
+    def _at(self, place: int, cut: Cut) -> Tensor:
+        """A part of the image at a place, or of the next that can be read."""
         for number in (*self.numbers[place:], *self.numbers[:place]):
-            image = self.kept.get(number)
-            if image is not None:
-                return image
+            part = self.kept.get(number, cut)
+            if part is not None:
+                return part
+        first = self.kept.source.names[self.numbers[0]]
         raise ScalewiseError(
-            f"none of the {len(self)} images can be read, from {self.kept.source.names[0]} on; "
-            "see whether they are damaged"
+            f"none of the {len(self)} images of a part of the set can be read, {first} first; "
+            "replace what is damaged, or remove it"
         )

@@ -13,11 +13,13 @@ import struct
 from dataclasses import dataclass, field
 from math import ceil
 
+import numpy as np
+
 _JUNK = bytes(random.Random(0).choices(range(255), k=4096))  # no 255, no marker
 _MARKER = re.compile(rb"\xff+([\x01-\xfe])")
 _EOI, _SOS, _DRI = 0xD9, 0xDA, 0xDD
 _FRAMES = (0xC0, 0xC1, 0xC2)
-_RESTARTS = range(0xD0, 0xD8)
+_RESTARTS = 0xD0  # to 0xD7
 
 
 @dataclass
@@ -83,9 +85,13 @@ def _frame(body: bytes) -> _Frame:
 
 def _scan_end(data: bytes, at: int) -> tuple[int, int]:
     """Number of restarts in a scan, and where the next other marker stands."""
-    restarts = 0
-    for found in _MARKER.finditer(data, at):
-        if found[1][0] not in _RESTARTS:
-            return restarts, found.start()
-        restarts += 1
-    return restarts, len(data)
+    values = np.frombuffer(data, np.uint8, offset=at)
+    kinds = values[1:]
+    places = np.flatnonzero((values[:-1] == 0xFF) & (kinds != 0) & (kinds != 0xFF))
+    others = np.flatnonzero(kinds[places] & 0xF8 != _RESTARTS)
+    if not len(others):
+        return len(places), len(data)
+    end = at + int(places[others[0]])
+    while data[end - 1] == 0xFF and end > at:  # bytes that fill up
+        end -= 1
+    return int(others[0]), end

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from io import BytesIO
 from typing import Any, BinaryIO, NamedTuple
@@ -13,6 +15,7 @@ import numpy as np
 from PIL import (
     BmpImagePlugin,
     Image,
+    ImageChops,
     ImageCms,
     JpegImagePlugin,
     WebPImagePlugin,
@@ -40,6 +43,17 @@ CUT = "damaged or cut short: its data end before its last pixels"
 LAST = "the last pixels of the image are missing in the file"
 FEW = 512  # pixels: a block of 16x16, and what enlarging its colours changes
 _JPEG_PIXELS = 2048  # most pixels that one byte of a JPEG can stand for: 32 blocks
+_known: ContextVar[bool] = ContextVar("JPEGs are known to be whole", default=False)
+
+
+@contextmanager
+def known_whole(known: bool) -> Iterator[None]:
+    """Do not look again whether the data of JPEGs are whole, which takes as long as decoding."""
+    token = _known.set(known)
+    try:
+        yield
+    finally:
+        _known.reset(token)
 
 
 class Described(NamedTuple):
@@ -67,7 +81,7 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
         raise ScalewiseError(
             f"damaged or cut short: {size} bytes are too few for {width} x {height} pixels"
         )
-    damage = _missing_data(image, stream)
+    damage = () if _known.get() else _missing_data(image, stream)
     if image.mode == "CMYK":
         profile = image.info.get("icc_profile")
         metadata = _metadata(image, None, _jfif(image), damage)
@@ -198,10 +212,13 @@ def _missing_data(image: JpegImagePlugin.JpegImageFile, stream: BinaryIO) -> tup
     image.load()
     try:
         with JpegImagePlugin.JpegImageFile(BytesIO(followed.junked)) as other:
-            changed = np.asarray(image) != np.asarray(other)
+            changed = ImageChops.difference(image, other)
     except (OSError, SyntaxError, ValueError):
         return ()
-    count = int(np.count_nonzero(changed.any(-1) if changed.ndim == 3 else changed))
+    count = 0
+    if changed.getbbox(alpha_only=False) is not None:
+        levels = np.asarray(changed)
+        count = int(np.count_nonzero(levels.any(-1) if levels.ndim == 3 else levels))
     if count > FEW or followed.restarts_lacking:
         raise ScalewiseError(CUT)
     return (LAST,) if count else ()

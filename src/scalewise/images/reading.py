@@ -35,7 +35,6 @@ from scalewise.images.pillow import decode_bmp, decode_jpeg, decode_webp
 from scalewise.images.png import decode_png
 from scalewise.images.silence import silent
 from scalewise.images.tiff import read_tiff
-from scalewise.images.tiff_layout import TiffLayout
 from scalewise.images.writing import stored_values
 
 Decoded = tuple[Array, Metadata, JpegTables | PngChunks | None]
@@ -46,10 +45,6 @@ _OTHERS = {
     b"\0\0\0\x0cJXL ": "JPEG XL", b"\xff\x0a": "JPEG XL", b"%PDF": "a PDF", b"SIMPLE": "FITS",
     b"v/1\x01": "OpenEXR", b"P5": "a PGM", b"P6": "a PPM", b"FUJIFILM": "raw data of a camera",
 }  # fmt: skip
-
-
-class WholeOnly(ScalewiseError):
-    """An image that cannot be worked on part by part."""
 
 
 def read_image(
@@ -84,11 +79,17 @@ def read_image(
         >>> picture.pixels.shape, picture.depth
         (torch.Size([1, 1, 20, 30]), 'uint8')
     """
+    file = existing(path)
+    return _read(lambda: file.open("rb"), str(file), black, white)
+
+
+def existing(path: str | Path) -> Path:
+    """The path of an image file that is there."""
     file = Path(path)
     if not os.path.isfile(file):
         found = "a folder" if os.path.isdir(file) else "no file"
         raise ScalewiseError(f"{file}: expected an image file, found {found} of this name")
-    return _read(lambda: file.open("rb"), str(file), black, white)
+    return file
 
 
 def read_stored(
@@ -106,28 +107,40 @@ def read_stored(
         whose pixels take no memory and are all zero.
 
     Raises:
-        WholeOnly: what is stored cannot be worked on part by part.
         ScalewiseError: as for `read_image`.
     """
-    file, held = Path(path), []
+    file = existing(path)
+    return _stored(lambda: file.open("rb"), str(file), black, white)
+
+
+def decode_stored(data: bytes, name: str) -> tuple[Array, Picture]:
+    """The same of a file that lies in memory.
+
+    Args:
+        data: the file.
+        name: what it is called in errors.
+    """
+    return _stored(lambda: BytesIO(data), name)
+
+
+def _stored(
+    opened: Callable[[], BinaryIO],
+    name: str,
+    black: float | None = None,
+    white: float | None = None,
+) -> tuple[Array, Picture]:
+    held = []
 
     def hollow(array: Array, ends: Callable[[int], tuple[float, float]]) -> Tensor:
         held.append(array)
         count, height, width, channels = array.shape
         return torch.zeros(()).expand(count, channels, height, width)
 
-    picture = _read(lambda: file.open("rb"), str(file), black, white, hollow)
-    tiff = picture.origin if isinstance(picture.origin, TiffLayout) else None
-    for wrong, words in (
-        (picture.missing is not None, "it has pixels without data, which are filled from others"),
-        (tiff is not None and tiff.associated, "its colours are multiplied by alpha (associated)"),
-    ):
-        if wrong:
-            raise WholeOnly(f"{file}: {words}; it can only be worked on as a whole")
+    picture = _read(opened, name, black, white, hollow)
     if picture.alpha is None:
         return held[0], picture
     blank = replace(picture, pixels=picture.alpha, missing=None)
-    alpha = stored_values(blank, file)[..., -1:]
+    alpha = stored_values(blank, Path(name))[..., -1:]
     return np.concatenate([held[0], alpha.astype(held[0].dtype)], -1), picture
 
 

@@ -32,6 +32,13 @@ RGB = ("FF0000", "00FF00", "0000FF")
 """Colours of the channels of an OME-Zarr that are those of a photo."""
 
 
+ALONE = "it can only be worked on as a whole"
+
+
+class WholeOnly(ScalewiseError):
+    """An image that cannot be worked on part by part."""
+
+
 def is_array(path: Path) -> bool:
     """Tell by its name whether a path means an array, of Zarr or NumPy, not an image file."""
     return path.suffix.lower() in (ZARR, NPY)
@@ -60,6 +67,7 @@ def open_raster(
             goes with the raster.
 
     Raises:
+        WholeOnly: what is stored cannot be worked on part by part.
         ScalewiseError: it is missing, damaged, no image, or needs an extra that is not installed.
 
     Examples:
@@ -90,6 +98,12 @@ def open_raster(
         if strips is not None:
             return _ranged(unpack_strips(strips, unpack_to), black, white)
     values, picture = read_stored(file, black=black, white=white)
+    if picture.missing is not None:
+        raise WholeOnly(
+            f"{file}: it has pixels without data, which are filled from others; {ALONE}"
+        )
+    if isinstance(picture.origin, TiffLayout) and picture.origin.associated:
+        raise WholeOnly(f"{file}: its colours are multiplied by alpha (associated); {ALONE}")
     layout = Layout(values.shape, 1, 2, 3)
     hidden = layout.depth in (2, 4) and bool((values[..., -1] == 0).any())
     picture = replace(picture, alpha=hollow(layout, picture.intensities, picture.depth).alpha)
