@@ -29,6 +29,7 @@ from scalewise.speed.training import PlainLoop
 from scalewise.training import Recipe
 from scalewise.training.batches import crop_side, draw_batch
 from scalewise.training.budget import Budget, train_to
+from scalewise.training.chance import Chance
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective
 from scalewise.wavelets import GAIN, merge, split
@@ -171,7 +172,8 @@ def main(arguments: list[str] | None = None) -> None:
         "denoising_fraction": 0.0, "mean_fraction": 0.0, "gray_fraction": 0.0,
     }  # fmt: skip
     ours = Recipe(**shared)
-    clean = draw_batch(held_out, ours, 1, 48, torch.Generator().manual_seed(2)).images
+    chance = Chance.of(48, torch.Generator().manual_seed(2))
+    clean = draw_batch(held_out, ours, 1, chance).images
     content: dict[str, Any] = {"benchmark": "learning", **facts(), "runs": {}}
     content |= {"receptive_field": options.receptive_field, "sigma": 25}
     budget = 60 * options.minutes

@@ -18,6 +18,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -31,7 +32,8 @@ from scalewise.evaluation import add_noise
 from scalewise.images import Picture, write_image
 from scalewise.metrics import psnr
 from scalewise.train import Progress, assemble, train_model
-from scalewise.training import Recipe, TrainingRun
+from scalewise.training import Recipe, TrainingRun, level
+from scalewise.training.batches import Batch, Noise
 from scalewise.training.plan import Segment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,8 +90,25 @@ class Curve(Progress):
         self.losses.append(loss)
 
 
+def in_float64() -> None:
+    """Have this process train in float64, whose rounding hides nothing."""
+    objective, draw = TrainingRun._objective, vars(level)["draw_batch"]
+
+    def drawn(*given: Any) -> Batch:
+        images, noise = draw(*given)
+        if noise is not None:
+            levels = noise.levels.over(lambda each: torch.as_tensor(each).double())
+            noise = Noise(levels, noise.more.double())
+        return Batch(images.double(), noise)
+
+    vars(level)["draw_batch"] = drawn
+    TrainingRun._objective = lambda *given: objective(*given).double()  # type: ignore[method-assign]
+
+
 def one_process(asked: dict[str, Any]) -> None:
     """What each process of `torchrun` does; the first writes the losses."""
+    if asked.pop("double"):
+        in_float64()
     curve, began = Curve(), time.monotonic()
     if train_model(**asked, device="cpu", progress=curve):
         seconds = time.monotonic() - began
@@ -103,21 +122,23 @@ def processes(options: argparse.Namespace) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "images.tar"
         shard(source, squares(options.photos, 12, 128), 1)
-        for form in ("noise-conditional", "bias-free"):
+        for form, double in product(("noise-conditional", "bias-free"), (False, True)):
             curves = {}
             for count in (1, 2, 4):
-                out = Path(place) / f"{form}-{count}"
+                out = Path(place) / f"{form}-{double}-{count}"
                 asked = LITTLE | {"images": str(source), "out": str(out), "form": form, "depth": 6}
-                asked |= {"steps": options.steps}
+                asked |= {"steps": options.steps, "double": double}
                 words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count]
                 words += ["-m", "benchmarks.machines", "--work", json.dumps(asked)]
                 subprocess.run([sys.executable, *map(str, words)], check=True, cwd=ROOT)
                 told = json.loads(Path(f"{out}.json").read_text())
                 curves[count] = told["losses"]
                 pairs = list(zip(told["losses"], curves[1], strict=True))
-                worst = max(abs(a - b) / abs(b) for a, b in pairs)
-                record = {"form": form, "processes": count, "steps": len(pairs)}
-                records.append(record | {"largest_difference": worst, "seconds": told["seconds"]})
+                apart = [abs(a - b) / abs(b) for a, b in pairs]
+                record = {"form": form, "float": 64 if double else 32, "processes": count}
+                record |= {"steps": options.steps, "losses": len(pairs)}
+                record |= {"largest_difference": max(apart), "median_difference": median(apart)}
+                records.append(record | {"seconds": told["seconds"]})
                 print(records[-1])
     return records
 

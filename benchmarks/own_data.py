@@ -41,7 +41,8 @@ from scalewise.stabilise import stabiliser_of
 from scalewise.train import train_model
 from scalewise.train.noisy import noise_of_set, of_noisy_images, with_noise
 from scalewise.training import Recipe, TrainingRun, objectives, recorrupted
-from scalewise.training.batches import Noise, normal
+from scalewise.training.batches import Noise
+from scalewise.training.chance import Chance
 from scalewise.training.recorrupted import Recorrupted
 
 PARTS = ("methods", "noises", "microscope", "minutes")
@@ -75,7 +76,7 @@ NOISES = {
 }
 """What noisy images of one's own may have."""
 
-Pairs = Callable[[Tensor, Noise, torch.Generator], Recorrupted]
+Pairs = Callable[[Tensor, Noise, Chance], Recorrupted]
 
 
 class Quiet:
@@ -92,13 +93,13 @@ class Quiet:
         """Nothing."""
 
 
-def clean_pairs(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
+def clean_pairs(images: Tensor, noise: Noise, chance: Chance) -> Recorrupted:
     """Of clean images: noise anew in every step, and the images themselves to compare with."""
     images, (levels, more) = images.repeat(2, 1, 1, 1), noise.both_ways()
     return Recorrupted(images + more, images, levels, levels, torch.zeros_like(images))
 
 
-def one_sided(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
+def one_sided(images: Tensor, noise: Noise, chance: Chance) -> Recorrupted:
     """Recorrupted pairs as published: one direction, half a deviation (Pang et al. 2021)."""
     share = 0.5
     images, (levels, more) = images.repeat(2, 1, 1, 1), noise.both_ways()
@@ -107,10 +108,10 @@ def one_sided(images: Tensor, noise: Noise, generator: torch.Generator) -> Recor
     return Recorrupted(images + share * more, images + added, levels, told, added)
 
 
-def neighbours(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
+def neighbours(images: Tensor, noise: Noise, chance: Chance) -> Recorrupted:
     """Two of the four pixels of each square as two images, of white noise (Huang et al. 2021)."""
     parts = F.pixel_unshuffle(images, 2).unflatten(1, (-1, 4))
-    order = torch.rand(len(images), 1, 4, *parts.shape[-2:], generator=generator).argsort(dim=2)
+    order = chance.uniform(1, 4, *parts.shape[-2:]).argsort(dim=2)
     chosen = parts.gather(2, order.expand_as(parts))
     pairs = torch.cat([chosen[:, :, 0], chosen[:, :, 1]])
     others = torch.cat([chosen[:, :, 1], chosen[:, :, 0]])
@@ -151,8 +152,9 @@ def add(image: Tensor, noise: NoiseModel, generator: torch.Generator) -> Tensor:
     gray = image[:1]
     if noise is NOISES["photons"]:
         counts = torch.poisson(gray / GAIN_OF_PHOTONS, generator)
-        return image - gray + GAIN_OF_PHOTONS * (counts + READ * normal(gray, generator))
-    white = normal(gray, generator)
+        read = READ * torch.randn(gray.shape, generator=generator)
+        return image - gray + GAIN_OF_PHOTONS * (counts + read)
+    white = torch.randn(gray.shape, generator=generator)
     return image + (blurred(white) if noise is NOISES["correlated"] else noise.sigma * white)
 
 

@@ -22,6 +22,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe
 from scalewise.training.batches import draw_batch
 from scalewise.training.budget import Budget, train_to
+from scalewise.training.chance import Chance
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective
 
@@ -58,8 +59,9 @@ def measure(prior: MultiScalePrior, held_out: ImageSet) -> dict[str, Any]:
     objective = DetailsObjective(network, prior.coarser, recipe, 1, network.sigma_data)
     losses = []
     for _ in range(20):
-        batch = draw_batch(held_out, recipe, 1, 32, generator).images
-        losses.append(objective(batch, generator).item())
+        chance = Chance.of(32, generator)
+        batch = draw_batch(held_out, recipe, 1, chance).images
+        losses.append(objective(batch, chance).item())
     return {
         "psnr": {f"{mean['sigma']:g}": mean["psnr"] for mean in means(records, "sigma")},
         "sampling_loss": sum(losses) / len(losses),

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.machines import in_float64
 from scalewise.errors import ScalewiseError
 from scalewise.noise_model import NoiseModel
 from scalewise.processes import ElsewhereError
@@ -59,9 +60,12 @@ def main() -> None:
     """Train as the JSON of the first argument says; the first process writes the curve.
 
     What the JSON calls `odd` is of the second process alone; with `version` it is another one.
+    `double` has it computed in float64.
     """
     torch.set_num_threads(1)
     asked = json.loads(sys.argv[1])
+    if asked.pop("double", False):
+        in_float64()
     odd = asked.pop("odd", {})
     if os.environ["RANK"] == "1":
         vars(model)["__version__"] = odd.pop("version", vars(model)["__version__"])

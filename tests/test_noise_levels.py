@@ -14,7 +14,7 @@ from scalewise.networks import LocalConditional, UNet
 from scalewise.noise import NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, structured
-from scalewise.training.batches import white_noise
+from scalewise.training.chance import Chance
 from scalewise.training.objectives import DetailsObjective, LowObjective
 from scalewise.training.structured import structured_noise
 from scalewise.wavelets import GAIN, decompose, merge, split
@@ -156,11 +156,11 @@ class TestStructuredNoise:
         monkeypatch.setattr(structured, "TAKEN", 0.0)
         generator = seeded(1)
         images = torch.rand(48, 3, 1, 1, generator=generator).expand(-1, -1, 32, 32).contiguous()
-        white = white_noise(images, generator)
+        white = Chance.of(48, generator).white_noise(images)
         chosen = (torch.arange(48) < 40).view(-1, 1, 1, 1)
         told: Any
         noise, unseen, told = structured_noise(
-            images, white, ones(48), chosen, 2, "haar", generator
+            images, white, ones(48), chosen, 2, "haar", Chance.of(48, generator)
         )
         assert not unseen.any()
         assert torch.equal(noise[40:], white[40:])
@@ -179,10 +179,11 @@ class TestStructuredNoise:
         generator = seeded(2)
         ramp = torch.linspace(0, 1, 32).view(1, 1, 1, 32).expand(64, 3, 32, 32).contiguous()
         ramp[:, 0] = ramp[:, 0] * 0.999  # not gray
-        white = white_noise(ramp, generator)
+        chance = Chance.of(64, generator)
+        white = chance.white_noise(ramp)
         every = torch.ones(64, 1, 1, 1, dtype=torch.bool)
         told: Any
-        _, _, told = structured_noise(ramp, white, ones(64), every, 2, "haar", generator)
+        _, _, told = structured_noise(ramp, white, ones(64), every, 2, "haar", chance)
         fine, low = told.details[0][..., 8, 8], told.low[..., 4, 4]
         assert (low / fine).std() > 0.1  # white: 0.5 for all
         assert (fine[:, 0] / fine[:, 1]).log().std() > 0.2
@@ -192,10 +193,11 @@ class TestStructuredNoise:
 
     def test_noise_of_gray_images_stays_gray(self) -> None:
         gray = torch.rand(6, 1, 16, 16, generator=seeded()).expand(-1, 3, -1, -1)
-        white = white_noise(gray, seeded(3))
+        chance = Chance.of(6, seeded(3))
+        white = chance.white_noise(gray)
         every = torch.ones(6, 1, 1, 1, dtype=torch.bool)
         told: Any
-        noise, unseen, told = structured_noise(gray, white, ones(6), every, 1, "haar", seeded(4))
+        noise, unseen, told = structured_noise(gray, white, ones(6), every, 1, "haar", chance)
         assert torch.allclose(unseen[:, :1].expand_as(unseen), unseen, atol=1e-6)
         assert torch.allclose(noise[:, :1].expand_as(noise), noise, atol=1e-6)
         assert torch.allclose(told.low[:, :1].expand_as(told.low), told.low, atol=1e-6)
@@ -206,8 +208,9 @@ class TestStructuredNoise:
         images = (0.2 + 0.6 * torch.rand(12, 3, 1, 1, generator=generator)).expand(-1, -1, 64, 64)
         sigma = torch.linspace(0.01, 0.1, 12).view(-1, 1, 1, 1)
         every = torch.ones(12, 1, 1, 1, dtype=torch.bool)
-        white = white_noise(images.contiguous(), generator)
-        made = structured_noise(images, white, sigma, every, 2, "haar", generator)
+        chance = Chance.of(12, generator)
+        white = chance.white_noise(images.contiguous())
+        made = structured_noise(images, white, sigma, every, 2, "haar", chance)
         size = made.noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         assert ((size / sigma).log().abs() < 1.1).all()
         told: Any = made.told
@@ -228,10 +231,10 @@ class TestStructuredNoise:
         assert details.network.settings["noise_maps"] is True
         for objective, batch in ((low, split(images)[0]), (details, images)):
             random_weights(objective.network).train()
-            loss = objective(batch, seeded(5))
+            loss = objective(batch, Chance.of(8, seeded(5)))
             assert loss.isfinite()
             assert loss > 0
-            assert torch.equal(loss, objective(batch, seeded(5)))
+            assert torch.equal(loss, objective(batch, Chance.of(8, seeded(5))))
             loss.backward()
             enter = objective.network.get_parameter("enter.weight").grad
             assert enter is not None

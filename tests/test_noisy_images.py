@@ -33,6 +33,7 @@ from scalewise.stabilise import Stabiliser
 from scalewise.train.noisy import with_noise
 from scalewise.training import Recipe, TrainingRun, saved_options
 from scalewise.training.batches import Noise, draw_batch
+from scalewise.training.chance import Chance
 from scalewise.training.objectives import LowObjective, estimated_psnr
 from scalewise.training.recorrupted import recorrupted
 
@@ -88,7 +89,7 @@ class TestPairs:
         clean = torch.full((64, 1, 32, 32), 0.5)
         noise = KINDS[kind]
         images = clean + noise_like(clean, noise)
-        pair = recorrupted(images, told(clean, noise), seeded())
+        pair = recorrupted(images, told(clean, noise), Chance.of(64, seeded()))
         first, second = (
             pair.noisy - clean.repeat(2, 1, 1, 1),
             pair.target - clean.repeat(2, 1, 1, 1),
@@ -101,7 +102,7 @@ class TestPairs:
 
     def test_what_is_added_is_added_in_both_directions(self) -> None:
         images = torch.rand(3, 1, 8, 8, generator=seeded())
-        pair = recorrupted(images, told(images, WHITE), seeded())
+        pair = recorrupted(images, told(images, WHITE), Chance.of(3, seeded()))
         torch.testing.assert_close(pair.noisy[:3] + pair.noisy[3:], 2 * images)
         torch.testing.assert_close(pair.target[:3] + pair.target[3:], 2 * images)
         torch.testing.assert_close(pair.target, images.repeat(2, 1, 1, 1) + pair.added)
@@ -109,16 +110,17 @@ class TestPairs:
     def test_of_gray_images_channels_stay_alike(self) -> None:
         gray = [torch.rand(1, 16, 16, generator=seeded()).expand(3, -1, -1) for _ in range(2)]
         images = ImageSet(gray, "x", noise=(WHITE, WHITE))
-        batch = draw_batch(images, Recipe(**TINY), 1, 4, seeded())
+        chance = Chance.of(4, seeded())
+        batch = draw_batch(images, Recipe(**TINY), 1, chance)
         assert batch.noise is not None
-        pair = recorrupted(batch.images, batch.noise, seeded())
+        pair = recorrupted(batch.images, batch.noise, chance)
         assert torch.equal(pair.noisy[:, 0], pair.noisy[:, 2])
 
     def test_the_loss_tells_denoisers_apart_as_that_of_clean_images_does(self) -> None:
         """Shrinking towards the mean, of white fields: the error is known for every factor."""
         deviation, clean = 0.2, 0.2 * torch.randn(4000, 1, 8, 8, generator=seeded())
         images = clean + SIGMA * torch.randn(clean.shape, generator=seeded(1))
-        pair = recorrupted(images, told(images, WHITE, 2), seeded(3))
+        pair = recorrupted(images, told(images, WHITE, 2), Chance.of(len(images), seeded(3)))
 
         def loss(factor: float) -> Tensor:
             error = (factor * pair.noisy - pair.target).square() - pair.added.square()
@@ -133,7 +135,7 @@ class TestPairs:
     def test_estimated_psnr_is_the_true_one(self) -> None:
         clean = torch.rand(200, 1, 16, 16, generator=seeded())
         images = clean + SIGMA * torch.randn(clean.shape, generator=seeded(1))
-        pair = recorrupted(images, told(images, WHITE, 2), seeded(3))
+        pair = recorrupted(images, told(images, WHITE, 2), Chance.of(len(images), seeded(3)))
         found = estimated_psnr(0.7 * pair.noisy, pair)
         true = psnr(clean.repeat(2, 1, 1, 1), 0.7 * pair.noisy).mean().item()
         assert found == pytest.approx(true, abs=0.1)
@@ -143,7 +145,7 @@ class TestBatches:
     def test_levels_are_told_their_own_noise(self) -> None:
         recipe = Recipe(**TINY | {"levels": 2})
         for level in (1, 2, 3):
-            batch = draw_batch(noisy_leaves(4, 0), recipe, level, 6, seeded())
+            batch = draw_batch(noisy_leaves(4, 0), recipe, level, Chance.of(6, seeded()))
             assert batch.noise is not None
             assert len(batch.noise.levels.details) == 3 - level
             whole = batch.noise.levels.whole
@@ -152,7 +154,7 @@ class TestBatches:
     def test_noise_goes_with_its_image(self) -> None:
         models = [NoiseModel.white(level) for level in (0.1, 0.2, 0.3)]
         images = ImageSet([torch.full((1, 16, 16), m.sigma) for m in models], "x", noise=(*models,))
-        batch = draw_batch(images, Recipe(**TINY), 1, 20, seeded())
+        batch = draw_batch(images, Recipe(**TINY), 1, Chance.of(20, seeded()))
         assert batch.noise is not None
         found = batch.noise.levels.whole.expand(20, 1, 1, 1).flatten()
         torch.testing.assert_close(found, batch.images[:, 0, 0, 0])
@@ -279,7 +281,7 @@ class TestTraining:
     def test_a_batch_of_one_is_served(self) -> None:
         objective = LowObjective(tiny_prior(1, (8, 8), 0).low, Recipe(**TINY), 2, 0.1)
         images = torch.rand(1, 1, 8, 8, generator=seeded())
-        loss = objective(images, seeded(), told(images, WHITE))
+        loss = objective(images, Chance.of(1, seeded()), told(images, WHITE))
         assert loss.isfinite()
 
     def test_all_of_a_batch_may_train_denoising(self, tmp_path: Path) -> None:

@@ -55,26 +55,31 @@ def trained(pictures: Path, name: str, count: int, **choices: Any) -> tuple[Any,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
 @pytest.mark.parametrize(
     "choices",
     [
         {"low_dropout": 0.25},
         {"form": "bias-free", "depth": 4},
         {"structured_fraction": 0.5, "batch": 4},
-        {"noise": 0.05},
+        {"noise": 0.05, "batch": 7, "low_batch": 7},
     ],
     ids=["noise-conditional", "bias-free", "structured", "noisy"],
 )
-def test_the_number_of_processes_changes_nothing(pictures: Path, choices: dict[str, Any]) -> None:
-    alone, prior = trained(pictures, "one", 1, **choices)
+def test_the_number_of_processes_changes_nothing(
+    pictures: Path, choices: dict[str, Any], double: bool
+) -> None:
+    """What float64 leaves is rounding; float32 rounds more, and training magnifies it."""
+    least, of_weights = (1e-12, 1e-6) if double else (2e-5, 1e-3)
+    alone, prior = trained(pictures, "one", 1, **choices, double=double)
     for count in (2, 4):
-        losses, found = trained(pictures, f"of-{count}", count, **choices)
+        losses, found = trained(pictures, f"of-{count}", count, **choices, double=double)
         assert [step[:2] for step in losses] == [step[:2] for step in alone]
         differences = [abs(a[2] - b[2]) / abs(b[2]) for a, b in zip(losses, alone, strict=True)]
-        assert max(differences) < 2e-5
+        assert max(differences) < least
         weights = found.state_dict()
         for name, weight in prior.state_dict().items():
-            torch.testing.assert_close(weights[name], weight, atol=2e-5, rtol=1e-3)
+            torch.testing.assert_close(weights[name], weight, atol=least, rtol=of_weights)
 
 
 @pytest.mark.slow
@@ -100,10 +105,11 @@ def test_budgets_of_minutes_end_together(pictures: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_process_comes_back(pictures: Path) -> None:
-    """The launcher starts all anew, and they go on from the last state."""
-    long = {"steps": 60, "save_seconds": 0.0}
-    _, whole = trained(pictures, "whole", 2, **long)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_killed_process_comes_back(pictures: Path, stream: bool) -> None:
+    """The launcher starts all anew, and they go on from the last state, along the same curve."""
+    long = {"steps": 60, "save_seconds": 0.0, "stream": stream}
+    curve, whole = trained(pictures, "whole", 2, **long)
     job = started(pictures, "killed", 2, restarts=3, pause=0.05, **long)
     state, deadline = pictures.with_name("killed") / "training" / "level-2.pt", time.time() + 120
     while not state.exists() and time.time() < deadline:
@@ -112,6 +118,7 @@ def test_a_killed_process_comes_back(pictures: Path) -> None:
     os.kill(int(children[-1]), signal.SIGKILL)
     losses, prior = ended(job, pictures, "killed")
     assert 0 < losses[0][1] < len(losses) < 120
+    assert losses == curve[-len(losses) :]
     weights = prior.state_dict()
     assert all(torch.equal(weights[name], weight) for name, weight in whole.state_dict().items())
 

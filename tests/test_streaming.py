@@ -219,6 +219,18 @@ def test_resumed_amid_a_stretch_it_ends_the_same(
     assert same_weights(resumed.run(), whole)
 
 
+def test_images_are_told_by_what_they_hold_wherever_they_lie(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = open_image_set(photos, None, STREAM).identity
+    monkeypatch.chdir(photos.parent)
+    assert open_image_set(photos.name, None, STREAM).identity == before
+    shard = packed(photos, photos.parent / "0.tar")
+    assert open_image_set(shard, None, STREAM).identity == before
+    picture(99, 40).save(photos / "0.png")
+    assert open_image_set(photos, None, STREAM).identity != before
+
+
 # What is damaged
 
 

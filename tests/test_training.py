@@ -24,7 +24,8 @@ from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import LocalDenoiser, UNet
 from scalewise.prior import MultiScalePrior
 from scalewise.training import Recipe, TrainingRun, run, saved_recipe
-from scalewise.training.batches import crop_side, draw_batch, white_noise
+from scalewise.training.batches import crop_side, draw_batch
+from scalewise.training.chance import Chance
 from scalewise.training.files import held, load_state
 from scalewise.training.level import LevelTrainer, one_thread
 from scalewise.training.plan import TIMING_STEPS, Plan, Segment
@@ -336,18 +337,21 @@ def test_crops_fit_the_level_and_faces_are_taken_whole() -> None:
     assert crop_side(photos, Recipe(crop=32), 1) == 64
     assert crop_side(photos, Recipe(crop=32), 3) == 256
     assert crop_side(faces, Recipe(levels=2, low_crop=24), 3) == 96
-    batch = draw_batch(photos, Recipe(), 2, 3, torch.Generator().manual_seed(0)).images
+    batch = draw_batch(photos, Recipe(), 2, Chance.of(3, torch.Generator())).images
     assert batch.shape == (3, 1, 64, 64)
 
 
 def test_gray_images_get_gray_noise() -> None:
     images = dead_leaves(4, 40, 0, channels=3)
     recipe = Recipe(gray_fraction=0.5, levels=1, crop=8)
-    batch = draw_batch(images, recipe, 1, 4, torch.Generator()).images
-    gray = (batch == batch[:, :1]).flatten(1).all(1)
-    assert gray.tolist() == [False, False, True, True]
-    noise = white_noise(batch, torch.Generator().manual_seed(0))
-    assert ((noise == noise[:, :1]).flatten(1).all(1) == gray).all()
+    for level in (1, 2):
+        chance = Chance.of(4, torch.Generator())
+        batch = draw_batch(images, recipe, level, chance).images
+        gray = (batch == batch[:, :1]).flatten(1).all(1)
+        assert gray.sum() == 2
+        noise = chance.white_noise(batch)
+        assert ((noise == noise[:, :1]).flatten(1).all(1) == gray).all()
+    assert gray.tolist() == [False, False, True, True]  # of low-pass images the last
 
 
 def test_learning_rate_rises_stays_and_falls() -> None:

@@ -1,7 +1,7 @@
 """Several processes that train one model: who they are, what each computes, what they tell.
 
-`torchrun` starts them. All draw the same batch and the same chance; each computes some rows of it,
-and the gradients are summed, so that a step is what one process would make of the whole batch.
+`torchrun` starts them. Each draws its own images of a batch, with the chance that their places in
+it have, and the gradients are summed, so that a step is what one process would make of the whole.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ JOINING = timedelta(minutes=10)
 
 T = TypeVar("T")
 
-_part: tuple[slice, int] | None = None
-"""Rows of a batch that this process computes at the moment, and how many there are in all."""
+_part: tuple[tuple[int, ...], int] | None = None
+"""Places in a batch of what this process computes at the moment, and how many there are in all."""
 
 
 class ElsewhereError(ScalewiseError):
@@ -289,26 +289,22 @@ def _first_line(error: BaseException) -> str:
 # What each process computes
 
 
-def share(rows: int, before: int = 0) -> slice:
-    """Rows of a part of a batch that this process computes: every `count()`-th.
-
-    Args:
-        rows: of the part.
-        before: of the batch, in the parts before it, so that uneven shares even out.
+def places(batch: int) -> tuple[int, ...]:
+    """Places in a batch of so many that this process computes: every `count()`-th.
 
     Examples:
         >>> from scalewise import processes
-        >>> list(range(5))[processes.share(5)]  # one process takes all
-        [0, 1, 2, 3, 4]
+        >>> processes.places(5)  # one process takes all
+        (0, 1, 2, 3, 4)
     """
-    return slice((rank() - before) % count(), rows, count())
+    return tuple(range(rank(), batch, count()))
 
 
 @contextmanager
-def part(rows: slice, of: int) -> Iterator[None]:
-    """Networks see `rows` of a batch `of` so many, within: what they make of batches is whole."""
+def part(places: tuple[int, ...], of: int) -> Iterator[None]:
+    """Networks see these places of a batch, within: what they make of batches is whole."""
     global _part
-    before, _part = _part, (rows, of) if count() > 1 else None
+    before, _part = _part, (places, of) if len(places) < of else None
     try:
         yield
     finally:
@@ -324,11 +320,11 @@ def dropout(features: Tensor, share: float) -> Tensor:
     """Leave out a share of features (N, C, H, W): what one process would of the whole batch."""
     if _part is None or share == 0:
         return F.dropout(features, share)
-    rows, whole = _part
+    places, whole = _part
     kept = features.new_ones((whole, *features.shape[1:]))
     if features.is_contiguous(memory_format=torch.channels_last):
         kept = kept.contiguous(memory_format=torch.channels_last)
-    return features * F.dropout(kept, share)[rows]
+    return features * F.dropout(kept, share)[list(places)]
 
 
 def summed(numbers: Tensor) -> Tensor:
@@ -340,14 +336,13 @@ def summed(numbers: Tensor) -> Tensor:
     return sums
 
 
-def pooled(mean: Tensor, variance: Tensor, values: int) -> tuple[Tensor, Tensor, int]:
-    """Mean and variance over all processes, of those of `values` numbers here, shape (C,)."""
-    mean64, variance64 = mean.double(), variance.double()
-    here = torch.stack([mean64, variance64 + mean64.square(), torch.ones_like(mean64)]) * values
-    sums = summed(here)
-    first, second = sums[0] / sums[2], sums[1] / sums[2]
-    spread = (second - first.square()).clamp(min=0)
-    return first.to(mean.dtype), spread.to(variance.dtype), int(sums[2, 0])
+def mean_of_rows(rows: Tensor) -> tuple[Tensor, int]:
+    """Mean over the rows (N, ...) of a batch, also where it is in parts, and how many it has."""
+    sums, of = rows.sum(dim=0), len(rows)
+    if in_parts():
+        sums = summed(torch.cat([sums.flatten(), sums.new_tensor([of])]))
+        sums, of = sums[:-1].view(rows.shape[1:]), int(sums[-1])
+    return sums / of, of
 
 
 def backward(loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> Tensor:
@@ -365,10 +360,11 @@ def backward(loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> Tensor:
     if count() == 1:
         return loss.detach()
     weights = list(parameters)
+    kind = max((weight.dtype for weight in weights), key=lambda dtype: dtype.itemsize)
     used = torch.tensor([float(weight.grad is not None) for weight in weights])
     grads = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
-    parts = [loss.detach().float().view(1), used.to(loss.device)]
-    sums = summed(torch.cat([*parts, *(grad.float().flatten() for grad in grads)]))
+    parts = [loss.detach().view(1), used.to(loss.device)]
+    sums = summed(torch.cat([part.to(kind) for part in (*parts, *map(torch.flatten, grads))]))
     whole, used, sums = sums.split([1, len(weights), len(sums) - 1 - len(weights)])
     each = sums.split([grad.numel() for grad in grads])
     for weight, grad, anywhere, found in zip(weights, grads, used.tolist(), each, strict=True):

@@ -68,11 +68,11 @@ class RectifiedDeviation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
         """Map (N, C, H, W) to the same and (C,): that of the whole batch, in parts of it too."""
-        mean, variance = _moments(features)
-        ctx.values, ctx.in_parts = features.numel() // features.shape[1], processes.in_parts()
-        if ctx.in_parts:
-            mean, variance, ctx.values = processes.pooled(mean, variance, ctx.values)
-        sd = (variance + epsilon).sqrt()
+        (first, second), images = processes.mean_of_rows(_moments(features))
+        ctx.values, ctx.in_parts = images * features[0, 0].numel(), processes.in_parts()
+        variance = (second - first.square()).clamp(min=0)
+        kind = torch.float32 if _rounded(features) else features.dtype
+        mean, sd = first.to(kind), (variance + epsilon).sqrt().to(kind)
         ctx.save_for_backward(features, mean, sd)
         return features.relu(), sd
 
@@ -88,20 +88,27 @@ class RectifiedDeviation(torch.autograd.Function):
         return into, None
 
 
-def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel of (N, C, H, W), the fast way for where they lie in memory.
+def _moments(features: Tensor) -> Tensor:
+    """Mean and mean square of each channel of each image of (N, C, H, W): (N, 2, C), float64.
 
-    Sums of features in half precision are in float32.
+    Image by image, since sums of few numbers lose less to rounding, and are the same wherever an
+    image is computed. The fast way for where they lie in memory; sums are in float32 at least.
     """
-    rounded = features.dtype in (torch.float16, torch.bfloat16)
-    kind = torch.float32 if rounded else features.dtype
+    kind = torch.float32 if _rounded(features) else features.dtype
+    wide = torch.float32 if features.device.type == "mps" else torch.float64  # which has no other
     if features.device.type == "cpu" and features.is_contiguous(memory_format=torch.channels_last):
-        running = features.new_zeros(2, features.shape[1], dtype=kind)
-        return torch.batch_norm_update_stats(features, running[0], running[1], 0.0)
-    means = features.mean(dim=(2, 3), dtype=kind)  # image by image, so that threads share them
-    lengths = torch.linalg.vector_norm(features, dim=(2, 3), dtype=kind)
-    pixels, mean = features[0, 0].numel(), means.mean(dim=0)
-    return mean, (lengths.square().mean(dim=0) / pixels - mean.square()).clamp(min=0)
+        mean, square = features.new_zeros(2, features.shape[1], dtype=kind)  # not looked at
+        each = [torch.batch_norm_update_stats(one, mean, square, 0.0) for one in features.split(1)]
+        means, variances = (torch.stack(kinds).to(wide) for kinds in zip(*each, strict=True))
+        return torch.stack([means, variances + means.square()], dim=1)
+    means = features.mean(dim=(2, 3), dtype=kind).to(wide)
+    lengths = torch.linalg.vector_norm(features, dim=(2, 3), dtype=kind).to(wide)
+    return torch.stack([means, lengths.square() / features[0, 0].numel()], dim=1)
+
+
+def _rounded(features: Tensor) -> bool:
+    """Whether features are in half precision."""
+    return features.dtype in (torch.float16, torch.bfloat16)
 
 
 rectified_deviation: Callable[[Tensor, float], tuple[Tensor, Tensor]] = RectifiedDeviation.apply

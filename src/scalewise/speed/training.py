@@ -17,6 +17,7 @@ from scalewise.speed.layout import Row
 from scalewise.speed.machine import Setting
 from scalewise.training import Recipe
 from scalewise.training.batches import draw_batch
+from scalewise.training.chance import Chance
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective
 from scalewise.training.plan import Segment
@@ -102,7 +103,8 @@ class PlainLoop:
         """Draw a batch, find the noise in its details, and descend."""
         recipe, device = self.trainer.recipe, self.trainer.device
         count = recipe.at("batch", 1)
-        images = draw_batch(self.trainer.images, recipe, 1, count, self.generator).images
+        chance = Chance.of(count, self.generator)
+        images = draw_batch(self.trainer.images, recipe, 1, chance).images
         low, details = split(images.to(device), recipe.wavelet)
         sigma = self.levels(len(images)).view(-1, 1, 1, 1).to(device)
         noise = sigma * torch.randn(details.shape, generator=self.generator).to(device)
@@ -172,7 +174,7 @@ def measure_training(
         "ours": lambda: steps(trainer),
         "automatic": lambda: steps(automatic),
         "published": published_steps,
-        "loader": lambda: draw_batch(trainer.images, recipe, 1, batch, generator),
+        "loader": lambda: draw_batch(trainer.images, recipe, 1, Chance.of(batch, generator)),
     }
     times = setting.clock.compare(works)
     seconds = times["ours"].seconds / STEPS

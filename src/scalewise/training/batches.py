@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from scalewise.errors import ScalewiseError
 from scalewise.images import to_channels
 from scalewise.noise import NoiseLevels
 from scalewise.noise_field import SIDE
-from scalewise.score import Sigma
+from scalewise.training.chance import Chance
 from scalewise.training.recipe import Recipe
 from scalewise.wavelets import low_pass
 
@@ -84,27 +84,34 @@ class Batch(NamedTuple):
         return Batch(self.images.to(device), Noise(levels.to(device), more.to(device)))
 
 
-def draw_batch(
-    images: ImageSet, recipe: Recipe, level: int, count: int, generator: torch.Generator
-) -> Batch:
-    """Draw images of the scale that a level starts from: `x_{level-1}`.
+def batch_of(images: ImageSet, pairs: int) -> int:
+    """Images of a batch that is to have so many: of noisy ones half, each of which makes two."""
+    return -(-pairs // 2) if images.noise else pairs
 
-    A share `recipe.gray_fraction` of an RGB batch of clean images is made gray. Images whose noise
-    is related between pixels stay upright, as it may not be the same across as down.
+
+def draw_batch(images: ImageSet, recipe: Recipe, level: int, chance: Chance) -> Batch:
+    """Draw images of the scale that a level starts from, `x_{level-1}`: those of this process.
+
+    A share `recipe.gray_fraction` of an RGB batch of clean images is made gray; of low-pass images
+    the last, which learn to be denoised. Images whose noise is related between pixels stay upright,
+    as it may not be the same across as down.
     """
     turned = images.field is None
     crops, places = images.draw(
-        count,
+        chance.count,
         crop_side(images, recipe, level),
-        generator,
+        chance.generator,
         flips=turned,
         rotate=turned and recipe.rotate,
+        only=chance.places,
     )
     if images.noise:
-        return _noisy_batch(images, recipe, level, crops, places, generator)
-    grays = round(recipe.gray_fraction * count) if images.channels == 3 else 0
+        return _noisy_batch(images, recipe, level, crops, places, chance)
+    grays = round(recipe.gray_fraction * chance.count) if images.channels == 3 else 0
     if grays:
-        crops[-grays:] = to_channels(crops[-grays:], 1)[0]
+        last = torch.tensor(chance.places) >= chance.count - grays
+        chosen = (last if level > recipe.levels else chance.some(grays)).to(crops.device)
+        crops[chosen] = to_channels(crops[chosen], 1)[0]
     return Batch(low_pass(crops, level - 1, recipe.wavelet))
 
 
@@ -114,7 +121,7 @@ def _noisy_batch(
     level: int,
     crops: Tensor,
     places: list[int],
-    generator: torch.Generator,
+    chance: Chance,
 ) -> Batch:
     """Crops of noisy images at a level's scale, and other noise like theirs."""
     models = [images.noise[place] for place in places]
@@ -122,39 +129,14 @@ def _noisy_batch(
     wavelet = recipe.wavelet
     levels = NoiseLevels.joined([m.levels(c[None], recipe.levels, wavelet) for m, c in pairs])
     if images.field is None:
-        more = levels.shape(white_noise(crops, generator), wavelet)
+        more = levels.shape(chance.white_noise(crops), wavelet)
     else:
         strengths = crops.new_tensor([model.sigma for model in models]).view(-1, 1, 1, 1)
         height, width = crops.shape[-2:]
         white = F.pad(crops, (0, max(0, SIDE - width), 0, max(0, SIDE - height)))
-        drawn = images.field.shape(normal(white, generator))
+        drawn = images.field.shape(chance.normal(white))
         more = strengths * drawn[..., :height, :width]
     for _ in range(1, level):
         levels = levels.coarser
     low, less = (low_pass(each, level - 1, wavelet) for each in (crops, more))
     return Batch(low, Noise(levels, less))
-
-
-def of_each(noise: Sigma | NoiseLevels, rows: slice) -> Any:
-    """The noise of some rows of a batch, of which it is told: of each (N, ...), or of all alike."""
-    if isinstance(noise, NoiseLevels):
-        return noise.over(lambda level: of_each(level, rows))
-    if isinstance(noise, float) or len(noise) == 1:
-        return noise
-    return noise[rows]
-
-
-def normal(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers of the shape of images, drawn on their device."""
-    if images.device.type == "cpu":
-        return torch.randn(images.shape, generator=generator)
-    seed = int(torch.randint(2**62, (), generator=generator))
-    there = torch.Generator(images.device).manual_seed(seed)
-    return torch.randn(images.shape, generator=there, device=images.device)
-
-
-def white_noise(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard white noise for images (N, C, H, W): for gray ones the same in all channels."""
-    noise = normal(images, generator)
-    gray = (images == images[:, :1]).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-    return torch.where(gray, noise[:, :1], noise)

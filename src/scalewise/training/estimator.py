@@ -15,6 +15,7 @@ from scalewise.data import ImageSet
 from scalewise.images import to_channels
 from scalewise.networks import NoiseEstimator
 from scalewise.training.camera import jpeg
+from scalewise.training.chance import Chance
 from scalewise.training.structured import structured_noise
 from scalewise.wavelets import GAIN, low_pass, split
 
@@ -93,7 +94,7 @@ def train_estimator(
         for group in optimizer.param_groups:
             falling = min(1.0, max(0.02, (1 - done) / DECAY))
             group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * falling
-        part = _part_of_loss(estimator, *draw_planes(images, generator))
+        part = _part_of_loss(estimator, *draw_planes(images, generator, shared=True))
         optimizer.zero_grad()
         loss = processes.backward(part, estimator.parameters())
         torch.nn.utils.clip_grad_norm_(estimator.parameters(), 1.0)
@@ -114,40 +115,39 @@ def _done(began: float, minutes: float, step: int, steps: int | None) -> float:
     return spent if steps is None else max(spent, step / steps)
 
 
-def draw_planes(images: ImageSet, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_planes(
+    images: ImageSet, generator: torch.Generator, *, shared: bool = False
+) -> tuple[Tensor, Tensor]:
     """Noisy planes (N, 1, h, w), and the deviation of their noise in each place of their details.
 
     That is given as the deviation of white noise that would be as strong there, shape
-    (N, 1, h / 2, w / 2).
+    (N, 1, h / 2, w / 2). Where they are shared, those of this process.
     """
-
-    def chance(share: float, count: int) -> Tensor:
-        return torch.rand(count, generator=generator) < share
-
     sides = [side for side in SIDES if side <= min(images.smallest)]
     side = sides[int(torch.randint(len(sides), (), generator=generator))]
-    count = max(3, PIXELS // side**2)
-    crops = images.crops(count, side, generator)
-    dark = 0.2 + 0.8 * torch.rand(count, 1, 1, 1, generator=generator)
-    crops = crops * torch.where(chance(0.15, count).view(-1, 1, 1, 1), dark, torch.ones(()))
-    places = torch.rand(count, generator=generator)
-    sigma = (math.log(LEAST) + places * math.log(MOST / LEAST)).exp()
-    sigma[chance(CLEAN, count)] = 0
-    sigma, shaped = sigma.view(-1, 1, 1, 1), chance(STRUCTURED, count)
-    white = torch.randn(crops.shape, generator=generator)
+    chance = Chance.of(max(3, PIXELS // side**2), generator, shared=shared)
+    crops = images.draw(chance.count, side, generator, only=chance.places)[0]
+    dark = (0.2 + 0.8 * chance.uniform(1, 1, 1)).where(chance.uniform(1, 1, 1) < 0.15, 1.0)
+    crops = crops * dark
+    sigma = (math.log(LEAST) + chance.uniform() * math.log(MOST / LEAST)).exp()
+    sigma[chance.uniform() < CLEAN] = 0
+    sigma, shaped = sigma.view(-1, 1, 1, 1), chance.uniform() < STRUCTURED
+    white = chance.normal(crops)
     chosen = (shaped & (sigma.flatten() > 0)).view(-1, 1, 1, 1)
-    made = structured_noise(crops, white, sigma, chosen, 0, "haar", generator)
-    channel = torch.randint(images.channels, (count,), generator=generator)
-    luma = chance(LUMA, count).view(-1, 1, 1, 1)
+    made = structured_noise(crops, white, sigma, chosen, 0, "haar", chance)
+    channel = (chance.uniform() * images.channels).long()
+    luma = (chance.uniform() < LUMA).view(-1, 1, 1, 1)
 
     def plane(values: Tensor) -> Tensor:
-        return torch.where(luma, to_channels(values, 1)[0], values[range(count), channel][:, None])
+        one = values[range(len(values)), channel][:, None]
+        return torch.where(luma, to_channels(values, 1)[0], one)
 
     noise, noisy = plane(made.noise), plane(crops + made.unseen + made.noise)
-    if bool(chance(0.3, 1)):
+    if bool(torch.rand((), generator=generator) < 0.3):
         noisy = (noisy * 255).round() / 255
-    qualities = torch.randint(QUALITIES[0], QUALITIES[1] + 1, (count,), generator=generator)
-    packed = chance(JPEG, count) & ~shaped
+    low, high = QUALITIES
+    qualities = (low + chance.uniform() * (high + 1 - low)).long()
+    packed = (chance.uniform() < JPEG) & ~shaped
     for index in packed.nonzero().flatten().tolist():
         noisy[index] = jpeg(noisy[index], int(qualities[index]))
     shares = torch.tensor(COARSER if side // 4 >= SMALLEST else COARSER[:2])
@@ -159,9 +159,8 @@ def draw_planes(images: ImageSet, generator: torch.Generator) -> tuple[Tensor, T
 
 
 def _part_of_loss(estimator: NoiseEstimator, noisy: Tensor, deviation: Tensor) -> Tensor:
-    """This process's part of the mean loss of all planes."""
-    rows = processes.share(len(noisy))
-    errors = _errors(estimator, noisy[rows], deviation[rows])
+    """The part that these planes have in the mean loss of those of all processes."""
+    errors = _errors(estimator, noisy, deviation)
     here = torch.tensor(float(len(errors)), dtype=torch.float64)
     part = float(here / processes.summed(here))
     return _loss(errors) * part if part else torch.zeros(())

@@ -24,7 +24,8 @@ from scalewise.device import use_threads
 from scalewise.errors import ScalewiseError
 from scalewise.networks.local import ModulatedBlock
 from scalewise.networks.unet import ResidualBlock
-from scalewise.training.batches import Batch, draw_batch
+from scalewise.training.batches import Batch, batch_of, draw_batch
+from scalewise.training.chance import Chance
 from scalewise.training.files import load_state, save_state
 from scalewise.training.objectives import Objective
 from scalewise.training.plan import Segment
@@ -108,10 +109,9 @@ class LevelTrainer:
                 if isinstance(block, ModulatedBlock | ResidualBlock):
                     block.compile(dynamic=True)
         self.waited = 0.0
-        count = min(VALIDATION_IMAGES, 4 * len(validation))
-        self.held_out = draw_batch(
-            validation, recipe, self.level, count, self._generator(_VALIDATION_STEP)
-        ).to(device)
+        count = batch_of(validation, min(VALIDATION_IMAGES, 4 * len(validation)))
+        chance = Chance.of(count, self._generator(_VALIDATION_STEP))
+        self.held_out = draw_batch(validation, recipe, self.level, chance).to(device)
 
     def run(
         self, segment: Segment, after_step: Callable[[float], None], until: int | None = None
@@ -130,26 +130,27 @@ class LevelTrainer:
             drawn = deque(loader.submit(self._draw, s) for s in islice(steps, self.images.ahead))
             while self.state.step < last:
                 step, asked = self.state.step, time.perf_counter()
-                batch, generator = drawn.popleft().result()
+                batch, chance = drawn.popleft().result()
                 self.waited += time.perf_counter() - asked
                 drawn.extend(loader.submit(self._draw, later) for later in islice(steps, 1))
                 for group in self.optimiser.param_groups:
                     group["lr"] = self.rate * segment.rate(step, self.recipe.warmup)
-                loss = self._descend(batch.to(self.device), generator)
+                loss = self._descend(batch.to(self.device), chance)
                 self.state.step += 1
                 self._update_average()
                 after_step(loss)
 
-    def _draw(self, step: int) -> tuple[Batch, torch.Generator]:
+    def _draw(self, step: int) -> tuple[Batch, Chance]:
         """The batch of a step, drawn while the one before is trained on, and its chance."""
-        generator = self._generator(step)
-        batch = draw_batch(self.images, self.recipe, self.level, self.batch, generator)
-        return batch, generator
+        count = batch_of(self.images, self.batch)
+        chance = Chance.of(count, self._generator(step), shared=True)
+        return draw_batch(self.images, self.recipe, self.level, chance), chance
 
-    def _descend(self, batch: Batch, generator: torch.Generator) -> float:
+    def _descend(self, batch: Batch, chance: Chance) -> float:
         with torch.random.fork_rng(self._forked()), self.autocast():
-            torch.manual_seed(generator.initial_seed())  # what dropout leaves out, by step alone
-            part: torch.Tensor = self.objective(batch.images, generator, batch.noise)
+            seed = chance.generator.initial_seed()
+            torch.manual_seed(seed)  # what dropout leaves out, by step alone
+            part: torch.Tensor = self.objective(batch.images, chance, batch.noise)
         self.optimiser.zero_grad(set_to_none=True)
         loss = processes.backward(part, self.network.parameters())
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -182,7 +183,7 @@ class LevelTrainer:
                 np.mean([self._held_out_loss(_VALIDATION_STEP + turn) for turn in range(1, 4)])
             )
             images, noise = self.held_out
-            psnr = self.objective.psnr(images, self._generator(_VALIDATION_STEP + 4), noise)
+            psnr = self.objective.psnr(images, self._of_held_out(_VALIDATION_STEP + 4), noise)
         finally:
             self.objective.network = live
         loss, psnr = processes.first_number(loss), processes.first_number(psnr)
@@ -196,7 +197,10 @@ class LevelTrainer:
 
     def _held_out_loss(self, step: int) -> float:
         images, noise = self.held_out
-        return float(self.objective(images, self._generator(step), noise))
+        return float(self.objective(images, self._of_held_out(step), noise))
+
+    def _of_held_out(self, step: int) -> Chance:
+        return Chance.of(len(self.held_out.images), self._generator(step))
 
     def save(self, path: Path, identity: str = "") -> None:
         """Write everything that resuming the run of this identity needs, whole or not at all."""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from scalewise import processes
 from scalewise.images import to_channels
 from scalewise.metrics import pooled_psnr
 from scalewise.networks import Bands, ConditionalDenoiser, Denoiser
@@ -16,7 +15,8 @@ from scalewise.networks.base import overall
 from scalewise.noise import LogNormalLevels, NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
 from scalewise.score import Sigma, per_image
-from scalewise.training.batches import Noise, normal, of_each, white_noise
+from scalewise.training.batches import Noise
+from scalewise.training.chance import Chance
 from scalewise.training.recipe import Recipe
 from scalewise.training.recorrupted import Recorrupted, recorrupted
 from scalewise.training.structured import structured_noise
@@ -27,13 +27,12 @@ VALIDATION_SIGMA = 25 / 255
 
 
 class Objective(nn.Module):
-    """A level's loss: `forward(images, generator, noise)`; and its validation scores.
+    """A level's loss: `forward(images, chance, noise)`; and its validation scores.
 
     Of noisy images, whose `noise` is given, networks learn denoising alone, in recorrupted pairs;
     the loss is then that of clean images and a constant, and PSNR is estimated.
 
-    Of several processes each draws the whole batch, and in training computes its rows of it: the
-    sum of their losses is that of the batch.
+    Of several processes each has some images of a batch: the sum of their losses is that of it.
     """
 
     network: Denoiser | ConditionalDenoiser
@@ -55,7 +54,7 @@ class Objective(nn.Module):
             high=50 * sigma_data,
         )
 
-    def psnr(self, images: Tensor, generator: torch.Generator, noise: Noise | None = None) -> float:
+    def psnr(self, images: Tensor, chance: Chance, noise: Noise | None = None) -> float:
         """PSNR in dB of the level's images (N, C, h, w), denoised at `VALIDATION_SIGMA`.
 
         That of noisy images is estimated, at their noise and somewhat more.
@@ -63,50 +62,30 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def noise(
-        self, images: Tensor, sigma: Tensor, measured: int, levels: int, generator: torch.Generator
+        self, images: Tensor, sigma: Tensor, measured: int, levels: int, chance: Chance
     ) -> tuple[Tensor, Sigma | NoiseLevels]:
         """Noise of deviation `sigma` (N, 1, 1, 1), and what networks are told of it.
 
-        That of the last `measured` images is to be removed: some of it is not white, as the recipe
-        says.
+        That of the last `measured` images of the batch is to be removed: some of it is not white,
+        as the recipe says.
         """
-        white, count = white_noise(images, generator), len(images) - measured
+        white = chance.white_noise(images)
         structured = round(self.recipe.structured_fraction * measured)
         if structured == 0:
             return sigma * white, sigma.flatten()
-        order = torch.randperm(measured, generator=generator) < structured
-        chosen = torch.cat([torch.zeros(count, dtype=torch.bool), order]).to(images.device)
-        made = structured_noise(
-            images,
-            white,
-            sigma,
-            chosen.view(-1, 1, 1, 1),
-            levels,
-            self.recipe.wavelet,
-            generator,
-        )
+
+        def some_of_the_last(count: int, generator: torch.Generator) -> Tensor:
+            order = torch.randperm(measured, generator=generator) < structured
+            return torch.cat([torch.zeros(count - measured, dtype=torch.bool), order])
+
+        chosen = chance.each(some_of_the_last).to(images.device).view(-1, 1, 1, 1)
+        wavelet = self.recipe.wavelet
+        made = structured_noise(images, white, sigma, chosen, levels, wavelet, chance)
         return made.noise + made.unseen, made.told
 
-    def pairs(self, images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
-        """Recorrupted pairs of noisy images: as many as there are, of the first half of them."""
-        half = -(-len(images) // 2)
-        first = Noise(noise.levels.over(lambda level: level[:half]), noise.more[:half])
-        return recorrupted(images[:half], first, generator)
-
-    def of_rows(self, count: int, before: int, loss: Callable[[slice], Tensor]) -> Tensor:
-        """This process's part of a mean over the rows of a part of the batch.
-
-        Args:
-            count: rows of the part.
-            before: rows of the batch before it.
-            loss: the mean over some of the rows.
-        """
-        rows = processes.share(count, before) if self.network.training else slice(0, count, 1)
-        here = len(range(count)[rows])
-        if here == 0:
-            return torch.zeros((), device=next(self.network.parameters()).device)
-        with processes.part(rows, count):
-            return loss(rows) * (here / count)
+    def mean(self, chance: Chance, of_ours: Callable[[], Tensor]) -> Tensor:
+        """This process's part of a mean over a batch; see `Chance.mean`."""
+        return next(self.network.parameters()).new_zeros(()) + chance.mean(of_ours)
 
     def weighted(self, error: Tensor, sigma: Tensor) -> Tensor:
         """Mean square error, weighted as if the network's raw output were compared.
@@ -124,29 +103,27 @@ class LowObjective(Objective):
         super().__init__(recipe, level, sigma_data)
         self.network = network
 
-    def forward(
-        self, images: Tensor, generator: torch.Generator, noise: Noise | None = None
-    ) -> Tensor:
+    def forward(self, images: Tensor, chance: Chance, noise: Noise | None = None) -> Tensor:
         """Loss of a batch of low-pass images (N, C, h, w)."""
         if noise is not None:
-            pair = self.pairs(images, noise, generator)
-            return self.of_rows(len(pair.noisy), 0, lambda rows: self._paired(pair.rows(rows)))
-        measured = round(self.recipe.low_denoising_fraction * len(images))
-        levels = [self.sampled.draw(len(images) - measured, generator)]
-        if measured:
-            levels.append(self.removed.draw(measured, generator))
-        sigma = per_image(torch.cat(levels).to(images.device), images)
-        added, told = self.noise(images, sigma, measured, 0, generator)
-        if isinstance(told, NoiseLevels):
-            told = told.whole
-            sigma = told.maximum(overall(added))
-        noisy = images + added
+            return self.mean(
+                chance.both_ways(), lambda: self._paired(recorrupted(images, noise, chance))
+            )
+        measured = round(self.recipe.low_denoising_fraction * chance.count)
 
-        def loss(rows: slice) -> Tensor:
-            estimate = self.network(noisy[rows], of_each(told, rows))
-            return self.weighted(estimate - images[rows], sigma[rows])
+        def levels(count: int, generator: torch.Generator) -> Tensor:
+            sampled = self.sampled.draw(count - measured, generator)
+            return torch.cat([sampled, self.removed.draw(measured, generator)])
 
-        return self.of_rows(len(images), 0, loss)
+        def loss() -> Tensor:
+            sigma = per_image(chance.each(levels).to(images.device), images)
+            added, told = self.noise(images, sigma, measured, 0, chance)
+            if isinstance(told, NoiseLevels):
+                told = told.whole
+                sigma = told.maximum(overall(added))
+            return self.weighted(self.network(images + added, told) - images, sigma)
+
+        return self.mean(chance, loss)
 
     def _paired(self, pair: Recorrupted) -> Tensor:
         """Loss of recorrupted pairs, less what the noise of the targets adds."""
@@ -154,13 +131,13 @@ class LowObjective(Objective):
         error = self.network(pair.noisy, pair.told.whole) - pair.target
         return self.weighted(error, level) - self.weighted(pair.added, level)
 
-    def psnr(self, images: Tensor, generator: torch.Generator, noise: Noise | None = None) -> float:
+    def psnr(self, images: Tensor, chance: Chance, noise: Noise | None = None) -> float:
         """PSNR in dB of the low-pass images, denoised."""
         if noise is not None:
-            pair = self.pairs(images, noise, generator)
+            pair = recorrupted(images, noise, chance)
             return estimated_psnr(self.network(pair.noisy, pair.told.whole), pair)
         sigma = VALIDATION_SIGMA * GAIN**self.recipe.levels
-        noisy = images + sigma * white_noise(images, generator)
+        noisy = images + sigma * chance.white_noise(images)
         return pooled_psnr(images, self.network(noisy, sigma))
 
 
@@ -188,63 +165,51 @@ class DetailsObjective(Objective):
         self.network = network
         self.estimator = [coarser]  # in a list: not a submodule, so neither trained nor stored
 
-    def forward(
-        self, images: Tensor, generator: torch.Generator, noise: Noise | None = None
-    ) -> Tensor:
+    def forward(self, images: Tensor, chance: Chance, noise: Noise | None = None) -> Tensor:
         """Loss of a batch of images `x_{level-1}` (N, C, h, w)."""
         if noise is not None:
-            pair = self.pairs(images, noise, generator)
-            return self.of_rows(len(pair.noisy), 0, lambda rows: self._paired(pair.rows(rows)))
-        count = len(images)
-        order = torch.randperm(count, generator=generator)
-        denoised = (
-            round(self.recipe.denoising_fraction * count) if self.network.noise_conditional else 0
-        )
-        averaged = round(self.recipe.mean_fraction * count) if self.network.noise_conditional else 0
-        parts = order.split([denoised, averaged, count - denoised - averaged])
-        loss = images.new_zeros(())
-        if denoised < count:
-            drawn, unmeasured = images[parts[2]], images[parts[1]]
-            loss = self._sampling(drawn, unmeasured, generator) * (count - denoised)
-        if denoised:
-            before = count - denoised
-            loss = loss + self._denoising(images[parts[0]], before, generator) * denoised
-        return loss / count
+            return self.mean(
+                chance.both_ways(), lambda: self._paired(recorrupted(images, noise, chance))
+            )
+        uses, count = self.network.noise_conditional, chance.count
+        denoised = round(self.recipe.denoising_fraction * count) if uses else 0
+        averaged = round(self.recipe.mean_fraction * count) if uses else 0
+        ours, first = chance.part(0, count - denoised)
+        theirs, last = chance.part(count - denoised, count)
+        loss = self.mean(first, lambda: self._sampling(images[ours], averaged, first)) * first.count
+        rest = self.mean(last, lambda: self._denoising(images[theirs], last)) * last.count
+        return (loss + rest) / count
 
-    def _sampling(self, drawn: Tensor, averaged: Tensor, generator: torch.Generator) -> Tensor:
-        """Details given the clean low-pass image; of `averaged` nothing else is measured."""
-        images = torch.cat([drawn, averaged])
+    def _sampling(self, images: Tensor, averaged: int, chance: Chance) -> Tensor:
+        """Details given the clean low-pass image; of the last `averaged` nothing else is measured.
+
+        Their noise level is infinite.
+        """
+
+        def levels(count: int, generator: torch.Generator) -> Tensor:
+            drawn = self.sampled.draw(count - averaged, generator)
+            return torch.cat([drawn, torch.full((averaged,), math.inf)])
+
         low, details = split(images, self.recipe.wavelet)
-        sigma = per_image(self.sampled.draw(len(drawn), generator).to(images.device), images)
-        nothing = torch.full((len(averaged), 1, 1, 1), math.inf, device=images.device)
-        sigma = torch.cat([sigma, nothing])
-        noisy = torch.where(sigma.isinf(), 0.0, details + sigma * normal(details, generator))
+        sigma = per_image(chance.each(levels).to(images.device), images)
+        noisy = torch.where(sigma.isinf(), 0.0, details + sigma * chance.normal(details))
+        estimate = self.network(noisy, low, sigma.flatten()).details
+        return self.weighted(estimate - details, sigma)
 
-        def loss(rows: slice) -> Tensor:
-            estimate = self.network(noisy[rows], low[rows], sigma[rows].flatten()).details
-            return self.weighted(estimate - details[rows], sigma[rows])
-
-        return self.of_rows(len(images), 0, loss)
-
-    def _denoising(self, images: Tensor, before: int, generator: torch.Generator) -> Tensor:
+    def _denoising(self, images: Tensor, chance: Chance) -> Tensor:
         """Both bands given the noisy ones and the coarser prior's estimate of the low-pass."""
-        sigma = per_image(self.removed.draw(len(images), generator).to(images.device), images)
+        sigma = per_image(chance.each(self.removed.draw).to(images.device), images)
         low, details = split(images, self.recipe.wavelet)
         levels = self.recipe.levels - self.level + 1
-        noise, told = self.noise(images, sigma / GAIN, len(images), levels, generator)
+        noise, told = self.noise(images, sigma / GAIN, chance.count, levels, chance)
         if isinstance(told, NoiseLevels):
             noise_low, noise_details = split(noise, self.recipe.wavelet)
             fine = per_image(told.details[0], low).maximum(overall(noise_details))
             coarse = told.coarser.whole.maximum(overall(noise_low))
             sigma = torch.cat([*3 * [fine], coarse], dim=1)
-        noisy, clean = images + noise, torch.cat([details, low], dim=1)
-
-        def loss(rows: slice) -> Tensor:
-            bands = self._denoise(noisy[rows], of_each(told, rows))
-            errors = torch.cat([bands.details, bands.low], dim=1) - clean[rows]
-            return self.weighted(errors, sigma[rows])
-
-        return self.of_rows(len(images), before, loss)
+        bands = self._denoise(images + noise, told)
+        errors = torch.cat([bands.details - details, bands.low - low], dim=1)
+        return self.weighted(errors, sigma)
 
     def _paired(self, pair: Recorrupted) -> Tensor:
         """The same of recorrupted pairs, less what the noise of the targets adds."""
@@ -271,15 +236,15 @@ class DetailsObjective(Objective):
             )
         return self.network(noisy_details, estimate, sigma_bands, noisy_low)
 
-    def psnr(self, images: Tensor, generator: torch.Generator, noise: Noise | None = None) -> float:
+    def psnr(self, images: Tensor, chance: Chance, noise: Noise | None = None) -> float:
         """PSNR in dB of the images `x_{level-1}`, denoised by this level and the coarser ones."""
         if noise is not None:
-            pair = self.pairs(images, noise, generator)
+            pair = recorrupted(images, noise, chance)
             bands = self._denoise(pair.noisy, pair.told)
             return estimated_psnr(merge(bands.low, bands.details, self.recipe.wavelet), pair)
         sigma = torch.full((len(images), 1, 1, 1), VALIDATION_SIGMA * GAIN ** (self.level - 1))
         sigma = sigma.to(images.device)
-        noisy = images + sigma * white_noise(images, generator)
+        noisy = images + sigma * chance.white_noise(images)
         bands = self._denoise(noisy, sigma.flatten())
         return pooled_psnr(images, merge(bands.low, bands.details, self.recipe.wavelet))
 

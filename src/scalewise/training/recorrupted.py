@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from scalewise.noise import NoiseLevels
-from scalewise.training.batches import Noise, of_each
+from scalewise.training.batches import Noise
+from scalewise.training.chance import Chance
 
 SHARES = (0.1, 1.5)
 """Least and most of the noise that is added, in deviations of the noise that is there."""
@@ -40,27 +40,20 @@ class Recorrupted(NamedTuple):
     told: NoiseLevels
     added: Tensor
 
-    def rows(self, rows: slice) -> Recorrupted:
-        """Some of the pairs."""
-        noisy, target, own, told, added = self
-        own, told = of_each(own, rows), of_each(told, rows)
-        return Recorrupted(noisy[rows], target[rows], own, told, added[rows])
 
-
-def recorrupted(images: Tensor, noise: Noise, generator: torch.Generator) -> Recorrupted:
+def recorrupted(images: Tensor, noise: Noise, chance: Chance) -> Recorrupted:
     """Make pairs of noisy images, each added noise in both directions.
 
     Args:
         images: noisy, shape (N, C, H, W) of one scale.
         noise: what is in them; not read off them, or it tells of the noise that is in `target` too.
-        generator: of how much of it is added.
+        chance: of how much of it is added.
 
     Returns:
         `2 N` pairs.
     """
     low, high = map(math.log, SHARES)
-    chance = torch.rand(len(images), generator=generator).to(images.device)
-    share = torch.lerp(torch.full_like(chance, low), torch.full_like(chance, high), chance).exp()
+    share = (low + (high - low) * chance.uniform()).exp().to(images.device)
     (own, more), share = noise.both_ways(), share.repeat(2)
     added = -more / share.view(-1, 1, 1, 1)
     images = images.repeat(2, 1, 1, 1)

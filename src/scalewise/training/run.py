@@ -18,7 +18,7 @@ from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import NoiseEstimator, with_noise_maps
 from scalewise.networks.base import AnyNetwork
 from scalewise.prior import MultiScalePrior
-from scalewise.training.batches import crop_side
+from scalewise.training.batches import batch_of, crop_side
 from scalewise.training.budget import SAVE_SECONDS, run_paced
 from scalewise.training.estimator import SIDES, train_estimator
 from scalewise.training.files import held, load_state, save_state
@@ -145,11 +145,12 @@ class TrainingRun:
                 weights differ.
         """
         for level, trainer in self.trainers.items():
-            if trainer.batch < processes.count():
+            if batch_of(self.images, trainer.batch) < processes.count():
                 scale = scale_name(level, self.recipe.levels).replace("low", "the low", 1)
+                least = "two at least of noisy ones" if self.images.noise else "one at least"
                 raise UsageError(
                     f"the batch of {scale} has {trainer.batch} "
-                    f"images for {processes.count()} processes, each of which takes one at least; "
+                    f"images for {processes.count()} processes, each of which takes {least}; "
                     "start fewer processes, or give a larger --batch or low_batch"
                 )
         sums = [

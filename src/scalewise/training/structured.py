@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scalewise.noise import NoiseLevels
 from scalewise.training.camera import draw_camera
+from scalewise.training.chance import Chance
 from scalewise.wavelets import GAIN, decompose, low_pass
 
 CHANNELS_SPREAD = 0.35
@@ -50,7 +51,7 @@ def structured_noise(
     chosen: Tensor,
     levels: int,
     wavelet: str,
-    generator: torch.Generator,
+    chance: Chance,
 ) -> Structured:
     """Shape the white noise of some images; the others keep it.
 
@@ -61,15 +62,17 @@ def structured_noise(
         chosen: which images, bool (N, 1, 1, 1).
         levels: how many levels of details to tell the deviation of.
         wavelet: between the levels.
-        generator: of what each image's noise is like.
+        chance: of what each image's noise is like.
     """
     lows = [low_pass(images, level, wavelet) for level in range(levels + 1)]
-    share = _in_half(torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device))
+    share = _in_half(chance.uniform(1, 1, 1).to(images.device))
     growth = [_brightness(low, share).expand_as(low).clone() for low in lows]
-    noise = sigma * _shaped(images, white, generator) * growth[0]
+    noise = sigma * _shaped(white, chance) * growth[0]
     unseen = torch.zeros_like(noise)
-    taken = torch.rand(len(images), 1, 1, 1, generator=generator) < TAKEN
-    for index in (chosen & taken.to(chosen.device)).flatten().nonzero().flatten().tolist():
+    taken = (chance.uniform(1, 1, 1) < TAKEN).to(chosen.device)
+    generators = chance.generators()
+    for index in (chosen & taken).flatten().nonzero().flatten().tolist():
+        generator = generators[index]
         image = images[index].cpu()
         plain = image[:1] if bool((image == image[:1]).all()) else image
         camera = draw_camera(plain, min(STRONGEST, float(sigma[index])), generator)
@@ -90,15 +93,17 @@ def structured_noise(
     return Structured(noise, unseen, NoiseLevels(each, told(low, levels)))
 
 
-def _shaped(images: Tensor, white: Tensor, generator: torch.Generator) -> Tensor:
+def _shaped(white: Tensor, chance: Chance) -> Tensor:
     """Noise of deviation 1 with a spectrum, and relations between channels, of its own."""
-    chance = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
-    strength = torch.randn(*images.shape[:2], 1, 1, generator=generator).to(images.device)
+    drawn = chance.uniform(4, 1, 1, 1).movedim(1, 0).to(white.device)
+    channels = white.shape[1]
+    strength = chance.each(lambda n, g: torch.randn(n, channels, 1, 1, generator=g))
+    strength = strength.to(white.device)
     gray = (white == white[:, :1]).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-    common = white[:, -1:].flip(0)  # that of another image
-    alike = _in_half(chance[0])
-    near, far = chance[1] / 3, _in_half(chance[2]) / 3
-    coarser = _in_half(chance[3])  # colours, as cameras that smooth them leave it
+    common = chance.normal(white[:, :1])
+    alike = _in_half(drawn[0])
+    near, far = drawn[1] / 3, _in_half(drawn[2]) / 3
+    coarser = _in_half(drawn[3])  # colours, as cameras that smooth them leave it
     own = _blurred(
         white, torch.lerp(near, near.new_tensor(1 / 3), coarser), far.maximum(coarser / 3)
     )
