@@ -8,16 +8,19 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as group
 from process_tools import SMALL, torchrun
 
 import scalewise
 from scalewise import processes
 from scalewise.errors import UsageError
+from scalewise.processes import ElsewhereError
 from scalewise.train import train_model
 
 LAUNCHED = {name: "0" for name in processes.TOLD} | {"WORLD_SIZE": "2"}
@@ -164,6 +167,49 @@ def test_variables_without_a_launcher(
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=sentence):
         train_model(pictures, pictures.with_name("model"), steps=1)
+
+
+class Gpus:
+    """Two GPUs that are not there, and what a process asks of them and of its group."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, rank: str, uuids: list[str]) -> None:
+        self.asked: dict[str, Any] = {}
+        for name, value in (LAUNCHED | {"RANK": rank, "LOCAL_RANK": rank}).items():
+            patch.setenv(name, value)
+        patch.setattr(torch.cuda, "device_count", lambda: 2)
+        patch.setattr(torch.cuda, "set_device", lambda device: self.asked.update(set=device))
+        patch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="mine"))
+        patch.setattr(processes, "_meeting", lambda *_: "here")
+        patch.setattr(group, "TCPStore", lambda *_, **__: None)
+        patch.setattr(group, "PrefixStore", lambda *_: None)
+        patch.setattr(group, "init_process_group", self.init)
+        patch.setattr(group, "destroy_process_group", lambda: None)
+        patch.setattr(processes, "_gathered", lambda text: [f"{text[:-4]}{u}" for u in uuids])
+        patch.setattr(processes, "rank", lambda: int(rank))
+
+    def init(self, backend: str, **_: Any) -> None:
+        self.asked["backend"] = backend
+
+
+def test_each_process_takes_a_gpu_and_nccl_sums_what_lies_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpus = Gpus(monkeypatch, "1", ["other", "mine"])
+    with processes.joined(torch.device("cuda")) as device:
+        assert device == gpus.asked["set"] == torch.device("cuda", 1)
+    assert gpus.asked["backend"] == "cpu:gloo,cuda:nccl"
+
+
+@pytest.mark.parametrize(("rank", "error"), [("0", UsageError), ("1", ElsewhereError)])
+def test_two_processes_on_one_gpu_are_refused(
+    monkeypatch: pytest.MonkeyPatch, rank: str, error: type[Exception]
+) -> None:
+    Gpus(monkeypatch, rank, ["mine", "mine"])
+    with (
+        pytest.raises(error, match="processes 0 and 1 would compute on one GPU of"),
+        processes.joined(torch.device("cuda")),
+    ):
+        pass
 
 
 def test_one_process_of_a_launcher_is_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

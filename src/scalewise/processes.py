@@ -76,7 +76,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         The device of this process.
 
     Raises:
-        UsageError: the variables of a launcher are there in part, or make no sense.
+        UsageError: the variables of a launcher are there in part, or make no sense, or processes
+            would share a GPU.
         ScalewiseError: the others cannot be reached, or are gone.
     """
     found = _launched()
@@ -94,6 +95,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
             f"{os.environ['MASTER_PORT']} ({_first_line(error)}); see that torchrun runs on every "
             "machine, and that they reach each other"
         ) from error
+    _check_apart(device)
     yield device
     group.destroy_process_group()  # not after an error: the others may be gone, and it waits
 
@@ -134,6 +136,23 @@ def _gather(number: int, of: int, device: torch.device) -> None:
     apart = stores.PrefixStore(_meeting(store, number, of), store)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     group.init_process_group(backend, store=apart, rank=number, world_size=of)
+
+
+def _check_apart(device: torch.device) -> None:
+    """Refuse two processes on one GPU, of which NCCL would only say that its usage is invalid."""
+    mine = ""
+    if device.type == "cuda":
+        mine = f"{platform.node()} {torch.cuda.get_device_properties(device).uuid}"
+    each = _gathered(mine)
+    for number, theirs in enumerate(each):
+        first = each.index(theirs)
+        if theirs and first < number:
+            words = (
+                f"processes {first} and {number} would compute on one GPU of "
+                f"{theirs.split()[0]}; start no more processes on a machine than it has GPUs, or "
+                "give --device cpu"
+            )
+            raise UsageError(words) if rank() == 0 else ElsewhereError(words, 2)
 
 
 def _meeting(store: Any, number: int, of: int) -> str:
@@ -236,7 +255,10 @@ def check_same(facts: Mapping[str, str]) -> None:
 
 
 def first_number(value: float) -> float:
-    """The first process's number, of all that each may find otherwise: a clock, a loss."""
+    """The first process's number, of all that each may find otherwise: a clock, a loss.
+
+    As all that is told, it goes from CPU to CPU (gloo), also where gradients do not (NCCL).
+    """
     if count() == 1:
         return value
     told = torch.tensor(value, dtype=torch.float64)
