@@ -154,35 +154,61 @@ def trainer_of(source: Path, reading: Reading, recipe: Recipe, folder: Path) -> 
 
 
 def streaming(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds of a step, and of waiting in it, in turn from tar shards and from memory."""
+    """Seconds of a step, and of waiting in it, in turn from memory, tar shards and Zarr."""
     records = []
-    with tempfile.TemporaryDirectory() as place:
-        source = Path(place) / "images.tar"
-        shard(source, squares(options.photos, 24, 512), 4)
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        pictures = squares(options.photos, 24, 512)
+        shard(place / "images.tar", pictures, 4)
+        tiled(place / "images.zarr", pictures, 4)
+        little = Reading(stream=True, memory=0.008)
+        readings = {
+            "memory": ("images.tar", Reading()),
+            "shards": ("images.tar", little),
+            "Zarr": ("images.zarr", little),
+        }
         for width in (16, 64):
             recipe = Recipe(levels=1, width=width, low_width=8, steps=1, precision="float32")
-            readings = {"memory": Reading(), "shards": Reading(stream=True, memory=0.008)}
             trainers = {
-                name: trainer_of(source, reading, recipe, Path(place) / f"{name}-{width}")
-                for name, reading in readings.items()
+                kind: trainer_of(place / source, reading, recipe, place / f"{kind}-{width}")
+                for kind, (source, reading) in readings.items()
             }
-            times: dict[str, list[tuple[float, float]]] = {name: [] for name in trainers}
+            turns: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in trainers}
             for turn in range(options.rounds + 1):
-                for name, trainer in trainers.items():
-                    step, waited, began = trainer.state.step, trainer.waited, time.perf_counter()
-                    trainer.run(Segment(1, step, step + options.steps), lambda loss: None)
-                    seconds = time.perf_counter() - began
+                for kind, trainer in trainers.items():
+                    measured = stretch(trainer, options.steps)
                     if turn:  # the first warms up
-                        times[name].append((seconds, trainer.waited - waited))
-            for name, found in times.items():
-                record = {"width": width, "images": name, "steps": options.steps}
-                record |= {
-                    "seconds_per_step": median(s for s, _ in found) / options.steps,
-                    "waiting": sum(w for _, w in found) / sum(s for s, _ in found),
-                }
-                records.append(record)
-                print(record)
+                        turns[kind].append(measured)
+            for kind, found in turns.items():
+                seconds, waiting, processor = zip(*found, strict=True)
+                pairs = zip(found, turns["memory"], strict=True)
+                record = {"width": width, "images": kind, "steps": options.steps}
+                record |= {"rounds": len(found), "seconds_per_step": median(seconds)}
+                record |= {"processor_seconds_per_step": median(processor)}
+                record |= {"over_memory": median(ours[0] / memory[0] for ours, memory in pairs)}
+                records.append(record | {"waiting": median(waiting)})
+                print(records[-1])
     return records
+
+
+def tiled(path: Path, images: list[Tensor], copies: int) -> None:
+    """Write a Zarr array of bytes, in chunks of 128x128 pixels: every image so many times."""
+    import zarr
+
+    stack = torch.stack(images).mul(255).round().byte().movedim(1, -1).repeat(copies, 1, 1, 1)
+    chunks = (1, 128, 128, 3)
+    zarr.create_array(path, shape=tuple(stack.shape), chunks=chunks, dtype="uint8")[:] = (
+        stack.numpy()
+    )
+
+
+def stretch(trainer: Any, steps: int) -> tuple[float, float, float]:
+    """Seconds of a step, the share of it that waits for images, and the processor's seconds."""
+    step, waited = trainer.state.step, trainer.waited
+    began, worked = time.perf_counter(), time.process_time()
+    trainer.run(Segment(1, step, step + steps), lambda loss: None)
+    seconds, worked = time.perf_counter() - began, time.process_time() - worked
+    return seconds / steps, (trainer.waited - waited) / seconds, worked / steps
 
 
 # Memory

@@ -293,17 +293,19 @@ def jobs(content: dict[str, Any]) -> str:
 
 
 def processes(content: dict[str, Any]) -> str:
-    """Largest difference of losses from those of one process."""
+    """Differences of losses from those of one process."""
     rows = [
         [
             f"{row['form']}, {row['steps']} steps",
+            f"float{row['float']}",
             str(row["processes"]),
-            f"{row['largest_difference']:.1e}",
+            f"{row['median_difference']:.0e}",
+            f"{row['largest_difference']:.0e}",
         ]
         for row in content["processes"]
         if row["processes"] > 1
     ]
-    return markdown(["form", "processes", "largest difference"], rows)
+    return markdown(["form", "computed in", "processes", "median", "largest"], rows)
 
 
 def streaming(content: dict[str, Any]) -> str:
@@ -312,11 +314,14 @@ def streaming(content: dict[str, Any]) -> str:
         [
             f"width {row['width']}, from {row['images']}",
             f"{1e3 * row['seconds_per_step']:.0f} ms",
+            f"{row['over_memory']:.2f}",
+            f"{1e3 * row['processor_seconds_per_step']:.0f} ms",
             f"{100 * row['waiting']:.1f} %",
         ]
         for row in content["streaming"]
     ]
-    return markdown(["finest level, 8 crops of JPEGs of 512×512", "a step", "waiting"], rows)
+    head = ["finest level, 8 crops of 512×512", "a step", "over memory", "processor", "waiting"]
+    return markdown(head, rows)
 
 
 def memory(content: dict[str, Any]) -> str:

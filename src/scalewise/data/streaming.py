@@ -23,8 +23,8 @@ from scalewise.images.pillow import known_whole
 LARGE = 1 << 18
 """Bytes from which an image gets pages of its own."""
 
-READERS = 4
-"""Threads that read and decode, at most."""
+READERS = 8
+"""Threads that read and decode, at most; the processes of a machine share its cores."""
 
 
 def on_own_pages(image: Tensor) -> Tensor:
@@ -154,7 +154,8 @@ def _part(image: Tensor, cut: Cut) -> Tensor:
 
 def _readers() -> ThreadPoolExecutor:
     """Threads that each compute alone, lest their teams make that of the training step sleep."""
-    threads, count = torch.get_num_threads(), min(READERS, os.cpu_count() or 1)
+    cores = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    threads, count = torch.get_num_threads(), min(READERS, max(1, cores))
     readers, all_there = ThreadPoolExecutor(count, "reader", use_threads, (1,)), Barrier(count)
     for begun in [readers.submit(all_there.wait) for _ in range(count)]:
         begun.result()
