@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scalewise.data import ImageSet, hold_out, hold_out_strip, load_image_set
 from scalewise.errors import ScalewiseError
-from scalewise.images import Depth, Picture, write_image
+from scalewise.images import Depth, Picture, read_image, write_image
 
 Array = np.ndarray[Any, Any]
 
@@ -447,3 +448,14 @@ def test_a_strip_of_one_image_is_kept_apart(rows: int, kept: int) -> None:
 def test_split_by_a_bad_fraction(fraction: float) -> None:
     with pytest.raises(ScalewiseError, match="fraction must lie between 0 and 1, found"):
         hold_out(ramp_set((4, 4), (4, 4)), fraction)
+
+
+@pytest.mark.parametrize("extra", [1, 2])
+def test_images_with_alpha_are_learnt_as_they_are_seen(extra: int, tmp_path: Path) -> None:
+    """Colours that are multiplied by alpha in the file (1) are divided by it."""
+    values = np.random.default_rng(0).integers(20, 200, (40, 50, 4)).astype(np.uint8)
+    values[..., 3] = 220
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=[extra])
+    (image,) = load_image_set(tmp_path / "a.tif").images
+    expected = (255 * read_image(tmp_path / "a.tif").pixels[0]).round().to(torch.uint8)
+    assert torch.equal(image, expected)

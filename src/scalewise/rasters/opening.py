@@ -99,9 +99,7 @@ def open_raster(
             return _ranged(unpack_strips(strips, unpack_to), black, white)
     values, picture = read_stored(file, black=black, white=white)
     if picture.missing is not None:
-        raise WholeOnly(
-            f"{file}: it has pixels without data, which are filled from others; {ALONE}"
-        )
+        raise WholeOnly(f"{file}: pixels without data are filled from others; {ALONE}")
     if isinstance(picture.origin, TiffLayout) and picture.origin.associated:
         raise WholeOnly(f"{file}: its colours are multiplied by alpha (associated); {ALONE}")
     layout = Layout(values.shape, 1, 2, 3)
