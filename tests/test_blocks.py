@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,34 @@ class TestSameAsTheWhole:
                 blocks.upscale(source, prior, out, **options, limits=limits, force=True)
             worst = max(worst, float((result(out) - whole).abs().max()))
         assert worst < 1e-5
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same(tmp_path: Path) -> None:
+    """Denoised, a sample enlarged, and one from scratch, bit for bit."""
+    from distributed import LocalCluster
+
+    seen, prior, texture = image(150, 131), tiny(), tiny(stationary=True)
+    source = raster_of(seen, tmp_path)
+    small = raster_of(seen[:, :40, :50], tmp_path, "small.npy")
+    tasks: list[Callable[[Path, Limits], object]] = [
+        lambda out, limits: blocks.denoise(source, prior, out, noise=GRAY_CURVE, limits=limits),
+        lambda out, limits: blocks.upscale(small, prior, out, factor=4, seed=3, limits=limits),
+        lambda out, limits: blocks.synthesize(texture, out, (90, 70), seed=2, limits=limits),
+    ]
+    found: dict[int, list[Tensor]] = {}
+    for workers in (1, 2, 3, 4):
+        options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": ":0"}
+        with LocalCluster(n_workers=workers, **options) as cluster:
+            limits = Limits(tile=32, scheduler=cluster.scheduler_address)
+            found[workers] = []
+            for number, task in enumerate(tasks):
+                task(tmp_path / f"{workers}-{number}.npy", limits)
+                found[workers].append(result(tmp_path / f"{workers}-{number}.npy"))
+    for number, task in enumerate(tasks):
+        task(tmp_path / f"{number}.npy", Limits(tile=32))
+        for each in found.values():
+            assert torch.equal(each[number], result(tmp_path / f"{number}.npy"))
 
 
 class TestReach:
