@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +25,11 @@ from scalewise.windows import Window, windows
 SUFFIX = ".partial"
 """What is added to the name of an output, for the folder of what is done so far."""
 
-CODE = 1
+CODE = 2
 """Changed whenever blocks of an older Scalewise would not fit those of this one."""
+
+RUN = "run.json"
+"""What a run is of, in its folder."""
 
 Step = Callable[[MultiScalePrior, Window], Any]
 """Computes and writes one block."""
@@ -160,6 +164,13 @@ class Run:
             self.check_whole(name)
         return [found[part] for part in parts]
 
+    @cached_property
+    def _of(self) -> str:
+        """What blocks on disk are made of: the hash of input, settings and model."""
+        if self.folder is None or not (self.folder / RUN).exists():
+            return ""
+        return str(json.loads((self.folder / RUN).read_text(encoding="utf-8"))["key"])
+
     def holds(self, name: str) -> bool:
         """Whether an array of this name is on disk."""
         return name in self._arrays
@@ -193,9 +204,10 @@ class Run:
         if self.folder is None or not (self.folder / "done" / name).is_dir():
             return found
         for file in (self.folder / "done" / name).glob("*.json"):
-            with suppress(ValueError, OSError, TypeError):  # half-written by a crash: done again
+            with suppress(ValueError, OSError, TypeError, KeyError):  # half-written by a crash: done again
                 record = json.loads(file.read_text(encoding="utf-8"))
-                found[Window(*record["window"])] = record["result"]
+                if record["of"] == self._of:
+                    found[Window(*record["window"])] = record["result"]
         return found
 
     def _remember(self, name: str, part: Window, result: Any) -> None:
@@ -203,7 +215,7 @@ class Run:
             return
         place = self.folder / "done" / name
         place.mkdir(parents=True, exist_ok=True)
-        record = {"window": list(part), "result": result}
+        record = {"of": self._of, "window": list(part), "result": result}
         write_json(place / f"{part.top}-{part.left}.json", record, indent=None)
 
 
@@ -283,12 +295,12 @@ def partial(output: Path, key: dict[str, object], force: bool) -> Iterator[tuple
 def remember_run(folder: Path, key: dict[str, object], side: int) -> None:
     """Write what a run is of, so that it can go on."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    write_json(folder / "run.json", {"key": digest, "side": side, "settings": key, "code": CODE})
+    write_json(folder / RUN, {"key": digest, "side": side, "settings": key, "code": CODE})
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
     """What a folder says of its run; None if it is new."""
-    file = folder / "run.json"
+    file = folder / RUN
     if not file.exists():
         _empty(folder)
         return None
