@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -21,7 +23,10 @@ AHEAD = 2
 """Blocks per worker that wait for it."""
 
 PATIENCE = "30s"
-"""How long a scheduler is waited for."""
+"""How long a scheduler is waited for, and its first worker."""
+
+RECENT = 2.0
+"""Seconds for which the number of workers counts."""
 
 
 @contextmanager
@@ -67,7 +72,7 @@ def team_of(
                 ) as cluster,
                 Client(cluster) as client,
             ):
-                yield _Cluster(client, prior, workers)
+                yield _Cluster(client, prior)
             return
         try:
             client = Client(scheduler, timeout=PATIENCE)
@@ -76,10 +81,13 @@ def team_of(
                 f"no scheduler of Dask answers at {scheduler} ({error}); dask scheduler starts one"
             ) from error
         with client:
-            count = len(client.scheduler_info(n_workers=-1)["workers"])
-            if count == 0:
-                raise ScalewiseError(f"the scheduler at {scheduler} has no workers; start some")
-            yield _Cluster(client, prior, count)
+            try:
+                client.wait_for_workers(1, timeout=PATIENCE)
+            except TimeoutError as error:
+                raise ScalewiseError(
+                    f"the scheduler at {scheduler} has no workers; start some"
+                ) from error
+            yield _Cluster(client, prior)
 
 
 @dataclass
@@ -88,14 +96,19 @@ class _Cluster:
 
     client: Any
     prior: MultiScalePrior
-    workers: int
 
     def __post_init__(self) -> None:
         self._model = self._sent(self.prior)
+        self._counted, self._threads = 0.0, 1
 
-    def _sent(self, value: Any) -> Any:
-        """A value that lies with every worker."""
-        return self.client.scatter(value, broadcast=True, hash=False)
+    @property
+    def workers(self) -> int:
+        """How many blocks are computed at once: workers come and go, and are counted anew."""
+        if time.monotonic() > self._counted + RECENT and self.client.status == "running":
+            with suppress(OSError):
+                self._threads = max(1, sum(self.client.nthreads().values()))
+            self._counted = time.monotonic()
+        return self._threads
 
     def results(self, step: Step, parts: list[Window]) -> Iterator[tuple[Window, Any]]:
         """What a step returned for each block, as they are done."""
@@ -123,13 +136,35 @@ class _Cluster:
                 lost = type(error).__name__ in LOST
                 if not lost or number >= AGAIN:
                     raise ScalewiseError(_why(error)) from error
+                self._wait(error)
                 if self._gone(shared, self._model):  # with all workers that had it
                     shared, self._model = self._sent(step), self._sent(self.prior)
                 submit(part, number + 1)
                 continue
-            for following in islice(waiting, 1):
+            for following in islice(waiting, AHEAD * self.workers - len(tries)):
                 submit(following, 1)
             yield part, result
+
+    def _sent(self, value: Any) -> Any:
+        """A value that lies with every worker."""
+        try:
+            return self.client.scatter(value, broadcast=True, hash=False)
+        except (OSError, CancelledError) as error:
+            raise self._lost from error
+
+    def _wait(self, error: Exception) -> None:
+        """Wait for a scheduler that does not answer; it may have been away for a moment."""
+        while self.client.status == "connecting":
+            time.sleep(0.1)
+        if self.client.status != "running":
+            raise self._lost from error
+
+    @property
+    def _lost(self) -> ScalewiseError:
+        return ScalewiseError(
+            "the scheduler of Dask, or the last of its workers, is gone; what is done is kept, and "
+            "the same command goes on, with the --scheduler that is there then"
+        )
 
     @staticmethod
     def _gone(*futures: Any) -> bool:
