@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 
@@ -33,7 +31,7 @@ class Cluster:
     """A scheduler and its workers, each a process of its own with those that it starts.
 
     Args:
-        within: what is put before the command of a process, by its name: "scheduler", "worker0", ...
+        within: what is put before the command of a process, by its name: scheduler, worker0, ...
         host: address that the scheduler listens at.
     """
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from scalewise.blocks.run import Alone, Step, Team
+from scalewise.blocks.run import Alone, Part, Team
 from scalewise.errors import ScalewiseError
 from scalewise.prior import MultiScalePrior
-from scalewise.windows import Window
 
 AGAIN = 100
 """How often a block may be lost with a worker before the run gives up."""
@@ -110,16 +109,18 @@ class _Cluster:
             self._counted = time.monotonic()
         return self._threads
 
-    def results(self, step: Step, parts: list[Window]) -> Iterator[tuple[Window, Any]]:
-        """What a step returned for each block, as they are done."""
+    def results(
+        self, step: Callable[[MultiScalePrior, Part], Any], parts: Sequence[Part]
+    ) -> Iterator[tuple[Part, Any]]:
+        """What a step returned for each part, as they are done."""
         from distributed import as_completed
 
         shared = self._sent(step)
         waiting = iter(parts)
-        tries: dict[Any, tuple[Window, int]] = {}
+        tries: dict[Any, tuple[Part, int]] = {}
         futures = as_completed()
 
-        def submit(part: Window, number: int) -> None:
+        def submit(part: Part, number: int) -> None:
             future = self.client.submit(_computed, shared, self._model, part, pure=False)
             tries[future] = part, number
             futures.add(future)
@@ -184,8 +185,10 @@ def _why(error: Exception) -> str:
     return f"a block could not be computed on the cluster ({words:.300}); run again to go on"
 
 
-def _computed(step: Step, prior: MultiScalePrior, part: Window) -> Any:
-    """Compute a block on a worker, with its share of the processor."""
+def _computed(
+    step: Callable[[MultiScalePrior, Part], Any], prior: MultiScalePrior, part: Part
+) -> Any:
+    """Compute a part on a worker, with its share of the processor."""
     import torch
 
     threads = int(os.environ.get("OMP_NUM_THREADS", "1") or 1)

@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ CODE = 2
 
 RUN = "run.json"
 """What a run is of, in its folder."""
+
+Part = TypeVar("Part")
 
 Step = Callable[[MultiScalePrior, Window], Any]
 """Computes and writes one block."""
@@ -55,12 +57,16 @@ class DamagedBlock(ScalewiseError):
 
 
 class Team(Protocol):
-    """Who computes blocks."""
+    """Who computes blocks, or other parts of some work."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many at once."""
 
-    def results(self, step: Step, parts: list[Window]) -> Iterator[tuple[Window, Any]]:
-        """What a step returned for each block, as they are done."""
+    def results(
+        self, step: Callable[[MultiScalePrior, Part], Any], parts: Sequence[Part]
+    ) -> Iterator[tuple[Part, Any]]:
+        """What a step returned for each part, as they are done."""
 
 
 @dataclass
@@ -70,8 +76,10 @@ class Alone:
     prior: MultiScalePrior
     workers: int = 1
 
-    def results(self, step: Step, parts: list[Window]) -> Iterator[tuple[Window, Any]]:
-        """What a step returned for each block, as they are done."""
+    def results(
+        self, step: Callable[[MultiScalePrior, Part], Any], parts: Sequence[Part]
+    ) -> Iterator[tuple[Part, Any]]:
+        """What a step returned for each part, as they are done."""
         for part in parts:
             yield part, step(self.prior, part)
 
@@ -204,7 +212,9 @@ class Run:
         if self.folder is None or not (self.folder / "done" / name).is_dir():
             return found
         for file in (self.folder / "done" / name).glob("*.json"):
-            with suppress(ValueError, OSError, TypeError, KeyError):  # half-written by a crash: done again
+            with suppress(
+                ValueError, OSError, TypeError, KeyError
+            ):  # half-written by a crash: done again
                 record = json.loads(file.read_text(encoding="utf-8"))
                 if record["of"] == self._of:
                     found[Window(*record["window"])] = record["result"]
