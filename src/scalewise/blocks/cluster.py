@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -30,12 +31,13 @@ RECENT = 2.0
 
 @contextmanager
 def team_of(
-    prior: MultiScalePrior, workers: int = 1, scheduler: str | None = None
+    prior: MultiScalePrior | None, workers: int = 1, scheduler: str | None = None
 ) -> Iterator[Team]:
     """Who computes the blocks: this process, others of this machine, or those of a scheduler.
 
     Args:
-        prior: that they compute with; it travels once to each worker.
+        prior: that they compute with; it travels once to each worker, as a step does. None where
+            the steps have their own.
         workers: processes of this machine; 1 for this one alone.
         scheduler: address of one that runs, such as tcp://host:8786.
 
@@ -94,7 +96,7 @@ class _Cluster:
     """The workers of a scheduler."""
 
     client: Any
-    prior: MultiScalePrior
+    prior: MultiScalePrior | None
 
     def __post_init__(self) -> None:
         self._model = self._sent(self.prior)
@@ -110,7 +112,7 @@ class _Cluster:
         return self._threads
 
     def results(
-        self, step: Callable[[MultiScalePrior, Part], Any], parts: Sequence[Part]
+        self, step: Callable[[Any, Part], Any], parts: Sequence[Part]
     ) -> Iterator[tuple[Part, Any]]:
         """What a step returned for each part, as they are done."""
         from distributed import as_completed
@@ -149,7 +151,7 @@ class _Cluster:
     def _sent(self, value: Any) -> Any:
         """A value that lies with every worker."""
         try:
-            return self.client.scatter(value, broadcast=True, hash=False)
+            return self.client.scatter(_Whole(value), broadcast=True, hash=False)
         except (OSError, CancelledError) as error:
             raise self._lost from error
 
@@ -185,9 +187,26 @@ def _why(error: Exception) -> str:
     return f"a block could not be computed on the cluster ({words:.300}); run again to go on"
 
 
-def _computed(
-    step: Callable[[MultiScalePrior, Part], Any], prior: MultiScalePrior, part: Part
-) -> Any:
+@dataclass(frozen=True)
+class _Whole:
+    """A value that travels pickled: Dask's own way with tensors loses how they lie in memory.
+
+    With it went the layout of the weights, which the speed and the last digits depend on.
+    """
+
+    value: Any
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle
+
+        return _opened, (cloudpickle.dumps(self.value),)
+
+
+def _opened(content: bytes) -> _Whole:
+    return _Whole(pickle.loads(content))
+
+
+def _computed(step: _Whole, prior: _Whole, part: Any) -> Any:
     """Compute a part on a worker, with its share of the processor."""
     import torch
 
@@ -195,4 +214,4 @@ def _computed(
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     with torch.no_grad():
-        return step(prior, part)
+        return step.value(prior.value, part)

@@ -64,7 +64,7 @@ class Team(Protocol):
         """How many at once."""
 
     def results(
-        self, step: Callable[[MultiScalePrior, Part], Any], parts: Sequence[Part]
+        self, step: Callable[[Any, Part], Any], parts: Sequence[Part]
     ) -> Iterator[tuple[Part, Any]]:
         """What a step returned for each part, as they are done."""
 
@@ -73,11 +73,11 @@ class Team(Protocol):
 class Alone:
     """Block by block, in this process."""
 
-    prior: MultiScalePrior
+    prior: MultiScalePrior | None
     workers: int = 1
 
     def results(
-        self, step: Callable[[MultiScalePrior, Part], Any], parts: Sequence[Part]
+        self, step: Callable[[Any, Part], Any], parts: Sequence[Part]
     ) -> Iterator[tuple[Part, Any]]:
         """What a step returned for each part, as they are done."""
         for part in parts:

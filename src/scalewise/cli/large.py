@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,8 @@ Workers = Annotated[
     typer.Option(
         min=1,
         max=1024,
-        help="Processes that compute the blocks of an image (extra big).",
+        help="Processes that compute the blocks of an image, or the small images of a folder "
+        "(extra big).",
         rich_help_panel=PANEL,
     ),
 ]
@@ -60,7 +62,7 @@ Scheduler = Annotated[
     typer.Option(
         metavar="ADDRESS",
         help="A Dask scheduler that runs, such as tcp://host:8786, whose workers compute the "
-        "blocks and see the same files.",
+        "blocks, or the small images of a folder, and see the same files.",
         show_default=False,
         rich_help_panel=PANEL,
     ),
@@ -77,6 +79,8 @@ class Wish:
         workers: of `--workers`.
         scheduler: of `--scheduler`.
         others: names of options that images in blocks do not know, and whether they were given.
+        images: how many there are.
+        together: of `--jobs`.
     """
 
     memory: str | None
@@ -84,11 +88,22 @@ class Wish:
     workers: int
     scheduler: str | None
     others: Mapping[str, bool]
+    images: int = 1
+    together: int = 1
 
     @property
     def given(self) -> bool:
-        """Whether anything of it was."""
-        return bool(self.memory or self.tile or self.scheduler) or self.workers > 1
+        """Whether anything of it was that an image is to be cut for."""
+        return bool(self.memory or self.tile) or (self._several and not self.spreads)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether workers take small images of a folder as they are, not the blocks of each."""
+        return self.images > 1 and self._several and not (self.memory or self.tile)
+
+    @property
+    def _several(self) -> bool:
+        return self.workers > 1 or self.scheduler is not None
 
     @property
     def limits(self) -> Limits:
@@ -104,6 +119,13 @@ class Wish:
         parse_memory(self.memory)
         if self.workers > 1 and self.scheduler is not None:
             raise UsageError("--workers are of this machine, --scheduler has its own; give one")
+        if self.together > 1 and self._several:
+            name = "--workers" if self.scheduler is None else "--scheduler"
+            raise UsageError(f"--jobs are of this process, {name} has others; give one")
+        if self.spreads and self.others.get("--sheet"):
+            raise UsageError(
+                "--sheet is made of images that this process sees; give --jobs instead"
+            )
 
     def draws(self, size: tuple[int, int], output: Path) -> bool:
         """Whether an image of this size is to be drawn in blocks.
@@ -137,7 +159,7 @@ class Wish:
                 "are worked on in blocks (arrays, and with --max-memory, --tile, --workers or "
                 "--scheduler); leave it out, or cut the image"
             )
-        if not (must or self.given) and (refused or _pixels(source) < LARGE):
+        if not (must or self.given) and (refused or pixels_of(source) < LARGE):
             return None
         raster = open_raster(source, black=black, white=white)
         hidden = raster.picture.missing is not None
@@ -146,8 +168,8 @@ class Wish:
         return None if hidden and not must and not self.given else raster
 
 
-def _pixels(source: Path) -> int:
-    """Pixels of an image file, by its header; 0 where that cannot be told."""
+def size_of(source: Path) -> tuple[int, int] | None:
+    """Width and height of an image file, by its header; None where that cannot be told."""
     import warnings
 
     from PIL import Image
@@ -155,8 +177,13 @@ def _pixels(source: Path) -> int:
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(source) as image:
-            return image.width * image.height
-    return 0
+            return image.size
+    return None
+
+
+def pixels_of(source: Path) -> int:
+    """Pixels of an image file, by its header; 0 where that cannot be told."""
+    return prod(size_of(source) or (0,))
 
 
 def counted(fill: Callable[[float], object]) -> Callable[[int], Callable[[int], None]]:
