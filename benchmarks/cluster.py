@@ -43,8 +43,23 @@ Command = list[str]
 PATIENCE = 120.0
 """Seconds that something is waited for."""
 
+YOUNG = 4.0
+"""Seconds that a process takes to begin to work, on a busy machine, and is left alone."""
+
 SIDE, TILE, SIGMA = 256, 16, 25.5
 """Of the image that is denoised in blocks: its side and theirs, and the noise in 8-bit units."""
+
+
+def computing(*parents: int) -> list[psutil.Process]:
+    """The workers that processes have started: those that compute now."""
+    found = []
+    for parent in parents:
+        with suppress(psutil.Error):
+            for process in psutil.Process(parent).children(recursive=True):
+                with suppress(psutil.Error):
+                    if "spawn_main" in " ".join(process.cmdline()):
+                        found.append(process)
+    return found
 
 
 class Cluster:
@@ -77,15 +92,8 @@ class Cluster:
             self._nannies.append(nanny)
 
     def computing(self) -> list[psutil.Process]:
-        """The processes that compute now, which nannies started."""
-        found = []
-        for nanny in self._nannies:
-            with suppress(psutil.Error):
-                for process in psutil.Process(nanny.pid).children(recursive=True):
-                    with suppress(psutil.Error):
-                        if "spawn_main" in " ".join(process.cmdline()):
-                            found.append(process)
-        return found
+        """The processes that compute now."""
+        return computing(*(nanny.pid for nanny in self._nannies))
 
     def kill_scheduler(self) -> None:
         """At once."""
@@ -127,25 +135,32 @@ def cluster(
 
 
 class Killer(threading.Thread):
-    """Kills workers of a cluster at random moments, one at a time.
+    """Kills workers at random moments, one at a time.
 
     Args:
-        there: the cluster.
+        alive: the workers there are.
         count: how many.
         pause: seconds between, at most.
         seed: of the moments.
     """
 
-    def __init__(self, there: Cluster, count: int, pause: float = 3.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        alive: Callable[[], list[psutil.Process]],
+        count: int,
+        pause: float = 3.0,
+        seed: int = 0,
+    ) -> None:
         super().__init__(daemon=True)
-        self.there, self.count, self.pause = there, count, pause
+        self.alive, self.count, self.pause = alive, count, pause
         self.dice, self.killed, self.ended = random.Random(seed), 0, threading.Event()
 
     def run(self) -> None:
         """Kill, until it is told to end, or so many are killed."""
         while self.killed < self.count and not self.ended.wait(self.dice.uniform(0, self.pause)):
-            if alive := self.there.computing():
-                with suppress(psutil.Error):
+            with suppress(psutil.Error):
+                born = time.time() - YOUNG
+                if alive := [each for each in self.alive() if each.create_time() < born]:
                     self.dice.choice(alive).kill()
                     self.killed += 1
 
@@ -216,7 +231,7 @@ def kills(folder: Path, count: int, side: int = SIDE) -> dict[str, Any]:
         name = f"out{runs}.zarr"
         with cluster() as there:
             run = case.start(there.address, name)
-            killer = Killer(there, count - total, seed=runs)
+            killer = Killer(there.computing, count - total, seed=runs)
             killer.start()
             _, said = run.communicate()
             killer.stop()

@@ -20,7 +20,7 @@ import zarr
 from block_tools import image, raster_of, tiny
 
 from scalewise import blocks, store
-from scalewise.blocks import Limits, cluster
+from scalewise.blocks import Limits
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.noise_model import NoiseModel
 from scalewise.rasters import Raster, open_raster
@@ -286,61 +286,6 @@ class TestRuns:
         else:
             assert subprocess.run(command, check=False).returncode == 0
         assert np.abs(read(tmp_path / "o.zarr") - right).max() < 1e-5
-
-
-class Bad:
-    """A step that dies with its worker, some times."""
-
-    def __init__(self, step: Any, folder: Path, times: int) -> None:
-        self.step, self.folder, self.times = step, folder, times
-
-    def __call__(self, prior: Any, window: Any) -> Any:
-        died = len(list(self.folder.iterdir()))
-        if died < self.times and hash(tuple(window)) % 3 == died % 3:
-            (self.folder / f"{died}-{os.getpid()}").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.step(prior, window)
-
-
-@pytest.mark.slow
-class TestCluster:
-    def test_workers_give_the_same(self, source: Raster, tmp_path: Path) -> None:
-        right = wanted(source, tmp_path)
-        run(source, tmp_path / "o.zarr", limits=Limits(tile=16, workers=2))
-        assert np.array_equal(read(tmp_path / "o.zarr"), right)
-
-    @pytest.mark.parametrize("times", [int(os.environ.get("SCALEWISE_KILLS", "6"))])
-    def test_no_block_is_lost_when_workers_are_killed(
-        self, times: int, source: Raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """SCALEWISE_KILLS=100 kills a hundred."""
-        from scalewise.blocks.run import Run
-
-        right, deaths, do = wanted(source, tmp_path), tmp_path / "deaths", Run.do
-        deaths.mkdir()
-
-        def dying(self: Run, name: str, step: Any, *args: Any, **options: Any) -> Any:
-            return do(self, name, Bad(step, deaths, times), *args, **options)
-
-        monkeypatch.setattr(Run, "do", dying)
-        run(source, tmp_path / "o.zarr", limits=Limits(tile=16, workers=2))
-        assert len(list(deaths.iterdir())) >= times
-        assert np.array_equal(read(tmp_path / "o.zarr"), right)
-
-    def test_a_scheduler_that_vanishes(
-        self, source: Raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A sentence; and with another one the run goes on."""
-        from distributed import LocalCluster
-
-        right, output = wanted(source, tmp_path), tmp_path / "o.zarr"
-        monkeypatch.setattr(cluster, "PATIENCE", "2s")
-        with pytest.raises(ScalewiseError, match="no scheduler of Dask answers at tcp://127"):
-            run(source, output, limits=Limits(tile=16, scheduler="tcp://127.0.0.1:9"))
-        with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as there:
-            address = there.scheduler_address
-            run(source, output, limits=Limits(tile=16, scheduler=address))
-        assert np.array_equal(read(output), right)
 
 
 def test_what_is_remembered_is_json(source: Raster, tmp_path: Path) -> None:

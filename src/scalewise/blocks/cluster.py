@@ -22,8 +22,8 @@ AGAIN = 100
 AHEAD = 2
 """Blocks per worker that wait for it."""
 
-PATIENCE = "30s"
-"""How long a scheduler is waited for, and its first worker."""
+PATIENCE = 30.0
+"""Seconds that a scheduler is waited for, and its first worker."""
 
 RECENT = 2.0
 """Seconds for which the number of workers counts."""
@@ -56,7 +56,7 @@ def team_of(
         ) from error
     settings = {
         "distributed.scheduler.allowed-failures": AGAIN,
-        "distributed.comm.timeouts.connect": PATIENCE,
+        "distributed.comm.timeouts.connect": f"{PATIENCE}s",
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
     }
@@ -149,11 +149,16 @@ class _Cluster:
             yield part, result
 
     def _sent(self, value: Any) -> Any:
-        """A value that lies with every worker."""
-        try:
-            return self.client.scatter(_Whole(value), broadcast=True, hash=False)
-        except (OSError, CancelledError) as error:
-            raise self._lost from error
+        """A value that lies with every worker; one may die while it is sent."""
+        for _ in range(AGAIN):
+            try:
+                return self.client.scatter(_Whole(value), broadcast=True, hash=False)
+            except (OSError, CancelledError) as error:
+                self._wait(error)
+                if isinstance(error, TimeoutError):  # no worker came, for long
+                    raise self._lost from error
+                time.sleep(0.1)
+        raise self._lost
 
     def _wait(self, error: Exception) -> None:
         """Wait for a scheduler that does not answer; it may have been away for a moment."""
