@@ -25,6 +25,9 @@ AHEAD = 2
 PATIENCE = 30.0
 """Seconds that a scheduler is waited for, and its first worker."""
 
+RECOVERY = 120.0
+"""Seconds that another worker is waited for, when the last one has died."""
+
 RECENT = 2.0
 """Seconds for which the number of workers counts."""
 
@@ -67,7 +70,7 @@ def team_of(
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # of two runs at once each has one
                     memory_limit=0,
                     silence_logs=50,
                 ) as cluster,
@@ -152,7 +155,8 @@ class _Cluster:
         """A value that lies with every worker; one may die while it is sent."""
         for _ in range(AGAIN):
             try:
-                return self.client.scatter(_Whole(value), broadcast=True, hash=False)
+                held = _Whole(value)
+                return self.client.scatter(held, broadcast=True, hash=False, timeout=RECOVERY)
             except (OSError, CancelledError) as error:
                 self._wait(error)
                 if isinstance(error, TimeoutError):  # no worker came, for long

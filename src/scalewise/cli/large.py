@@ -123,9 +123,7 @@ class Wish:
             name = "--workers" if self.scheduler is None else "--scheduler"
             raise UsageError(f"--jobs are of this process, {name} has others; give one")
         if self.spreads and self.others.get("--sheet"):
-            raise UsageError(
-                "--sheet is made of images that this process sees; give --jobs instead"
-            )
+            raise UsageError("--sheet is of images that this process works on; give --jobs instead")
 
     def draws(self, size: tuple[int, int], output: Path) -> bool:
         """Whether an image of this size is to be drawn in blocks.
