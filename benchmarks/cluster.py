@@ -85,7 +85,8 @@ class Cluster:
         lines = iter(self._scheduler.stderr)
         line = next(line for line in lines if "Scheduler at:" in line)
         self.address = line.split("Scheduler at:")[1].strip()
-        threading.Thread(target=lambda: list(lines), daemon=True).start()
+        self._reader = threading.Thread(target=lambda: list(lines), daemon=True)
+        self._reader.start()
         told = ["dask", "worker", self.address, "--nthreads", "1", "--no-dashboard"]
         for number in range(workers):
             nanny = self._start(f"worker{number}", [*told, "--memory-limit", "0"])
@@ -108,6 +109,9 @@ class Cluster:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        if self._scheduler is not None and self._scheduler.stderr is not None:
+            self._reader.join()
+            self._scheduler.stderr.close()
 
     def _start(
         self, name: str, command: Command, stderr: int = subprocess.DEVNULL

