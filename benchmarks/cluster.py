@@ -1,6 +1,6 @@
 """Blocks and folders on a cluster of real processes: what it stands, and how fast it is.
 
-    python -m benchmarks.cluster --part kills --kills 100     # and scheduler, namespaces, folder
+    python -m benchmarks.cluster --part kills --kills 100    # and scheduler, namespaces, ...
 
 The processes are those of `dask scheduler` and `dask worker`, workers are killed with SIGKILL at
 random moments, and `namespaces` puts each process into a network namespace of its own, which takes
@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,12 @@ from scalewise.networks import LocalConditional, UNet
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.rasters import open_raster
+from scalewise.rasters.opening import same_file
 
 Command = list[str]
 
 PATIENCE = 120.0
 """Seconds that something is waited for."""
-
-YOUNG = 4.0
-"""Seconds that a process takes to begin to work, on a busy machine, and is left alone."""
 
 SIDE, TILE, SIGMA = 256, 16, 25.5
 """Of the image that is denoised in blocks: its side and theirs, and the noise in 8-bit units."""
@@ -139,10 +138,11 @@ def cluster(
 
 
 class Killer(threading.Thread):
-    """Kills workers at random moments, one at a time.
+    """Kills workers at random moments of their work, one at a time.
 
     Args:
         alive: the workers there are.
+        progress: how far the work is; they are let alone until it is further than at the last kill.
         count: how many.
         pause: seconds between, at most.
         seed: of the moments.
@@ -151,22 +151,23 @@ class Killer(threading.Thread):
     def __init__(
         self,
         alive: Callable[[], list[psutil.Process]],
+        progress: Callable[[], int],
         count: int,
-        pause: float = 3.0,
+        pause: float = 2.0,
         seed: int = 0,
     ) -> None:
         super().__init__(daemon=True)
-        self.alive, self.count, self.pause = alive, count, pause
+        self.alive, self.progress, self.count, self.pause = alive, progress, count, pause
         self.dice, self.killed, self.ended = random.Random(seed), 0, threading.Event()
 
     def run(self) -> None:
         """Kill, until it is told to end, or so many are killed."""
+        far = 0
         while self.killed < self.count and not self.ended.wait(self.dice.uniform(0, self.pause)):
-            with suppress(psutil.Error):
-                born = time.time() - YOUNG
-                if alive := [each for each in self.alive() if each.create_time() < born]:
-                    self.dice.choice(alive).kill()
-                    self.killed += 1
+            if (now := self.progress()) > far:
+                with suppress(psutil.Error, IndexError):
+                    self.dice.choice(self.alive()).kill()
+                    self.killed, far = self.killed + 1, now
 
     def stop(self) -> None:
         """End."""
@@ -235,7 +236,8 @@ def kills(folder: Path, count: int, side: int = SIDE) -> dict[str, Any]:
         name = f"out{runs}.zarr"
         with cluster() as there:
             run = case.start(there.address, name)
-            killer = Killer(there.computing, count - total, seed=runs)
+            progress = partial(case.done, name)
+            killer = Killer(there.computing, progress, count - total, seed=runs)
             killer.start()
             _, said = run.communicate()
             killer.stop()
@@ -335,6 +337,26 @@ def namespaces(folder: Path, side: int = SIDE) -> dict[str, Any]:
     }
 
 
+def hashing(place: Path, side: int = 8192, denoised: int = 768) -> dict[str, float]:
+    """Seconds for each gigabyte of an image: to tell it from others, and to denoise it."""
+    values = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    shape, chunks = values.shape, (512, 512, 3)
+    np.save(place / "a.npy", values)
+    array = zarr.create_array(str(place / "a.zarr"), shape=shape, chunks=chunks, dtype="uint8")
+    array[...] = values
+    found = {}
+    for name in ("a.npy", "a.zarr"):
+        start = time.perf_counter()
+        same_file(place / name)
+        found[name[2:]] = 1e9 / values.nbytes * (time.perf_counter() - start)
+    part = values[:denoised, :denoised]
+    np.save(place / "part.npy", part)
+    source, prior = open_raster(place / "part.npy"), store.load("photos", device="cpu")
+    start, noise = time.perf_counter(), NoiseModel.white(SIGMA / 255)
+    blocks.denoise(source, prior, place / "clean.npy", noise=noise)
+    return found | {"denoising": 1e9 / part.nbytes * (time.perf_counter() - start)}
+
+
 def make_folder(place: Path, count: int, side: int) -> None:
     """Write so many noisy squares."""
     place.mkdir()
@@ -380,9 +402,8 @@ def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=RESULTS / "cluster.json")
-    parser.add_argument(
-        "--part", choices=["kills", "scheduler", "namespaces", "folder"], action="append"
-    )
+    names = ["kills", "scheduler", "namespaces", "hashing", "folder"]
+    parser.add_argument("--part", choices=names, action="append")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--side", type=int, default=SIDE, help="of the image in blocks")
     parser.add_argument("--images", type=int, nargs=2, default=[10_000, 64], metavar=("N", "SIDE"))
@@ -392,6 +413,7 @@ def main() -> None:
         "kills": lambda place: kills(place, options.kills, options.side),
         "scheduler": lambda place: scheduler(place, options.side),
         "namespaces": lambda place: namespaces(place, options.side),
+        "hashing": hashing,
         "folder": lambda place: folder(place, *options.images),
     }
     content = read_json(options.json)

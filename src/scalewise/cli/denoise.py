@@ -219,7 +219,6 @@ def denoise(
             "--sheet": sheet is not None,
         },
         len(jobs),
-        together,
     )
     wish.check()
     force = force or wish.spreads  # whose worker died has an output, perhaps, and is done again

@@ -83,7 +83,7 @@ def inpaint(
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     count = None if mode is options.ModeName.MEAN else samples
     refused = {"--uncertainty": uncertainty is not None}
-    wish = large.Wish(max_memory, tile, workers, scheduler, refused, len(jobs), together)
+    wish = large.Wish(max_memory, tile, workers, scheduler, refused, len(jobs))
     wish.check()
     force = force or wish.spreads  # whose worker died has an output, perhaps, and is done again
 

@@ -53,7 +53,7 @@ Workers = Annotated[
         min=1,
         max=1024,
         help="Processes that compute the blocks of an image, or the small images of a folder "
-        "(extra big).",
+        "instead of --jobs (extra big).",
         rich_help_panel=PANEL,
     ),
 ]
@@ -80,7 +80,6 @@ class Wish:
         scheduler: of `--scheduler`.
         others: names of options that images in blocks do not know, and whether they were given.
         images: how many there are.
-        together: of `--jobs`.
     """
 
     memory: str | None
@@ -89,7 +88,6 @@ class Wish:
     scheduler: str | None
     others: Mapping[str, bool]
     images: int = 1
-    together: int = 1
 
     @property
     def given(self) -> bool:
@@ -119,9 +117,6 @@ class Wish:
         parse_memory(self.memory)
         if self.workers > 1 and self.scheduler is not None:
             raise UsageError("--workers are of this machine, --scheduler has its own; give one")
-        if self.together > 1 and self._several:
-            name = "--workers" if self.scheduler is None else "--scheduler"
-            raise UsageError(f"--jobs are of this process, {name} has others; give one")
         if self.spreads and self.others.get("--sheet"):
             raise UsageError("--sheet is of images that this process works on; give --jobs instead")
 

@@ -148,7 +148,6 @@ def upscale(
             "--sampler paper": sampler is options.SamplerName.PAPER,
         },
         len(jobs),
-        together,
     )
     wish.check()
     force = force or wish.spreads  # whose worker died has an output, perhaps, and is done again
