@@ -147,7 +147,8 @@ class _Cluster:
                     shared, self._model = self._sent(step), self._sent(self.prior)
                 submit(part, number + 1)
                 continue
-            for following in islice(waiting, AHEAD * self.workers - len(tries)):
+            room = AHEAD * self.workers - len(tries)
+            for following in islice(waiting, max(0, room)):
                 submit(following, 1)
             yield part, result
 
