@@ -42,6 +42,9 @@ from scalewise.rasters.opening import same_file
 
 Command = list[str]
 
+SOME = 40
+"""Blocks that are done when the scheduler is killed."""
+
 PATIENCE = 120.0
 """Seconds that something is waited for."""
 
@@ -255,7 +258,7 @@ def scheduler(folder: Path, side: int = SIDE) -> dict[str, Any]:
     with cluster() as there:
         run = case.start(there.address)
         end = time.monotonic() + PATIENCE
-        while case.done() < 100 and run.poll() is None and time.monotonic() < end:
+        while case.done() < SOME and run.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
         there.kill_scheduler()
         _, said = run.communicate()
@@ -264,7 +267,7 @@ def scheduler(folder: Path, side: int = SIDE) -> dict[str, Any]:
         again = subprocess.run(case.command(there.address), capture_output=True, text=True)
     return {
         "code": run.returncode,
-        "said": said.strip(),
+        "said": said.strip().splitlines()[-1],
         "kept": kept,
         "done_before": before,
         "code_again": again.returncode,
