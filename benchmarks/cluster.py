@@ -45,8 +45,11 @@ Command = list[str]
 SOME = 40
 """Blocks that are done when the scheduler is killed."""
 
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds that something is waited for."""
+
+WAYS = ("--jobs 1", "--jobs 2", "--workers 2")
+"""How a folder may be worked on; the first is one image after the other."""
 
 SIDE, TILE, SIGMA = 256, 16, 25.5
 """Of the image that is denoised in blocks: its side and theirs, and the noise in 8-bit units."""
@@ -385,18 +388,18 @@ def apart(first: Path, second: Path) -> dict[str, float]:
     return {"most": most, "share": other / values}
 
 
-def folder(place: Path, count: int, side: int) -> list[dict[str, Any]]:
-    """Denoise a folder of small images one by one, and in other ways; seconds of the program."""
+def folder(place: Path, count: int, side: int, ways: Sequence[str] = WAYS) -> list[dict[str, Any]]:
+    """Denoise a folder of small images in some ways; seconds of the program, start and all."""
     make_folder(place / "in", count, side)
     rows: list[dict[str, Any]] = []
-    for words in ("--jobs 1", "--jobs 2", "--workers 2"):
+    for words in ways:
         output, start = place / words.replace(" ", ""), time.perf_counter()
         command = [sys.executable, "-m", "scalewise", "denoise", str(place / "in"), str(output)]
         subprocess.run([*command, *words.split()], check=True, stdout=subprocess.DEVNULL)
         row = {"how": words, "images": count, "side": side, "seconds": time.perf_counter() - start}
         row |= {"written": len(list(output.iterdir())), "load": os.getloadavg()[0]}
-        row |= apart(place / "--jobs1", output)
-        rows.append(row | {"ratio": rows[0]["seconds"] / row["seconds"] if rows else 1.0})
+        alone = place / WAYS[0].replace(" ", "")
+        rows.append(row | (apart(alone, output) if alone.exists() else {}))
         print(json.dumps(rows[-1]), flush=True)
     return rows
 
@@ -410,6 +413,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--side", type=int, default=SIDE, help="of the image in blocks")
     parser.add_argument("--images", type=int, nargs=2, default=[10_000, 64], metavar=("N", "SIDE"))
+    parser.add_argument("--how", nargs="+", default=WAYS, metavar="OPTIONS", help="of a folder")
     parser.add_argument("--running", default="", help="what else the machine did")
     options = parser.parse_args()
     parts: dict[str, Callable[[Path], Any]] = {
@@ -417,12 +421,16 @@ def main() -> None:
         "scheduler": lambda place: scheduler(place, options.side),
         "namespaces": lambda place: namespaces(place, options.side),
         "hashing": hashing,
-        "folder": lambda place: folder(place, *options.images),
+        "folder": lambda place: folder(place, *options.images, ways=options.how),
     }
     content = read_json(options.json)
     for name in options.part or parts:
         with tempfile.TemporaryDirectory() as place:
-            content[name] = parts[name](Path(place))
+            found = parts[name](Path(place))
+        if name == "folder":
+            rows = {(row["images"], row["how"]): row for row in (*content.get(name, ()), *found)}
+            found = list(rows.values())
+        content[name] = found
         print(name, json.dumps(content[name])[:400], flush=True)
         told = {"benchmark": "cluster", "running": options.running, "facts": facts()}
         write_json(options.json, told | {key: content[key] for key in parts if key in content})

@@ -176,7 +176,8 @@ class _Cluster:
     def _lost(self) -> ScalewiseError:
         return ScalewiseError(
             "the scheduler of Dask, or the last of its workers, is gone; what is done is kept, and "
-            "the same command goes on, with the --scheduler that is there then"
+            "the same command goes on (of a folder with --skip-existing), with the --scheduler "
+            "that is there then"
         )
 
     @staticmethod
