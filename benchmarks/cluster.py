@@ -421,9 +421,9 @@ def main() -> None:
         "scheduler": lambda place: scheduler(place, options.side),
         "namespaces": lambda place: namespaces(place, options.side),
         "hashing": hashing,
-        "folder": lambda place: folder(place, *options.images, ways=options.how),
+        "folder": lambda place: folder(place, count, side, options.how),
     }
-    content = read_json(options.json)
+    content, (count, side) = read_json(options.json), options.images
     for name in options.part or parts:
         with tempfile.TemporaryDirectory() as place:
             found = parts[name](Path(place))
