@@ -359,6 +359,44 @@ def blocks_memory(content: dict[str, Any]) -> str:
     return markdown(["what", "`--max-memory`", "taken at most"], rows)
 
 
+def cluster_faults(content: dict[str, Any]) -> str:
+    """What happened to runs on real processes, and how they ended."""
+    same = {True: "the same, value by value", False: "another"}
+    kills, lost, apart = content["kills"], content["scheduler"], content["namespaces"]
+    done = f"goes on from {lost['done_before']} blocks with another"
+    rows = [
+        [f"{kills['kills']} workers killed, in {kills['runs']} runs", same[kills["identical"]]],
+        [f"the scheduler killed; the same command {done}", same[lost["identical"]]],
+        ["scheduler, workers and program in networks of their own", same[apart["identical"]]],
+    ]
+    return markdown(["what", "result"], rows)
+
+
+def cluster_folder(content: dict[str, Any]) -> str:
+    """Seconds for a folder of small images, one by one and in batches."""
+    speed = [row["images"] / row["seconds"] for row in content["folder"]]
+    rows = [
+        [
+            f"{row['images']:,} of {row['side']}×{row['side']}, `{row['how']}`",
+            f"{row['seconds']:.0f}",
+            f"{images / speed[0]:.1f}",
+            f"{1e6 * row['share']:.0f}" if "share" in row else "–",
+        ]
+        for row, images in zip(content["folder"], speed, strict=True)
+    ]
+    return markdown(["images", "seconds", "times as fast", "values in a million off by one"], rows)
+
+
+def cluster_hashing(content: dict[str, Any]) -> str:
+    """Seconds for each gigabyte, of telling an image from others and of denoising it."""
+    told = content["hashing"]
+    names = {"npy": "hashed, one file", "zarr": "hashed, a store of 256 chunks"}
+    rows = [[name, f"{told[key]:.1f}"] for key, name in names.items()]
+    return markdown(
+        ["each gigabyte of an image", "seconds"], [*rows, ["denoised", f"{told['denoising']:.0f}"]]
+    )
+
+
 def blocks_model(content: dict[str, Any]) -> str:
     """Seconds that the model predicts, and that runs took."""
     rows = [
@@ -445,6 +483,9 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "machines-apart": ("machines.json", apart),
     "blocks-memory": ("blocks.json", blocks_memory),
     "blocks-model": ("blocks.json", blocks_model),
+    "cluster-faults": ("cluster.json", cluster_faults),
+    "cluster-folder": ("cluster.json", cluster_folder),
+    "cluster-hashing": ("cluster.json", cluster_hashing),
     "textures": ("textures.json", textures),
     "speed": ("speed.json", speed),
     "fuzzing": ("fuzzing.json", fuzzing),

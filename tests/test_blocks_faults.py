@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ import zarr
 from block_tools import image, raster_of, tiny
 
 from scalewise import blocks, store
-from scalewise.blocks import Limits, cluster
+from scalewise.blocks import Limits
 from scalewise.errors import ScalewiseError, UsageError
 from scalewise.noise_model import NoiseModel
 from scalewise.rasters import Raster, open_raster
@@ -116,21 +115,21 @@ class TestWrites:
 
 
 class TestDamage:
-    def cut_short(self, source: Raster, output: Path, step: str) -> Path:
+    def cut_short(self, source: Raster, output: Path, step: str, **options: Any) -> Path:
         """A run that ended after some step."""
         from scalewise.blocks.run import Run
 
         do = Run.do
 
-        def until(self: Run, name: str, *args: Any, **options: Any) -> Any:
+        def until(self: Run, name: str, *args: Any, **rest: Any) -> Any:
             if name == step:
                 raise KeyboardInterrupt
-            return do(self, name, *args, **options)
+            return do(self, name, *args, **rest)
 
         patch = pytest.MonkeyPatch()
         patch.setattr(Run, "do", until)
         with pytest.raises(KeyboardInterrupt):
-            run(source, output)
+            run(source, output, **options)
         patch.undo()
         return output.with_name(output.name + ".partial")
 
@@ -187,12 +186,25 @@ class TestDamage:
             blocks.denoise(open_raster(file), tiny(), tmp_path / "o.tif", noise=WHITE)
         assert not (tmp_path / "o.tif").exists()
 
-    def test_a_clock_that_goes_backwards(self, source: Raster, tmp_path: Path) -> None:
-        """Files are told from others by equal times, never by later ones."""
+    def test_times_do_not_count(self, source: Raster, tmp_path: Path) -> None:
+        """Neither of what was done nor of the input, which may have been touched, or moved."""
         right, output = wanted(source, tmp_path), tmp_path / "o.zarr"
         partial = self.cut_short(source, output, "plane0-clean0")
-        for file in partial.rglob("*"):
+        for file in (*partial.rglob("*"), Path(source.name)):
             os.utime(file, (1, 1))
+        there = Path(source.name).rename(tmp_path / "moved.npy")
+        seen: list[int] = []
+        run(open_raster(there, black=0, white=1), output, progress=lambda total: seen.append)
+        assert np.array_equal(read(output), right)
+        assert seen[0] == 26 * 36  # all of the first step at once
+
+    def test_a_block_of_another_run(self, source: Raster, tmp_path: Path) -> None:
+        """A mark holds what its block was made of; one of another picture does not count."""
+        right, output = wanted(source, tmp_path), tmp_path / "o.zarr"
+        partial = self.cut_short(source, output, "plane0-clean0")
+        mark = partial / "done" / "plane0-noisy1" / "0-0.json"
+        mark.write_text(mark.read_text().replace('"of": "', '"of": "0'))
+        zarr.open_array(str(partial / "plane0-noisy1"))[:, :16, :16] = 0
         run(source, output)
         assert np.array_equal(read(output), right)
 
@@ -212,21 +224,28 @@ class TestRuns:
         assert np.array_equal(read(output), right)
         assert seen[0] == 26 * 36  # all of the first step at once
 
-    @pytest.mark.parametrize("change", ["noise", "model", "input"])
+    @pytest.mark.parametrize("change", ["noise", "model", "input", "mask"])
     def test_one_with_other_settings_is_told_apart(
         self, change: str, source: Raster, tmp_path: Path
     ) -> None:
+        """Also where one pixel changed that neither the size nor the time of a file tells."""
         output = tmp_path / "o.zarr"
-        TestDamage().cut_short(source, output, "plane0-clean0")
-        options: dict[str, Any] = {"noise": WHITE, "limits": DISK}
+        np.save(tmp_path / "mask.npy", np.full((50, 70), 255, np.uint8))
+        mask = open_raster(tmp_path / "mask.npy")
+        options: dict[str, Any] = {"noise": WHITE, "limits": DISK, "mask": mask}
+        TestDamage().cut_short(source, output, "plane0-clean0", mask=mask)
         prior = tiny()
         if change == "noise":
             options["noise"] = NoiseModel.white(0.2)
         elif change == "model":
             prior = tiny(field=9)
         else:
-            time.sleep(0.02)
-            np.save(tmp_path / "in.npy", np.load(tmp_path / "in.npy") * 0.9)
+            file = tmp_path / ("in.npy" if change == "input" else "mask.npy")
+            before, values = file.stat(), np.load(file)
+            values[7, 11] = 0
+            np.save(file, values)
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert file.stat().st_size == before.st_size
         with pytest.raises(ScalewiseError, match=f"a run with other settings .*{change}"):
             blocks.denoise(source, prior, output, **options)
         blocks.denoise(source, prior, output, **options, force=True)
@@ -267,61 +286,6 @@ class TestRuns:
         else:
             assert subprocess.run(command, check=False).returncode == 0
         assert np.abs(read(tmp_path / "o.zarr") - right).max() < 1e-5
-
-
-class Bad:
-    """A step that dies with its worker, some times."""
-
-    def __init__(self, step: Any, folder: Path, times: int) -> None:
-        self.step, self.folder, self.times = step, folder, times
-
-    def __call__(self, prior: Any, window: Any) -> Any:
-        died = len(list(self.folder.iterdir()))
-        if died < self.times and hash(tuple(window)) % 3 == died % 3:
-            (self.folder / f"{died}-{os.getpid()}").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.step(prior, window)
-
-
-@pytest.mark.slow
-class TestCluster:
-    def test_workers_give_the_same(self, source: Raster, tmp_path: Path) -> None:
-        right = wanted(source, tmp_path)
-        run(source, tmp_path / "o.zarr", limits=Limits(tile=16, workers=2))
-        assert np.array_equal(read(tmp_path / "o.zarr"), right)
-
-    @pytest.mark.parametrize("times", [int(os.environ.get("SCALEWISE_KILLS", "6"))])
-    def test_no_block_is_lost_when_workers_are_killed(
-        self, times: int, source: Raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """SCALEWISE_KILLS=100 kills a hundred."""
-        from scalewise.blocks.run import Run
-
-        right, deaths, do = wanted(source, tmp_path), tmp_path / "deaths", Run.do
-        deaths.mkdir()
-
-        def dying(self: Run, name: str, step: Any, *args: Any, **options: Any) -> Any:
-            return do(self, name, Bad(step, deaths, times), *args, **options)
-
-        monkeypatch.setattr(Run, "do", dying)
-        run(source, tmp_path / "o.zarr", limits=Limits(tile=16, workers=2))
-        assert len(list(deaths.iterdir())) >= times
-        assert np.array_equal(read(tmp_path / "o.zarr"), right)
-
-    def test_a_scheduler_that_vanishes(
-        self, source: Raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A sentence; and with another one the run goes on."""
-        from distributed import LocalCluster
-
-        right, output = wanted(source, tmp_path), tmp_path / "o.zarr"
-        monkeypatch.setattr(cluster, "PATIENCE", "2s")
-        with pytest.raises(ScalewiseError, match="no scheduler of Dask answers at tcp://127"):
-            run(source, output, limits=Limits(tile=16, scheduler="tcp://127.0.0.1:9"))
-        with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as there:
-            address = there.scheduler_address
-            run(source, output, limits=Limits(tile=16, scheduler=address))
-        assert np.array_equal(read(output), right)
 
 
 def test_what_is_remembered_is_json(source: Raster, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Images of any size, block by block, with bounded memory (`docs/large.md`)."""
 
+from scalewise.blocks.cluster import team_of
 from scalewise.blocks.denoising import denoise
 from scalewise.blocks.drawing import synthesize
 from scalewise.blocks.enlarging import upscale
@@ -16,5 +17,6 @@ __all__ = [
     "inpaint",
     "parse_memory",
     "synthesize",
+    "team_of",
     "upscale",
 ]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from scalewise.blocks.run import Alone, Step, Team
+from scalewise.blocks.run import Alone, Part, Team
 from scalewise.device import give_memory_back, share_memory_of_threads
 from scalewise.errors import ScalewiseError
 from scalewise.prior import MultiScalePrior
-from scalewise.windows import Window
 
 AGAIN = 100
 """How often a block may be lost with a worker before the run gives up."""
@@ -21,18 +23,25 @@ AGAIN = 100
 AHEAD = 2
 """Blocks per worker that wait for it."""
 
-PATIENCE = "30s"
-"""How long a scheduler is waited for."""
+PATIENCE = 30.0
+"""Seconds that a scheduler is waited for, and its first worker."""
+
+RECOVERY = 120.0
+"""Seconds that another worker is waited for, when the last one has died."""
+
+RECENT = 2.0
+"""Seconds for which the number of workers counts."""
 
 
 @contextmanager
 def team_of(
-    prior: MultiScalePrior, workers: int = 1, scheduler: str | None = None
+    prior: MultiScalePrior | None, workers: int = 1, scheduler: str | None = None
 ) -> Iterator[Team]:
     """Who computes the blocks: this process, others of this machine, or those of a scheduler.
 
     Args:
-        prior: that they compute with; it travels once to each worker.
+        prior: that they compute with; it travels once to each worker, as a step does. None where
+            the steps have their own.
         workers: processes of this machine; 1 for this one alone.
         scheduler: address of one that runs, such as tcp://host:8786.
 
@@ -51,7 +60,7 @@ def team_of(
         ) from error
     settings = {
         "distributed.scheduler.allowed-failures": AGAIN,
-        "distributed.comm.timeouts.connect": PATIENCE,
+        "distributed.comm.timeouts.connect": f"{PATIENCE}s",
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
     }
@@ -62,13 +71,13 @@ def team_of(
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=":0",
+                    dashboard_address="127.0.0.1:0",  # of two runs at once each has one
                     memory_limit=0,
                     silence_logs=50,
                 ) as cluster,
                 Client(cluster) as client,
             ):
-                yield _Cluster(client, prior, workers)
+                yield _Cluster(client, prior)
             return
         try:
             client = Client(scheduler, timeout=PATIENCE)
@@ -77,10 +86,13 @@ def team_of(
                 f"no scheduler of Dask answers at {scheduler} ({error}); dask scheduler starts one"
             ) from error
         with client:
-            count = len(client.scheduler_info(n_workers=-1)["workers"])
-            if count == 0:
-                raise ScalewiseError(f"the scheduler at {scheduler} has no workers; start some")
-            yield _Cluster(client, prior, count)
+            try:
+                client.wait_for_workers(1, timeout=PATIENCE)
+            except TimeoutError as error:
+                raise ScalewiseError(
+                    f"the scheduler at {scheduler} has no workers; start some"
+                ) from error
+            yield _Cluster(client, prior)
 
 
 @dataclass
@@ -88,26 +100,33 @@ class _Cluster:
     """The workers of a scheduler."""
 
     client: Any
-    prior: MultiScalePrior
-    workers: int
+    prior: MultiScalePrior | None
 
     def __post_init__(self) -> None:
         self._model = self._sent(self.prior)
+        self._counted, self._threads = 0.0, 1
 
-    def _sent(self, value: Any) -> Any:
-        """A value that lies with every worker."""
-        return self.client.scatter(value, broadcast=True, hash=False)
+    @property
+    def workers(self) -> int:
+        """How many blocks are computed at once: workers come and go, and are counted anew."""
+        if time.monotonic() > self._counted + RECENT and self.client.status == "running":
+            with suppress(OSError):
+                self._threads = max(1, sum(self.client.nthreads().values()))
+            self._counted = time.monotonic()
+        return self._threads
 
-    def results(self, step: Step, parts: list[Window]) -> Iterator[tuple[Window, Any]]:
-        """What a step returned for each block, as they are done."""
+    def results(
+        self, step: Callable[[Any, Part], Any], parts: Sequence[Part]
+    ) -> Iterator[tuple[Part, Any]]:
+        """What a step returned for each part, as they are done."""
         from distributed import as_completed
 
         shared = self._sent(step)
         waiting = iter(parts)
-        tries: dict[Any, tuple[Window, int]] = {}
+        tries: dict[Any, tuple[Part, int]] = {}
         futures = as_completed()
 
-        def submit(part: Window, number: int) -> None:
+        def submit(part: Part, number: int) -> None:
             future = self.client.submit(_computed, shared, self._model, part, pure=False)
             tries[future] = part, number
             futures.add(future)
@@ -124,13 +143,43 @@ class _Cluster:
                 lost = type(error).__name__ in LOST
                 if not lost or number >= AGAIN:
                     raise ScalewiseError(_why(error)) from error
+                self._wait(error)
                 if self._gone(shared, self._model):  # with all workers that had it
                     shared, self._model = self._sent(step), self._sent(self.prior)
                 submit(part, number + 1)
                 continue
-            for following in islice(waiting, 1):
+            room = AHEAD * self.workers - len(tries)
+            for following in islice(waiting, max(0, room)):
                 submit(following, 1)
             yield part, result
+
+    def _sent(self, value: Any) -> Any:
+        """A value that lies with every worker; one may die while it is sent."""
+        for _ in range(AGAIN):
+            try:
+                held = _Whole(value)
+                return self.client.scatter(held, broadcast=True, hash=False, timeout=RECOVERY)
+            except (OSError, CancelledError) as error:
+                self._wait(error)
+                if isinstance(error, TimeoutError):  # no worker came, for long
+                    raise self._lost from error
+                time.sleep(0.1)
+        raise self._lost
+
+    def _wait(self, error: Exception) -> None:
+        """Wait for a scheduler that does not answer; it may have been away for a moment."""
+        while self.client.status == "connecting":
+            time.sleep(0.1)
+        if self.client.status != "running":
+            raise self._lost from error
+
+    @property
+    def _lost(self) -> ScalewiseError:
+        return ScalewiseError(
+            "the scheduler of Dask, or the last of its workers, is gone; what is done is kept, and "
+            "the same command goes on (of a folder with --skip-existing), with the --scheduler "
+            "that is there then"
+        )
 
     @staticmethod
     def _gone(*futures: Any) -> bool:
@@ -150,8 +199,27 @@ def _why(error: Exception) -> str:
     return f"a block could not be computed on the cluster ({words:.300}); run again to go on"
 
 
-def _computed(step: Step, prior: MultiScalePrior, part: Window) -> Any:
-    """Compute a block on a worker, with its share of the processor."""
+@dataclass(frozen=True)
+class _Whole:
+    """A value that travels pickled: Dask's own way with tensors loses how they lie in memory.
+
+    With it went the layout of the weights, which the speed and the last digits depend on.
+    """
+
+    value: Any
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle
+
+        return _opened, (cloudpickle.dumps(self.value),)
+
+
+def _opened(content: bytes) -> _Whole:
+    return _Whole(pickle.loads(content))
+
+
+def _computed(step: _Whole, prior: _Whole, part: Any) -> Any:
+    """Compute a part on a worker, with its share of the processor."""
     import torch
 
     threads = int(os.environ.get("OMP_NUM_THREADS", "1") or 1)
@@ -159,6 +227,6 @@ def _computed(step: Step, prior: MultiScalePrior, part: Window) -> Any:
         torch.set_num_threads(threads)
     share_memory_of_threads()
     with torch.no_grad():
-        found = step(prior, part)
+        found = step.value(prior.value, part)
     give_memory_back()
     return found

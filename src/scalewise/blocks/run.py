@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,8 +26,13 @@ from scalewise.windows import Window, windows
 SUFFIX = ".partial"
 """What is added to the name of an output, for the folder of what is done so far."""
 
-CODE = 1
+CODE = 2
 """Changed whenever blocks of an older Scalewise would not fit those of this one."""
+
+RUN = "run.json"
+"""What a run is of, in its folder."""
+
+Part = TypeVar("Part")
 
 Step = Callable[[MultiScalePrior, Window], Any]
 """Computes and writes one block."""
@@ -52,23 +58,29 @@ class DamagedBlock(ScalewiseError):
 
 
 class Team(Protocol):
-    """Who computes blocks."""
+    """Who computes blocks, or other parts of some work."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many at once."""
 
-    def results(self, step: Step, parts: list[Window]) -> Iterator[tuple[Window, Any]]:
-        """What a step returned for each block, as they are done."""
+    def results(
+        self, step: Callable[[Any, Part], Any], parts: Sequence[Part]
+    ) -> Iterator[tuple[Part, Any]]:
+        """What a step returned for each part, as they are done."""
 
 
 @dataclass
 class Alone:
     """Block by block, in this process."""
 
-    prior: MultiScalePrior
+    prior: MultiScalePrior | None
     workers: int = 1
 
-    def results(self, step: Step, parts: list[Window]) -> Iterator[tuple[Window, Any]]:
-        """What a step returned for each block, as they are done."""
+    def results(
+        self, step: Callable[[Any, Part], Any], parts: Sequence[Part]
+    ) -> Iterator[tuple[Part, Any]]:
+        """What a step returned for each part, as they are done."""
         for part in parts:
             yield part, step(self.prior, part)
             give_memory_back()
@@ -162,6 +174,13 @@ class Run:
             self.check_whole(name)
         return [found[part] for part in parts]
 
+    @cached_property
+    def _of(self) -> str:
+        """What blocks on disk are made of: the hash of input, settings and model."""
+        if self.folder is None or not (self.folder / RUN).exists():
+            return ""
+        return str(json.loads((self.folder / RUN).read_text(encoding="utf-8"))["key"])
+
     def holds(self, name: str) -> bool:
         """Whether an array of this name is on disk."""
         return name in self._arrays
@@ -195,9 +214,12 @@ class Run:
         if self.folder is None or not (self.folder / "done" / name).is_dir():
             return found
         for file in (self.folder / "done" / name).glob("*.json"):
-            with suppress(ValueError, OSError, TypeError):  # half-written by a crash: done again
+            with suppress(
+                ValueError, OSError, TypeError, KeyError
+            ):  # half-written by a crash: done again
                 record = json.loads(file.read_text(encoding="utf-8"))
-                found[Window(*record["window"])] = record["result"]
+                if record["of"] == self._of:
+                    found[Window(*record["window"])] = record["result"]
         return found
 
     def _remember(self, name: str, part: Window, result: Any) -> None:
@@ -205,7 +227,7 @@ class Run:
             return
         place = self.folder / "done" / name
         place.mkdir(parents=True, exist_ok=True)
-        record = {"window": list(part), "result": result}
+        record = {"of": self._of, "window": list(part), "result": result}
         write_json(place / f"{part.top}-{part.left}.json", record, indent=None)
 
 
@@ -285,12 +307,12 @@ def partial(output: Path, key: dict[str, object], force: bool) -> Iterator[tuple
 def remember_run(folder: Path, key: dict[str, object], side: int) -> None:
     """Write what a run is of, so that it can go on."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    write_json(folder / "run.json", {"key": digest, "side": side, "settings": key, "code": CODE})
+    write_json(folder / RUN, {"key": digest, "side": side, "settings": key, "code": CODE})
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
     """What a folder says of its run; None if it is new."""
-    file = folder / "run.json"
+    file = folder / RUN
     if not file.exists():
         _empty(folder)
         return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,6 +176,7 @@ def denoise(
       scalewise denoise noisy.png sharp.png --fidelity 0.5
       scalewise denoise noisy.png clean.png --average 8
       scalewise denoise slide.ome.zarr clean.ome.zarr --max-memory 2GB --workers 4
+      scalewise denoise crops/ cleaned/ --scheduler tcp://host:8786
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
@@ -217,25 +218,24 @@ def denoise(
             "--strength by luma and chroma": amount.luma != amount.chroma,
             "--sheet": sheet is not None,
         },
+        len(jobs),
     )
     wish.check()
+    force = force or wish.spreads  # whose worker died has an output, perhaps, and is done again
     kinds = () if fix is None else tuple(part.strip() for part in fix.split(","))
     restore.check_defects(kinds)
     restore.check_average(average)
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
-    given = options.told_noise(sigma, noise)
-    known = _noise_together(jobs, prior, black, white) if one_camera else {}
+    noise_of = _Told(
+        options.told_noise(sigma, noise),
+        _noise_together(jobs, prior, black, white) if one_camera else {},
+        noise_from,
+        max(1, prior.levels),
+        gain,
+        offset,
+        read_noise,
+    )
     area = None if mask is None or rasters.is_array(mask) else options.read_mask(mask)
-
-    def noise_of(picture: Picture, job: Job) -> NoiseModel | None:
-        model = known.get(job.source, given)
-        if noise_from is not None:
-            frame = read_image(noise_from)
-            seen = picture.intensities.of(frame.intensities.stored(frame.pixels))
-            model = restore.noise_of_frame(seen[0], max(1, prior.levels))
-        elif gain is not None:
-            model = restore.photon_noise(picture, gain=gain, offset=offset, read=read_noise)
-        return model
 
     def in_blocks(raster: Raster, job: Job, share: Share) -> Record:
         looked = replace(raster.picture, pixels=raster.looked_at(0)[None], alpha=None)
@@ -269,8 +269,14 @@ def denoise(
         raster = wish.raster(job.source, job.targets[0], black, white)
         if raster is not None:
             return in_blocks(raster, job, share)
+        return restore.answered(steps(job), prior)
+
+    def several(some: Sequence[Job]) -> list[Record | Exception]:
+        return restore.answered_together([steps(job) for job in some], prior)
+
+    def steps(job: Job) -> restore.Asking[Record]:
         picture = read_image(job.source, black=black, white=white)
-        result = restore.denoise(
+        result = yield from restore.denoising(
             picture,
             prior,
             noise=noise_of(picture, job),
@@ -290,7 +296,53 @@ def denoise(
         return record(job, result.noise, [*result.notes, *kept])
 
     with sheet_of(contact, force):
-        work_through(jobs, work, "denoising", large.STEPS, as_json, together)
+        work_through(
+            jobs,
+            work,
+            "denoising",
+            large.STEPS,
+            as_json,
+            together,
+            several=None if exact else several,
+            wish=wish,
+        )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What options say of the noise of a picture; None if it is to be estimated.
+
+    Args:
+        given: of all pictures.
+        known: of some files.
+        frame: that shows nothing.
+        levels: of which it tells the noise.
+        gain: of counted photons.
+        offset: belongs to it.
+        read_noise: belongs to it.
+    """
+
+    given: NoiseModel | None
+    known: Mapping[Path, NoiseModel]
+    frame: Path | None
+    levels: int
+    gain: float | None
+    offset: float
+    read_noise: float
+
+    def __call__(self, picture: Picture, job: Job) -> NoiseModel | None:
+        from scalewise import restore
+        from scalewise.images import read_image
+
+        if self.frame is not None:
+            frame = read_image(self.frame)
+            seen = picture.intensities.of(frame.intensities.stored(frame.pixels))
+            return restore.noise_of_frame(seen[0], self.levels)
+        if self.gain is not None:
+            return restore.photon_noise(
+                picture, gain=self.gain, offset=self.offset, read=self.read_noise
+            )
+        return self.known.get(job.source, self.given)
 
 
 def _noise_together(

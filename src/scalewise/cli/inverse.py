@@ -83,8 +83,9 @@ def inpaint(
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     count = None if mode is options.ModeName.MEAN else samples
     refused = {"--uncertainty": uncertainty is not None}
-    wish = large.Wish(max_memory, tile, workers, scheduler, refused)
+    wish = large.Wish(max_memory, tile, workers, scheduler, refused, len(jobs))
     wish.check()
+    force = force or wish.spreads  # whose worker died has an output, perhaps, and is done again
 
     def in_blocks(raster: Raster, job: Job, share: Share) -> Record:
         hole, notes = open_raster(_mask_of(job.source, input, mask)), list[str]()
@@ -117,7 +118,7 @@ def inpaint(
         kept = save_all(result, job, force, skip_existing, quality)
         return {"input": str(job.source), **job.written, "notes": [*result.notes, *kept]}
 
-    work_through(jobs, work, "inpainting", STEPS, as_json, together)
+    work_through(jobs, work, "inpainting", STEPS, as_json, together, wish=wish)
 
 
 def deblur(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
+from scalewise.cli.batches import Work, outcomes
 from scalewise.cli.console import Bar, Record, Share, show, tell
-from scalewise.cli.program import explain, report
-from scalewise.cli.workers import at_once
+from scalewise.cli.large import Wish
+from scalewise.cli.program import report
 from scalewise.errors import ScalewiseError
 
 NAMED = 20
@@ -64,6 +64,9 @@ def work_through(
     steps: int = 1,
     as_json: bool = False,
     together: int = 1,
+    *,
+    several: Callable[[Sequence[Job]], list[Record | Exception]] | None = None,
+    wish: Wish | None = None,
 ) -> None:
     """Work on all images; a bad one is reported and the rest go on.
 
@@ -77,6 +80,8 @@ def work_through(
         steps: steps of the bar per image; `work` may take them as it goes.
         as_json: print records as JSON.
         together: how many images at once, at most.
+        several: works on small ones of one size as a batch, in any thread; see `batches.Work`.
+        wish: whether other processes work on the small ones; `work` and `several` travel there.
 
     Raises:
         ScalewiseError: some of several images failed; of a single one, whatever went wrong.
@@ -85,19 +90,11 @@ def work_through(
     failed: set[Job] = set()
     with Bar(title, steps * len(wanted), len(wanted)) as bar:
 
-        def attempt(job: Job) -> tuple[Job, Record, Exception | None]:
-            start, share = time.perf_counter(), Share(bar, steps)
-            try:
-                record = work(job, share) | {"seconds": round(time.perf_counter() - start, 3)}
-            except Exception as error:
-                record = {"input": str(job.source), "output": None, "error": explain(error)}
-                return job, record, error
-            finally:
-                share.finish()
-            return job, record, None
+        def new_share() -> Share:
+            return Share(bar, steps)
 
-        with at_once(attempt, wanted, together) as outcomes:
-            for job, record, error in outcomes:
+        with outcomes(Work(work, several), wanted, new_share, together, wish) as found:
+            for job, record, error in found:
                 with bar.aside():
                     if as_json or error is None:
                         show(record, as_json)

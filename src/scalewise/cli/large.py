@@ -50,7 +50,8 @@ Workers = Annotated[
     typer.Option(
         min=1,
         max=1024,
-        help="Processes that compute the blocks of an image (extra big).",
+        help="Processes that compute the blocks of an image, or the small images of a folder "
+        "instead of --jobs (extra big).",
         rich_help_panel=PANEL,
     ),
 ]
@@ -59,7 +60,7 @@ Scheduler = Annotated[
     typer.Option(
         metavar="ADDRESS",
         help="A Dask scheduler that runs, such as tcp://host:8786, whose workers compute the "
-        "blocks and see the same files.",
+        "blocks, or the small images of a folder, and see the same files.",
         show_default=False,
         rich_help_panel=PANEL,
     ),
@@ -76,6 +77,7 @@ class Wish:
         workers: of `--workers`.
         scheduler: of `--scheduler`.
         others: names of options that images in blocks do not know, and whether they were given.
+        images: how many there are.
     """
 
     memory: str | None
@@ -83,11 +85,21 @@ class Wish:
     workers: int
     scheduler: str | None
     others: Mapping[str, bool]
+    images: int = 1
 
     @property
     def given(self) -> bool:
-        """Whether anything of it was."""
-        return bool(self.memory or self.tile or self.scheduler) or self.workers > 1
+        """Whether anything of it was that an image is to be cut for."""
+        return bool(self.memory or self.tile) or (self._several and not self.spreads)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether workers take small images of a folder as they are, not the blocks of each."""
+        return self.images > 1 and self._several and not (self.memory or self.tile)
+
+    @property
+    def _several(self) -> bool:
+        return self.workers > 1 or self.scheduler is not None
 
     @property
     def limits(self) -> Limits:
@@ -103,6 +115,8 @@ class Wish:
         parse_memory(self.memory)
         if self.workers > 1 and self.scheduler is not None:
             raise UsageError("--workers are of this machine, --scheduler has its own; give one")
+        if self.spreads and self.others.get("--sheet"):
+            raise UsageError("--sheet is of images that this process works on; give --jobs instead")
 
     def draws(self, size: tuple[int, int], output: Path) -> bool:
         """Whether an image of this size is to be drawn in blocks.

@@ -183,8 +183,9 @@ Jobs = Annotated[
         min=1,
         max=64,
         metavar="N",
-        help="Of a folder: how many images at once. One uses all cores if it is large; several "
-        "small ones can use cores that are idle otherwise, and take as many times the memory.",
+        help="Of a folder: how many images at once, when denoised small ones of one size in "
+        "batches. One uses all cores if it is large; several small ones can use cores that are "
+        "idle otherwise, and take as many times the memory.",
     ),
 ]
 Offset = Annotated[

@@ -147,8 +147,10 @@ def upscale(
             "--sheet": sheet is not None,
             "--sampler paper": sampler is options.SamplerName.PAPER,
         },
+        len(jobs),
     )
     wish.check()
+    force = force or wish.spreads  # whose worker died has an output, perhaps, and is done again
 
     def in_blocks(raster: Raster, job: Job, share: Share) -> Record:
         notes: list[str] = []
@@ -213,7 +215,7 @@ def upscale(
         }
 
     with sheet_of(contact, force):
-        work_through(jobs, work, "upscaling", large.STEPS, as_json, together)
+        work_through(jobs, work, "upscaling", large.STEPS, as_json, together, wish=wish)
 
 
 def _filter(reduced_by: str) -> str | Blur:

@@ -199,21 +199,28 @@ def is_image(path: Path) -> bool:
     return False
 
 
-def count_pixels(path: Path) -> int:
-    """Height times width of an image file, by its header; 0 where that cannot be told."""
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height of an image file, by its header; None where that cannot be told."""
     with suppress(Exception), silent(), path.open("rb") as stream:
         head = stream.read(24)
         stream.seek(0)
         if head[:4] in _TIFF_HEADS:
             with tifffile.TiffFile(stream) as tiff:
-                return int(tiff.pages.first.imagewidth * tiff.pages.first.imagelength)
+                page = tiff.pages.first
+                return int(page.imagewidth), int(page.imagelength)
         if head[:8] == b"\x89PNG\r\n\x1a\n":
-            return prod(struct.unpack(">II", head[16:24]))
+            width, height = struct.unpack(">II", head[16:24])
+            return width, height
         if head[:3] == b"\xff\xd8\xff":
-            return prod(JpegImagePlugin.JpegImageFile(stream).size)
+            return JpegImagePlugin.JpegImageFile(stream).size
         with Image.open(stream) as image:
-            return prod(image.size)
-    return 0
+            return image.size
+    return None
+
+
+def count_pixels(path: Path) -> int:
+    """Width times height of an image file; 0 where that cannot be told."""
+    return prod(size_of(path) or (0,))
 
 
 def _reason(error: Exception) -> str:

@@ -9,11 +9,19 @@ Planes are restored one by one, in intensities from black to white, with the cha
 knows; all else that a file says goes with them.
 """
 
+from scalewise.restore.answering import Asking, Question, answered, answered_together
 from scalewise.restore.averaging import averaged, check_average
 from scalewise.restore.checking import Check, check
 from scalewise.restore.defects import DEFECTS, check_defects, find_defects, remove_defects
 from scalewise.restore.demosaicking import demosaic
-from scalewise.restore.denoising import STRONGEST, Strength, denoise, denoise_plane, visible
+from scalewise.restore.denoising import (
+    STRONGEST,
+    Strength,
+    denoise,
+    denoise_plane,
+    denoising,
+    visible,
+)
 from scalewise.restore.finding import (
     GRAY_GAIN,
     find_noise,
@@ -34,10 +42,14 @@ __all__ = [
     "GRAY_GAIN",
     "LOOKED_AT",
     "STRONGEST",
+    "Asking",
     "Check",
+    "Question",
     "Restored",
     "SensorNoise",
     "Strength",
+    "answered",
+    "answered_together",
     "averaged",
     "check",
     "check_average",
@@ -46,6 +58,7 @@ __all__ = [
     "demosaic",
     "denoise",
     "denoise_plane",
+    "denoising",
     "enlarge",
     "find_defects",
     "find_noise",

@@ -34,11 +34,20 @@ def asking(
         return _of_posterior(lambda posterior: posterior.samples(samples, seed=seed))
     if fidelity < 1:
         return _of_posterior(lambda posterior: posterior.faithful(fidelity)[None])
+    return MEAN if average == 1 else _mean_of(average)
+
+
+def _mean_of(average: int) -> Ask:
+    """Ask for the mean, of so many estimates."""
 
     def mean(prior: MultiScalePrior, noisy: Tensor, told: NoiseModel | float | None) -> Tensor:
         return averaged(lambda images: prior.denoise(images, told).cpu(), noisy[None], average)
 
     return mean
+
+
+MEAN = _mean_of(1)
+"""Asks for the mean."""
 
 
 def _of_posterior(wanted: Callable[[Posterior], Tensor]) -> Ask:

@@ -13,7 +13,16 @@ from scalewise.errors import UsageError
 from scalewise.images import AnyImage, Picture, fill_hidden, picture_of, to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore.asking import Ask, asking, calibrated, check_interval, check_wanted, ends
+from scalewise.restore.answering import Asking, Question, answered
+from scalewise.restore.asking import (
+    MEAN,
+    Ask,
+    asking,
+    calibrated,
+    check_interval,
+    check_wanted,
+    ends,
+)
 from scalewise.restore.averaging import price
 from scalewise.restore.defects import find_defects, remove_defects
 from scalewise.restore.finding import GRAY_GAIN, VISIBLE, noise_for
@@ -61,7 +70,6 @@ class Strength:
             raise UsageError(f"keep-grain must be from 0 to 1, found {self.grain:g}")
 
 
-@torch.no_grad()
 def denoise(
     picture: AnyImage,
     prior: MultiScalePrior,
@@ -118,6 +126,51 @@ def denoise(
         >>> restored.array.shape, round(255 * restored.sigma[0]), bool(restored.array.std() < 5)
         ((48, 48, 3), 20, True)
     """
+    work = denoising(
+        picture,
+        prior,
+        sigma=sigma,
+        noise=noise,
+        strength=strength,
+        samples=samples,
+        fidelity=fidelity,
+        average=average,
+        uncertainty=uncertainty,
+        confidence=confidence,
+        seed=seed,
+        mask=mask,
+        fix=fix,
+        callback=callback,
+    )
+    return answered(work, prior)
+
+
+def denoising(
+    picture: AnyImage,
+    prior: MultiScalePrior,
+    *,
+    sigma: float | None = None,
+    noise: NoiseModel | None = None,
+    strength: Strength | float = 1.0,
+    samples: int | None = None,
+    fidelity: float = 1.0,
+    average: int = 1,
+    uncertainty: bool = False,
+    confidence: int | None = None,
+    seed: int = 0,
+    mask: Tensor | None = None,
+    fix: Collection[str] = (),
+    callback: Callable[[], object] | None = None,
+) -> Asking[Restored]:
+    """What `denoise` does, its questions to the networks left open: see `answered_together`.
+
+    Arguments and errors are those of `denoise`.
+
+    Examples:
+        >>> picture, prior = scalewise.Picture(torch.rand(3, 32, 32)), scalewise.load("photos")
+        >>> next(scalewise.restore.denoising(picture, prior, sigma=0.1)).told
+        0.1
+    """
     picture = picture_of(picture)
     if sigma is not None and not 0 <= sigma < math.inf:
         raise UsageError(f"sigma must be 0 or more, found {sigma}")
@@ -136,11 +189,15 @@ def denoise(
         notes += find_defects(noisy) if not fix else []
         fixed = remove_defects(noisy, fix)
         ask = asking(samples, fidelity, average, seed + index)
-        clean, model = _denoised(fixed, prior, given, strength, there, ask)
+        clean, model = yield from _denoised(fixed, prior, given, strength, there, ask)
         planes.append(clean.to(seen))
         found.append(model)
         if uncertainty:
-            told = clean.std(0) if len(clean) > 1 else _told_deviation(fixed, prior, model)
+            told = (
+                clean.std(0)
+                if len(clean) > 1
+                else (yield from _told_deviation(fixed, prior, model))
+            )
             deviations.append(calibrated(told, prior.calibration, model.sigma, confidence).to(seen))
         if callback:
             callback()
@@ -173,7 +230,6 @@ def _share(picture: Picture, mask: Tensor | None, drawn: Tensor) -> Tensor | Non
     return share
 
 
-@torch.no_grad()
 def denoise_plane(
     noisy: Tensor,
     prior: MultiScalePrior,
@@ -209,7 +265,7 @@ def denoise_plane(
     """
     if isinstance(noise, float | int):
         noise = NoiseModel.white(noise)
-    clean, model = _denoised(noisy, prior, noise, strength, valid, asking())
+    clean, model = answered(_denoised(noisy, prior, noise, strength, valid, MEAN), prior)
     return clean[0], model
 
 
@@ -220,24 +276,25 @@ def _denoised(
     strength: Strength,
     valid: Tensor | None,
     ask: Ask,
-) -> tuple[Tensor, NoiseModel]:
+) -> Asking[tuple[Tensor, NoiseModel]]:
     """What `ask` wants of one image, shape (K, C, H, W), and the noise."""
     given, _ = to_channels(noisy, prior.channels)
     reduced = len(given) < len(noisy)
     if noise is None and prior.noise_conditional:
         if reduced and prior.estimator is not None:
-            return _denoised(given, prior, None, strength, valid, ask)
+            return (yield from _denoised(given, prior, None, strength, valid, ask))
         noise = noise_for(prior, noisy, valid)
     if noise is not None:
         _check_channels(noise, len(noisy))
         if noise.uneven and not prior.noise_maps and not reduced:
-            planes = [
-                _denoised(channel[None], prior, noise.channel(index), strength, None, ask)[0]
-                for index, channel in enumerate(noisy)
-            ]
+            planes = []
+            for index, channel in enumerate(noisy):
+                own = noise.channel(index)
+                found, _ = yield from _denoised(channel[None], prior, own, strength, None, ask)
+                planes.append(found)
             return torch.cat(planes, dim=1), noise
     told = noise.as_gray(GRAY_GAIN) if noise is not None and reduced else noise
-    clean = _told(given, prior, told, strength, ask)
+    clean = yield from _told(given, prior, told, strength, ask)
     if noise is not None and noise.sigma == 0:  # networks are near the identity, but not it
         same = given if reduced else noisy
         return same.cpu().expand(len(clean), -1, -1, -1), noise
@@ -249,9 +306,9 @@ def _denoised(
     return (to_channels(clean, 1)[0] if len(noisy) == 1 else clean), noise
 
 
-def _told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> Tensor:
+def _told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> Asking[Tensor]:
     """Standard deviation of every pixel (C, H, W) given the noisy image."""
-    (less, more), _ = _denoised(noisy, prior, noise, Strength(), None, ends)
+    (less, more), _ = yield from _denoised(noisy, prior, noise, Strength(), None, ends)
     return (more - less).abs() / 2
 
 
@@ -281,10 +338,10 @@ def _told(
     noise: NoiseModel | None,
     strength: Strength,
     ask: Ask,
-) -> Tensor:
+) -> Asking[Tensor]:
     """Denoised images (K, C, H, W) on the CPU, of networks told so many times the noise."""
 
-    def cleaned(times: float) -> Tensor:
+    def cleaned(times: float) -> Asking[Tensor]:
         if times == 0:
             return noisy.cpu()[None]
         if noise is None:
@@ -293,16 +350,16 @@ def _told(
                     "this model is told no noise level, so strength is a share of the denoised "
                     f"image, from 0 to 1, found {times:g}"
                 )
-            return torch.lerp(noisy.cpu()[None], ask(prior, noisy, None), times)
+            return torch.lerp(noisy.cpu()[None], (yield Question(ask, noisy, None)), times)
         if stabiliser := stabiliser_of(noise, prior):
             told = stabiliser.noise.times(times)
-            return stabiliser.inverse(ask(prior, stabiliser.forward(noisy), told))
-        return ask(prior, noisy, noise.times(times).plain)
+            return stabiliser.inverse((yield Question(ask, stabiliser.forward(noisy), told)))
+        return (yield Question(ask, noisy, noise.times(times).plain))
 
-    luma = cleaned(strength.luma)
+    luma = yield from cleaned(strength.luma)
     if strength.chroma == strength.luma or len(noisy) == 1:
         return luma
-    chroma = cleaned(strength.chroma)
+    chroma = yield from cleaned(strength.chroma)
     return chroma + to_channels(luma - chroma, 1)[0]
 
 
