@@ -43,13 +43,15 @@ from scalewise.windows import windows
 SIGMA = 25 / 255
 PART = 256
 """Side of the parts, without their halos: deepinv's default."""
-DEPTH, WIDTH = 10, 32
+DEPTH, WIDTH = 10, 16
 """Convolutions of the plain network, so the pixels to each side that it sees; and its channels."""
 MULTIPLE = 32
 """Of which a tile's side is one: `photos` halves an image three times, its U-Net twice more."""
 HALOS = {"photos": (0, 16, 32, 64, 128, 192), "plain": (0, 4, 8, DEPTH, 24, 64)}
-SIZES = ((1024, 1024), (2048, 2048), (1003, 1501))
-"""Of the images; the last cannot be divided by 8, as wide as the coarsest of `photos`."""
+LARGE = (2048, 2048)
+SIZES = ((1024, 1024), LARGE, (1003, 1501))
+"""Of the images; on the large one no other halos are tried. The last cannot be divided by 8, the
+pixels to one of the low-pass image of `photos`."""
 BORDER = 32
 """Pixels that count as the border of an image: what a tiler pads there is no seam."""
 SMALLEST = 1e-5 * 255
@@ -355,8 +357,10 @@ def compared(found: Any, truth: Any, cuts: tuple[list[int], list[int]]) -> dict[
     """
     off = 255 * (np.asarray(found, np.float64) - truth)
     inner = off[:, BORDER:-BORDER, BORDER:-BORDER]
-    rows, columns = (np.array(each, int) - BORDER for each in cuts)
-    steps = [inner[:, rows] - inner[:, rows - 1], inner[..., columns] - inner[..., columns - 1]]
+    sides = zip(cuts, inner.shape[1:], strict=True)
+    rows, columns = ([cut - BORDER for cut in each if 0 < cut - BORDER < n] for each, n in sides)
+    before = [row - 1 for row in rows], [column - 1 for column in columns]
+    steps = [inner[:, rows] - inner[:, before[0]], inner[..., columns] - inner[..., before[1]]]
     return {
         "largest": float(abs(off).max()),
         "inside": float(abs(inner).max()),
@@ -375,7 +379,8 @@ def seams(folder: Path, sizes: tuple[tuple[int, int], ...] = SIZES) -> list[dict
             truth, clean = whole(network, 0, folder)(), photograph(size)
             for kind, tiler in tilers_of(name).items():
                 default = tiler.halo
-                more = HALOS[name] if kind in ("deepinv", "CAREamics") else ()
+                swept = kind in ("deepinv", "CAREamics") and size != LARGE
+                more = HALOS[name] if swept else ()
                 halos = sorted({default or 0, *more})
                 for halo in halos:
                     found = read_result(tiler.prepare(network, halo, folder)())
@@ -407,13 +412,12 @@ def times(folder: Path, repeats: int) -> list[dict[str, Any]]:
                 for kind, tiler in tilers_of(name).items()
             }
             taken: dict[str, list[tuple[float, float]]] = {kind: [] for kind in runs}
-            for turn in range(repeats + 1):
+            for _ in range(repeats):
                 for kind, run in runs.items():
                     before = time.process_time(), time.perf_counter()
                     run()
                     after = time.process_time(), time.perf_counter()
-                    if turn:
-                        taken[kind].append((after[0] - before[0], after[1] - before[1]))
+                    taken[kind].append((after[0] - before[0], after[1] - before[1]))
             for kind, found in taken.items():
                 ratios = [
                     one[0] / all_of[0] for one, all_of in zip(found, taken["whole"], strict=True)
