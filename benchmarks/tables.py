@@ -413,6 +413,49 @@ def blocks_model(content: dict[str, Any]) -> str:
     return markdown(["image", "`--tile`", "", "seconds", "predicted", "off by"], rows)
 
 
+NETWORKS = {"photos": "`photos`", "plain": "plain, sees 21×21"}
+
+
+def tilers(content: dict[str, Any]) -> str:
+    """Differences to the whole image, time and memory of tilers at their defaults."""
+    sizes = list(dict.fromkeys(_sides(row) for row in content["times"]))
+    shown = [row for row in content["seams"] if row["default"] and _sides(row) == sizes[-1]]
+    rows = []
+    for row in shown:
+        who = row["network"], row["tiler"]
+        time, held = (
+            [each for each in content[part] if (each["network"], each["tiler"]) == who]
+            for part in ("times", "memory")
+        )
+        rows.append(
+            [
+                f"{NETWORKS[row['network']]}: {row['tiler']}",
+                "–" if row["halo"] is None else str(row["halo"]),
+                *(_level(row[key]) for key in ("largest", "inside", "rms", "seam")),
+                f"{time[-1]['ratio']:.2f}",
+                *(f"{each['beyond']:.0f} MB" for each in held),
+            ]
+        )
+    head = ["halo", "largest", "without the border", "RMS", "step at seams", "time", *sizes]
+    return markdown([sizes[-1], *head], rows)
+
+
+def tilers_halos(content: dict[str, Any]) -> str:
+    """Steps at seams by the halo."""
+    rows = []
+    for network, name in NETWORKS.items():
+        found = [row for row in content["seams"] if row["network"] == network]
+        for size in list(dict.fromkeys(_sides(row) for row in found)):
+            for tiler in ("deepinv", "CAREamics"):
+                of = [row for row in found if (_sides(row), row["tiler"]) == (size, tiler)]
+                steps = [
+                    f"{row['halo']}{' (default)' if row['default'] else ''}: {_level(row['seam'])}"
+                    for row in of
+                ]
+                rows.append([f"{name}, {size}", tiler, ", ".join(steps)])
+    return markdown(["", "", "halo: step at seams, in gray levels"], rows)
+
+
 def fuzzing(content: dict[str, Any]) -> str:
     """Damaged files that were read or refused, by reader, and what else came out."""
     rows = [
@@ -486,6 +529,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "cluster-faults": ("cluster.json", cluster_faults),
     "cluster-folder": ("cluster.json", cluster_folder),
     "cluster-hashing": ("cluster.json", cluster_hashing),
+    "tilers": ("tilers.json", tilers),
+    "tilers-halos": ("tilers.json", tilers_halos),
     "textures": ("textures.json", textures),
     "speed": ("speed.json", speed),
     "fuzzing": ("fuzzing.json", fuzzing),
@@ -534,6 +579,15 @@ def _best(values: Sequence[float | None], digits: int = 2) -> list[str]:
     words = [_number(value, digits) for value in values]
     top = max((word for word in words if word != "–"), key=float, default=None)
     return [f"**{word}**" if word == top else word for word in words]
+
+
+def _sides(row: dict[str, Any]) -> str:
+    return "{}×{}".format(*row["size"])
+
+
+def _level(value: float) -> str:
+    """A difference in gray levels; those that rounding makes count as such."""
+    return "0" if value == 0 else f"{value:.0e}" if value < 0.001 else f"{value:.3g}"
 
 
 def _number(value: float | None, digits: int = 2) -> str:
