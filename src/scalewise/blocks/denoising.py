@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scalewise import windows
 from scalewise.blocks.files import Result
-from scalewise.blocks.memory import FINDING, GLOBAL, NETWORK, REDUCING, Cost
+from scalewise.blocks.memory import FINDING, GLOBAL, MOST, NETWORK, REDUCING, Cost
 from scalewise.blocks.run import Run
 from scalewise.blocks.steps import (
     DenoiseLevel,
@@ -157,9 +157,9 @@ class Denoising:
         self.costs.append(Cost(0, REDUCING * prior.channels))
         self.fixed = GLOBAL if prior.low.receptive_field is None else 0
         self.before = 0
-        if noise is None:
-            looked = min(height * width, LOOKED_AT * TILE**2)
-            self.before = FINDING * source.channels * looked
+        looked = min(height * width, LOOKED_AT * TILE**2)
+        if noise is None or looked == height * width:  # for noise, for defects of all of an image
+            self.before = min(FINDING * source.channels * looked, MOST)
 
     def do(self, run: Run, result: Result) -> tuple[NoiseModel, ...]:
         """Denoise all planes; the noise of each."""

@@ -18,8 +18,9 @@ LARGEST = 1024
 SPARE = 64 << 20
 """Bytes that are left for what nobody counts."""
 
-FINDING = 40
-"""Bytes for each value that is looked at to find what the noise is like."""
+FINDING, MOST = 80, 240_000_000
+"""Bytes for each value that is looked at to find noise and defects, and at most: more than some
+million are looked at in parts."""
 
 REDUCING, NETWORK, DRAWING, GLOBAL = 80, 48, 130, 96 << 20
 """Bytes for each pixel and channel of a block that is reduced, of one that a network passes through
