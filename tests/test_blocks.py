@@ -23,7 +23,7 @@ from scalewise.images import Picture
 from scalewise.networks import LocalConditional, UNet
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import denoise_plane, inpaint
+from scalewise.restore import denoise, denoise_plane, inpaint, upscale
 from scalewise.samplers import SAMPLERS, Multistep
 from scalewise.windows import Window
 
@@ -119,10 +119,41 @@ class TestSameAsTheWhole:
         noise = NoiseModel.white(0.08)
         whole, _ = denoise_plane(noisy, prior, noise=noise)
         source = raster_of(noisy, tmp_path)
-        blocks.denoise(source, prior, tmp_path / "o.npy", noise=noise, limits=Limits(tile=16))
-        found = result(tmp_path / "o.npy")
-        assert len(found) == channels
-        torch.testing.assert_close(found, whole.expand(channels, -1, -1), atol=1e-5, rtol=0)
+        limits = Limits(tile=16)
+        outcome = blocks.denoise(source, prior, tmp_path / "o.npy", noise=noise, limits=limits)
+        torch.testing.assert_close(result(tmp_path / "o.npy"), whole, atol=1e-5, rtol=0)
+        converted = "converted to" in " ".join(outcome.notes)
+        assert converted == (channels != of_prior)
+
+    def test_colours_become_gray_with_a_gray_prior(self, tmp_path: Path) -> None:
+        """As they do in whole images, whatever is done, known and unknown pixels alike."""
+        seen, prior, gray = image(40, 56), tiny(1), "RGB image converted to gray for the model"
+        source, limits = raster_of(seen, tmp_path), Limits(tile=16)
+        picture = Picture(seen, depth="float32")
+        hole = torch.zeros(1, 40, 56)
+        hole[0, 10:14, 20:30] = 1
+        mask = raster_of(hole, tmp_path, "mask.npy")
+        wholes = {
+            "larger": upscale(picture, prior, factor=2, samples=None),
+            "filled": inpaint(picture, hole[0] > 0, prior, samples=None),
+            "same": denoise(picture, prior, noise=NoiseModel.white(0.0)),
+        }
+        outcomes = {
+            "larger": blocks.upscale(
+                source, prior, tmp_path / "larger.npy", mean=True, limits=limits
+            ),
+            "filled": blocks.inpaint(
+                source, mask, prior, tmp_path / "filled.npy", mean=True, limits=limits
+            ),
+            "same": blocks.denoise(
+                source, prior, tmp_path / "same.npy", noise=NoiseModel.white(0), limits=limits
+            ),
+        }
+        for name, whole in wholes.items():
+            found = result(tmp_path / f"{name}.npy")
+            torch.testing.assert_close(found, whole.picture.pixels[0], atol=1e-5, rtol=0)
+            assert gray in whole.notes
+            assert gray in outcomes[name].notes
 
     def test_where_the_global_network_looks_at_windows(self, tmp_path: Path) -> None:
         noisy, prior = image(1100, 560, 1), tiny(1, levels=1)

@@ -27,6 +27,7 @@ from scalewise.blocks.steps import (
     check_model,
     gray_noise,
     reach,
+    shown,
 )
 from scalewise.blocks.work import ANY, Advance, Limits, Outcome, run_work
 from scalewise.device import give_memory_back
@@ -40,6 +41,7 @@ from scalewise.rasters.opening import same_file
 from scalewise.rasters.raster import LOOKED_AT, TILE
 from scalewise.restore.defects import find_defects
 from scalewise.restore.finding import noise_for
+from scalewise.restore.result import conversion
 from scalewise.stabilise import stabiliser_of
 from scalewise.wavelets import GAIN
 from scalewise.windows import Window
@@ -102,7 +104,7 @@ def denoise(
         work,
         key,
         source,
-        source.picture,
+        shown(source.picture, prior),
         Path(output),
         limits=limits,
         force=force,
@@ -141,7 +143,7 @@ class Denoising:
             check_mask(mask, source)
         self.source: Raster | None = source
         self.prior, self.noise, self.strength, self.mask = prior, noise, strength, mask
-        self.notes = list(source.picture.notes)
+        self.notes = [*source.picture.notes, *conversion(source.picture, prior)]
         self.multiple = 1 << max(1, prior.levels)
         height, width = source.size
         whole = tuple(side + -side % (1 << prior.levels) for side in (height, width))

@@ -18,12 +18,14 @@ from scalewise.blocks.steps import (
     Stored,
     check_model,
     margin_of,
+    shown,
 )
 from scalewise.blocks.work import ANY, Advance, Limits, Outcome, run_work
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.rasters import Raster
 from scalewise.rasters.raster import hollow
+from scalewise.restore.result import conversion
 
 
 def upscale(
@@ -89,7 +91,7 @@ def upscale(
         work,
         key,
         source,
-        picture,
+        shown(picture, prior),
         Path(output),
         limits=limits,
         force=force,
@@ -113,7 +115,7 @@ class Enlarging:
         self.source: Raster | None = source
         self.prior, self.levels, self.sampler = prior, levels, sampler
         self.sample, self.seed = sample, seed
-        self.notes = list(source.picture.notes)
+        self.notes = [*source.picture.notes, *conversion(source.picture, prior)]
         self.multiple, self.fixed, self.before = 1 << levels, 0, 0
         self.margins = [margin_of(network, sampler) for network in prior.conditionals[:levels]]
         height, width = source.size

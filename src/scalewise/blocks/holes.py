@@ -14,7 +14,7 @@ from scalewise.blocks.denoising import check_mask
 from scalewise.blocks.files import Result
 from scalewise.blocks.memory import Cost
 from scalewise.blocks.run import Run
-from scalewise.blocks.steps import Finish, Leave, Source, kept, values_of
+from scalewise.blocks.steps import Finish, Leave, Source, kept, shown, values_of
 from scalewise.blocks.work import ANY, Advance, Limits, Outcome, run_work
 from scalewise.errors import UsageError
 from scalewise.images import to_channels
@@ -23,6 +23,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.rasters import Raster
 from scalewise.rasters.opening import same_file
 from scalewise.restore.inverting import WIDEST, around, fill, wide_hole
+from scalewise.restore.result import conversion
 from scalewise.windows import Window, windows
 
 CELL = 64
@@ -88,7 +89,7 @@ def inpaint(
         work,
         key,
         source,
-        source.picture,
+        shown(source.picture, prior),
         Path(output),
         limits=limits,
         force=force,
@@ -188,7 +189,11 @@ class _Filling:
             raise UsageError(
                 "the mask is black everywhere; it must be white where the picture is to be filled"
             )
-        self.notes = [*source.picture.notes, *([wide_hole(widest)] if widest > WIDEST else [])]
+        self.notes = [
+            *source.picture.notes,
+            *conversion(source.picture, prior),
+            *([wide_hole(widest)] if widest > WIDEST else []),
+        ]
         self.multiple, self.before, self.between = 1, 0, 0
         largest = max(hole.size[0] * hole.size[1] for hole in self.holes)
         self.fixed = BYTES * source.channels * largest

@@ -169,12 +169,19 @@ def values_of(found: Tensor, picture: Picture, alpha: Tensor | None = None) -> A
     )
 
 
+def shown(picture: Picture, prior: MultiScalePrior) -> Picture:
+    """What a prior makes of a picture: a gray one, if it is of gray ones."""
+    return replace(picture, pixels=picture.pixels[:, :1]) if prior.channels == 1 else picture
+
+
 def kept(raster: Raster, plane: int, window: Window, picture: Picture) -> Any:
     """Values (h, w, S) of a window as they are, in the type and range of a result."""
-    was = raster.picture
-    if (was.depth, was.intensities) == (picture.depth, picture.intensities):
-        return raster.stored(plane, window)[..., : picture.pixels.shape[1] + raster.has_alpha]
-    found = to_channels(raster.pixels(plane, window), picture.pixels.shape[1])[0][None]
+    was, channels = raster.picture, picture.pixels.shape[1]
+    same = (was.depth, was.intensities) == (picture.depth, picture.intensities)
+    if same and channels == raster.channels:
+        samples = channels + (picture.alpha is not None)
+        return raster.stored(plane, window)[..., :samples]
+    found = to_channels(raster.pixels(plane, window), channels)[0][None]
     alpha = None if picture.alpha is None else raster.alpha(plane, window)[None]
     return values_of(found, picture, alpha)[0]
 
