@@ -37,7 +37,20 @@ ALONE = "it can only be worked on as a whole"
 
 
 class WholeOnly(ScalewiseError):
-    """An image that cannot be worked on part by part."""
+    """An image that cannot be worked on part by part.
+
+    Examples:
+        >>> import tempfile, numpy, tifffile
+        >>> from scalewise.rasters import WholeOnly, open_raster
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pixels, kinds = numpy.zeros((64, 64, 4), "uint8"), {"extrasamples": [1]}
+        ...     tifffile.imwrite(f"{folder}/a.tif", pixels, photometric="rgb", **kinds)
+        ...     try:
+        ...         open_raster(f"{folder}/a.tif")
+        ...     except WholeOnly as error:
+        ...         print(str(error).partition(": ")[2])
+        its colours are multiplied by alpha (associated); it can only be worked on as a whole
+    """
 
 
 def is_array(path: Path) -> bool:
