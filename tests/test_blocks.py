@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scalewise import blocks, windows
 from scalewise.blocks import Limits, parse_memory
+from scalewise.blocks.run import Alone
 from scalewise.blocks.steps import DenoiseLevel, reach, reach_of_draws
 from scalewise.errors import UsageError
 from scalewise.images import Picture
@@ -112,6 +113,18 @@ class TestSameAsTheWhole:
             prior, tmp_path / "o.npy", (70, 110), sample=2, seed=5, limits=Limits(tile=16)
         )
         assert float((result(tmp_path / "o.npy").float() - stored).abs().max()) <= 1
+
+    def test_drawn_in_any_order(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        prior, limits = tiny(stationary=True), Limits(tile=16)
+        blocks.synthesize(prior, tmp_path / "a.npy", (70, 110), seed=5, limits=limits)
+        in_order = Alone.results
+
+        def shuffled(self: Alone, step: Any, parts: Any) -> Any:
+            return in_order(self, step, random.Random(1).sample(parts, len(parts)))
+
+        monkeypatch.setattr(Alone, "results", shuffled)
+        blocks.synthesize(prior, tmp_path / "b.npy", (70, 110), seed=5, limits=limits)
+        assert torch.equal(result(tmp_path / "a.npy"), result(tmp_path / "b.npy"))
 
     @pytest.mark.parametrize(("channels", "of_prior"), [(1, 3), (3, 1), (1, 1)])
     def test_of_other_channels(self, channels: int, of_prior: int, tmp_path: Path) -> None:
