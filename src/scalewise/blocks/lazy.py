@@ -7,6 +7,8 @@ each level; the low-pass image is computed in one.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -252,34 +254,55 @@ def _blocks(
             its margin.
         facts: what else the function is told.
     """
+    import dask
     import dask.array as da
 
+    chunks = [_Chunks(array) for array, *_ in inputs]
     rows: list[list[Any]] = []
     for window in windows.windows((shape[-2], shape[-1]), side):
-        parts, places = [], []
-        for array, more, fewer, margin in inputs:
-            place = window.aligned(fewer).over(fewer).times(more).grown(margin, array.shape[-2:])
-            parts.append(array[place.place].rechunk(-1))
-            places.append(place)
-        block = da.map_blocks(
-            _computed,
-            *parts,
-            function=function,
-            window=window,
-            places=places,
-            facts=facts,
-            chunks=((1,), (shape[1],), (window.size[0],), (window.size[1],)),
-            dtype=np.float32,
-            meta=np.empty((0, 0, 0, 0), np.float32),
-        )
+        parts = []
+        for (array, more, fewer, margin), held in zip(inputs, chunks, strict=True):
+            place = window.aligned(fewer).over(fewer).times(more)
+            parts.append(held.around(place.grown(margin, array.shape[-2:])))
+        values = [chunk for chunk, _ in parts]
+        told = partial(_computed, function, window, [place for _, place in parts])
+        found = dask.delayed(told, pure=False)(values, *facts)
+        block = (1, shape[1], *window.size)
+        empty = np.empty((0, 0, 0, 0), np.float32)
         if window.left == 0:
             rows.append([])
-        rows[-1].append(block)
+        rows[-1].append(da.from_delayed(found, block, np.float32, meta=empty))
     return da.block(rows)
 
 
-def _computed(*values: Any, function: Any, window: Window, places: list[Window], facts: Any) -> Any:
-    parts = [Part(value, place) for value, place in zip(values, places, strict=True)]
+class _Chunks:
+    """The chunks of an array, of which a block is given those that it needs as they are.
+
+    Slices of them would be taken as soon as a chunk is there, and held until they are needed.
+    """
+
+    def __init__(self, array: Any) -> None:
+        array = array.rechunk({0: -1, 1: -1})
+        self._held = array.to_delayed(optimize_graph=False)[0, 0]
+        self._ends = [np.cumsum((0, *sides)).tolist() for sides in array.chunks[-2:]]
+
+    def around(self, window: Window) -> tuple[list[list[Any]], Window]:
+        """The chunks that a window meets, in rows, and the window that they fill."""
+        rows, columns = (
+            range(bisect_right(ends, start) - 1, bisect_left(ends, stop))
+            for ends, start, stop in zip(self._ends, window[0::2], window[1::2], strict=True)
+        )
+        tops, lefts = self._ends
+        filled = Window(
+            tops[rows.start], tops[rows.stop], lefts[columns.start], lefts[columns.stop]
+        )
+        return [[self._held[row, column] for column in columns] for row in rows], filled
+
+
+def _computed(
+    function: Any, window: Window, places: list[Window], values: list[Any], *facts: Any
+) -> Any:
+    parts = [Part(np.block(value), place) for value, place in zip(values, places, strict=True)]
     with torch.no_grad():
         return function(parts, window, *facts)
 
