@@ -359,6 +359,24 @@ def blocks_memory(content: dict[str, Any]) -> str:
     return markdown(["what", "`--max-memory`", "taken at most"], rows)
 
 
+def gigapixel(content: dict[str, Any]) -> str:
+    """What drawing it took, and whether parts drawn alone are the same."""
+    parts = content["parts"]
+    off = max(part["difference"] for part in parts)
+    rows = [
+        ["pixels", f"{content['size'] ** 2 / 1e9:.2f} · 10⁹"],
+        ["scales in the pyramid", str(len(content["pyramid"]))],
+        ["`--max-memory`", content["limit"]],
+        ["taken at most", f"{content['megabytes']:.0f} MB"],
+        ["minutes, one thread of a machine that others used", f"{content['seconds'] / 60:.0f}"],
+        [
+            f"{len(parts)} parts of {content['part']}² drawn alone: largest difference, of 255",
+            str(off),
+        ],
+    ]
+    return markdown(["", ""], rows)
+
+
 def cluster_faults(content: dict[str, Any]) -> str:
     """What happened to runs on real processes, and how they ended."""
     same = {True: "the same, value by value", False: "another"}
@@ -532,6 +550,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "tilers": ("tilers.json", tilers),
     "tilers-halos": ("tilers.json", tilers_halos),
     "textures": ("textures.json", textures),
+    "gigapixel": ("gigapixel.json", gigapixel),
     "speed": ("speed.json", speed),
     "fuzzing": ("fuzzing.json", fuzzing),
 }
