@@ -11,10 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before torch is imported, here or in a subprocess: timings and rounding as on a small machine, and
-# one thread for each of several processes that share it.
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1)
-os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+# Before torch is imported, here or in a subprocess: timings and rounding as on a small machine; one
+# thread for each of several processes that share it, whatever the first has set for itself.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 
 os.environ["SCALEWISE_CONFIG"] = ""  # whatever this machine has for defaults
 
