@@ -318,7 +318,7 @@ def test_unexpected_errors(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(restore, "denoise", fail)
+    monkeypatch.setattr(restore, "denoising", fail)
     call = ("denoise", "good.png", "out.png", "--model", models / "photos")
     refused(place, 1, words, *call)
     monkeypatch.setenv("SCALEWISE_DEBUG", "1")
@@ -329,7 +329,7 @@ def test_interrupt(models: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(restore, "denoise", interrupt)
+    monkeypatch.setattr(restore, "denoising", interrupt)
     done = scalewise("denoise", "good.png", "out.png", "--model", models / "photos")
     assert (done.code, done.stderr) == (130, "Stopped.\n")
     assert not (place / "out.png").exists()

@@ -7,6 +7,7 @@ import gc
 import os
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import tifffile
 import torch
 from block_tools import tiny
+from cli_tools import bomb
 from PIL import Image
 
 from scalewise import blocks
@@ -188,6 +190,27 @@ class TestDamage:
         monkeypatch.setattr(strips, "TemporaryFile", lambda dir: Full())
         with pytest.raises(ScalewiseError, match=r"0\.0 GB of pixels .* give an OUTPUT on another"):
             open_raster(tmp_path / "in.png", unpack_to=tmp_path)
+
+    def test_a_disk_that_is_too_small_is_told_before(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Image.fromarray(values(3)).save(tmp_path / "in.png")
+        monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+        monkeypatch.delattr(strips, "TemporaryFile")
+        with pytest.raises(ScalewiseError, match=r"cannot be unpacked to .* No space left"):
+            open_raster(tmp_path / "in.png", unpack_to=tmp_path)
+
+    def test_headers_that_announce_more_than_a_file_can_hold(self, tmp_path: Path) -> None:
+        """Nothing is unpacked, and the other decoder says what is wrong."""
+        with pytest.raises(ScalewiseError, match="header announces 60000 x 60000 pixels"):
+            open_raster(bomb(tmp_path / "bomb.png"), unpack_to=tmp_path)
+        Image.fromarray(values(3)).save(tmp_path / "in.jpg")
+        data = (tmp_path / "in.jpg").read_bytes()
+        height, width = (side.to_bytes(2, "big") for side in SIZE)
+        huge = data.replace(height + width, b"\x50\x00\x50\x00", 1)
+        (tmp_path / "in.jpg").write_bytes(huge)
+        with pytest.raises(ScalewiseError, match=r"announces 20480 x 20480|damaged or cut short"):
+            open_raster(tmp_path / "in.jpg", unpack_to=tmp_path)
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:

@@ -92,9 +92,13 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
 
 def describe_jpeg(stream: BinaryIO) -> Described | None:
     """What a file says beside its pixels; None if those are CMYK, or data seem to be missing."""
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     image = JpegImagePlugin.JpegImageFile(stream)
     followed = _followed(stream)
     if image.mode == "CMYK" or (followed is not None and followed.restarts_lacking):
+        return None
+    if image.width * image.height > _JPEG_PIXELS * length:
         return None
     return Described(*_described(image), None if followed is None else followed.junked)
 

@@ -34,6 +34,7 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _XMP = b"XML:com.adobe.xmp\0"
 _LONGEST = 2**25
 _CUT = "damaged or cut short"
+_DENSEST = 1032  # most bytes that one of deflate can stand for
 
 Chunks = list[tuple[bytes, memoryview]]
 
@@ -58,12 +59,18 @@ def decode_png(stream: BinaryIO) -> tuple[Array, Metadata, PngChunks | None]:
 
 
 def describe_png(stream: BinaryIO) -> Described | None:
-    """What a file says beside its pixels; None if those are not plain rows of all samples."""
+    """What a file says beside its pixels; None if those are not plain rows of all samples.
+
+    Or if there are too few bytes to hold them: `decode_png` says so.
+    """
+    length = stream.seek(0, os.SEEK_END)
     chunks = list(_chunks(stream, pixels=False))
-    _, _, bits, colour = _check_header(chunks)
+    width, height, bits, colour = _check_header(chunks)
     kinds = {kind for kind, _ in chunks}
     interlaced = chunks[0][1][12]
     if colour == 3 or bits < 8 or interlaced or b"tRNS" in kinds:
+        return None
+    if width * height * _SAMPLES[colour] * bits // 8 > _DENSEST * length:
         return None
     return Described(*_metadata(chunks))
 

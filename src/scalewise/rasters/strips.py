@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -188,7 +191,10 @@ def _filled(
     folder: Path,
 ) -> Unpacked:
     """An array on disk of what is written to its stream."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
     try:
+        if shutil.disk_usage(folder).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with ExitStack() as stack:
             stream = stack.enter_context(TemporaryFile(dir=folder))
             fill(stream)
@@ -196,10 +202,9 @@ def _filled(
             stack.pop_all()
             return Unpacked(stream, shape, kind, orientation)
     except OSError as error:
-        size = np.prod(shape) * np.dtype(kind).itemsize / 1e9
         raise ScalewiseError(
-            f"{path}: {size:.1f} GB of pixels cannot be unpacked to {folder}: {error.strerror}; "
-            "give an OUTPUT on another disk"
+            f"{path}: {size / 1e9:.1f} GB of pixels cannot be unpacked to {folder}: "
+            f"{error.strerror}; give an OUTPUT on another disk"
         ) from error
 
 
