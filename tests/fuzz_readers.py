@@ -28,6 +28,7 @@ from scalewise import published, store
 from scalewise.cli import defaults
 from scalewise.cli.commands import app
 from scalewise.data import Reading, load_image_set, open_image_set
+from scalewise.errors import ScalewiseError
 from scalewise.images import read_image, write_image
 from scalewise.networks import BiasFreeConditional
 from scalewise.noise_model import NoiseModel
@@ -200,6 +201,25 @@ def _read_picture(file: Path) -> int:
     write_image(target, picture, force=True)
     read_image(target)
     return picture.pixels.numel()
+
+
+def _read_unpacked(file: Path) -> int:
+    """Read an image as large ones are; what is read so must be what is read at once."""
+    from scalewise.rasters import open_raster
+    from scalewise.windows import Window
+
+    with (
+        mock.patch("scalewise.rasters.strips.SMALL", 0),
+        mock.patch.multiple("scalewise.rasters.opening", SMALL=0),
+    ):
+        raster = open_raster(file, unpack_to=file.parent)
+    pixels = raster.pixels(0, Window(0, raster.size[0], 0, raster.size[1]))
+    try:
+        whole = read_image(file).pixels
+    except ScalewiseError as error:
+        raise AssertionError(f"read in strips, but not at once: {error}") from error
+    assert torch.equal(pixels, whole[0]) or raster.picture.intensities.source == "found"
+    return 2 * pixels.numel()
 
 
 def _read_coefficients(file: Path) -> int:
@@ -432,6 +452,8 @@ READERS = {
     "tiff": Reader(tiffs, fuzz_damage.of_tiff, _read_picture),
     "png": Reader(pngs, fuzz_damage.of_png, _read_picture),
     "jpeg": Reader(jpegs, fuzz_damage.of_bytes, _read_picture),
+    "unpacked-png": Reader(pngs, fuzz_damage.of_png, _read_unpacked),
+    "unpacked-jpeg": Reader(jpegs, fuzz_damage.of_bytes, _read_unpacked),
     "coefficients": Reader(jpegs, fuzz_damage.of_bytes, _read_coefficients),
     "webp-bmp": Reader(others, fuzz_damage.of_bytes, _read_picture),
     "raw": Reader(raws, fuzz_damage.of_tiff, _read_raw),

@@ -91,7 +91,11 @@ def decode_jpeg(stream: BinaryIO) -> tuple[Array, Metadata, JpegTables | None]:
 
 
 def describe_jpeg(stream: BinaryIO) -> Described | None:
-    """What a file says beside its pixels; None if those are CMYK, or data seem to be missing."""
+    """What a file says beside its pixels; None if those are CMYK, or data seem to be missing.
+
+    Raises:
+        OSError: its data are broken.
+    """
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     image = JpegImagePlugin.JpegImageFile(stream)
@@ -100,7 +104,12 @@ def describe_jpeg(stream: BinaryIO) -> Described | None:
         return None
     if image.width * image.height > _JPEG_PIXELS * length:
         return None
-    return Described(*_described(image), None if followed is None else followed.junked)
+    found = Described(*_described(image), None if followed is None else followed.junked)
+    stream.seek(0)
+    with JpegImagePlugin.JpegImageFile(stream) as small:
+        small.draft(small.mode, (1, 1))  # an eighth of the sides, of all of the data
+        small.load()
+    return found
 
 
 def _described(

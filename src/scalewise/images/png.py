@@ -44,7 +44,7 @@ def decode_png(stream: BinaryIO) -> tuple[Array, Metadata, PngChunks | None]:
     chunks = list(_chunks(stream))
     width, height, bits, colour = _check_header(chunks)
     check_size(width, height)
-    _check_length(chunks, width, height, bits * _SAMPLES[colour])
+    _check_length(chunks, chunks[0][1], bits * _SAMPLES[colour])
     metadata, kept = _metadata(chunks)
     bare = _SIGNATURE + b"".join(_packed(kind, data) for kind, data in chunks if kind in _NEEDED)
     del chunks
@@ -72,6 +72,7 @@ def describe_png(stream: BinaryIO) -> Described | None:
         return None
     if width * height * _SAMPLES[colour] * bits // 8 > _DENSEST * length:
         return None
+    _check_length(_chunks(stream), chunks[0][1], bits * _SAMPLES[colour], end=True)
     return Described(*_metadata(chunks))
 
 
@@ -108,9 +109,19 @@ def _check_header(chunks: Chunks) -> tuple[int, int, int, int]:
     return width, height, bits, colour
 
 
-def _check_length(chunks: Chunks, width: int, height: int, bits: int) -> None:
-    """Unpack without keeping: there must be as many bytes as the header asks for."""
-    passes = _PASSES if chunks[0][1][12] else ((0, 0, 1, 1),)
+def _check_length(
+    chunks: Iterable[tuple[bytes, memoryview]], header: memoryview, bits: int, *, end: bool = False
+) -> None:
+    """Unpack without keeping: there must be as many bytes as the header asks for.
+
+    Args:
+        chunks: of the file.
+        header: the first of them.
+        bits: of a pixel.
+        end: the checksum behind them must be right, too.
+    """
+    width, height = struct.unpack(">II", header[:8])
+    passes = _PASSES if header[12] else ((0, 0, 1, 1),)
     expected = 0
     for left, top, across, down in passes:
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
@@ -119,7 +130,7 @@ def _check_length(chunks: Chunks, width: int, height: int, bits: int) -> None:
     found, unpack = 0, zlib.decompressobj()
     for kind, data in chunks:
         rest: bytes | memoryview = data if kind == b"IDAT" else b""
-        while len(rest) and found < expected and not unpack.eof:
+        while len(rest) and (end or found < expected) and not unpack.eof:
             found += len(unpack.decompress(rest, 2**20))
             rest = unpack.unconsumed_tail
     while found < expected and not unpack.eof and (more := unpack.decompress(b"", 2**20)):
