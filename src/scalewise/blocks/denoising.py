@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from scalewise.blocks.steps import (
     check_model,
     gray_noise,
     reach,
+    share_of,
     shown,
 )
 from scalewise.blocks.work import ANY, Advance, Limits, Outcome, run_work
@@ -205,7 +205,7 @@ class Denoising:
             result.picture,
             even,
             Source(source, plane, prior.channels),
-            _values_of(self.mask),
+            self.mask,
             blend,
         )
         self._levels(run, f"plane{plane}", pixels, told, finish)
@@ -257,13 +257,11 @@ class Denoising:
         """The blocks of the result that are not as the source is."""
         if finish.strength == 0:
             return []
-        parts = windows.windows(self.sizes[0], side)
-        return [part for part in parts if finish.mask is None or self._shown(finish.mask, part)]
-
-    def _shown(self, mask: Any, part: Window) -> bool:
-        assert self.source is not None
-        height, width = self.source.size
-        return bool((mask[part.common(Window(0, height, 0, width)).place] > 0).any())
+        parts = list(windows.windows(self.sizes[0], side))
+        if self.mask is None:
+            return parts
+        image = Window(0, self.mask.size[0], 0, self.mask.size[1])
+        return [part for part in parts if (share_of(self.mask, part.common(image)) > 0).any()]
 
     def _overall(
         self, run: Run, name: str, pixels: Pixels, level: int, noise: NoiseModel | None
@@ -281,23 +279,6 @@ def overall_of(sums: Any, noise: NoiseModel, level: int) -> float:
     factors = total[:-1] / total[-1]
     deviations = np.square(noise.scale(level)) * GAIN ** (2 * level)
     return float(np.sqrt((np.broadcast_to(deviations, factors.shape) * factors).mean()))
-
-
-def _values_of(mask: Raster | None) -> Any:
-    """A mask as an array (H, W) from 0 to 1."""
-    return None if mask is None else _Mask(mask)
-
-
-@dataclass(frozen=True)
-class _Mask:
-    """A mask, read in windows."""
-
-    raster: Raster
-
-    def __getitem__(self, place: Any) -> Any:
-        rows, columns = place[-2:]
-        window = windows.Window(rows.start, rows.stop, columns.start, columns.stop)
-        return to_channels(self.raster.pixels(0, window), 1)[0][0].numpy()
 
 
 def _of_residual(looked: Tensor, prior: MultiScalePrior) -> NoiseModel:

@@ -14,7 +14,7 @@ from scalewise.blocks.denoising import check_mask
 from scalewise.blocks.files import Result
 from scalewise.blocks.memory import Cost
 from scalewise.blocks.run import Run
-from scalewise.blocks.steps import Finish, Leave, Source, kept, shown, values_of
+from scalewise.blocks.steps import Finish, Leave, Source, kept, share_of, shown, values_of
 from scalewise.blocks.work import ANY, Advance, Limits, Outcome, run_work
 from scalewise.errors import UsageError
 from scalewise.images import to_channels
@@ -24,7 +24,7 @@ from scalewise.rasters import Raster
 from scalewise.rasters.opening import same_file
 from scalewise.restore.inverting import WIDEST, around, fill, wide_hole
 from scalewise.restore.result import conversion
-from scalewise.windows import Window, windows
+from scalewise.windows import Window, meeting, windows
 
 CELL = 64
 """Side of the squares in which holes are looked for first; more than what is looked at around one,
@@ -137,7 +137,7 @@ def find_holes(mask: Raster) -> tuple[list[Window], int]:
 
 def _hole(mask: Raster, window: Window) -> Any:
     """Where a window is a hole: bool of shape (h, w)."""
-    return (to_channels(mask.pixels(0, window), 1)[0][0] > 0).numpy()
+    return (share_of(mask, window) > 0).numpy()
 
 
 @dataclass(frozen=True)
@@ -220,20 +220,16 @@ class _Filling:
                 self.seed + plane,
                 result,
             )
-            for number, parts in enumerate(_apart(self.holes, run.side)):
+            for number, parts in enumerate(_apart(self.holes, source.size, run.side)):
                 run.do(f"plane{plane}-holes{number}", step, source.size, parts)
         return ()
 
 
-def _apart(holes: list[Window], side: int) -> list[list[Window]]:
+def _apart(holes: list[Window], size: tuple[int, int], side: int) -> list[list[Window]]:
     """Holes in groups of those that touch no common block, which may be filled at once."""
-    groups: list[tuple[list[Window], set[tuple[int, int]]]] = []
+    groups: list[tuple[list[Window], set[Window]]] = []
     for hole in holes:
-        blocks = {
-            (row, column)
-            for row in range(hole.top // side, (hole.bottom - 1) // side + 1)
-            for column in range(hole.left // side, (hole.right - 1) // side + 1)
-        }
+        blocks = set(meeting(size, side, [hole]))
         for members, taken in groups:
             if not taken & blocks:
                 members.append(hole)

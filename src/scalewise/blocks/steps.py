@@ -102,7 +102,7 @@ class Finish:
         picture: whose depth and range the values have.
         noise: that was made even before; None where it was not.
         source: the plane as it was, where something of it stays: alpha, what a mask leaves.
-        mask: where what was found counts, (H, W) of 0 to 1.
+        mask: where what was found counts, of the size of the result.
         strength: share of it that counts, for networks that are told no noise.
         factor: of an enlargement, whose blocks have the means of the source.
     """
@@ -113,7 +113,7 @@ class Finish:
     picture: Picture
     noise: NoiseModel | None = None
     source: Source | None = None
-    mask: Any = None
+    mask: Raster | None = None
     strength: float = 1.0
     factor: int = 1
 
@@ -158,8 +158,13 @@ class Finish:
         before = to_channels(self.source.raster.pixels(self.plane, part), channels)[0][None]
         share = torch.full((1, 1, 1, 1), self.strength)
         if self.mask is not None:
-            share = share * torch.as_tensor(np.array(self.mask[part.place], np.float32))
+            share = share * share_of(self.mask, part)
         return torch.where(share > 0, torch.lerp(before, found, share), before)
+
+
+def share_of(mask: Raster, window: Window) -> Tensor:
+    """A window (h, w) of a mask, from 0 to 1."""
+    return to_channels(mask.pixels(0, window), 1)[0][0]
 
 
 def values_of(found: Tensor, picture: Picture, alpha: Tensor | None = None) -> Any:

@@ -37,6 +37,7 @@ from scalewise.images.metadata import (
 from scalewise.images.picture import JpegTables, Picture, PngChunks, check_size
 from scalewise.images.resolution import Resolution
 
+JPEG_HEAD = b"\xff\xd8\xff"
 _SEGMENTS = {"APP13": 0xED, "COM": 0xFE}
 _FURTHER = "pictures behind the first (depth, gain map or preview) were left out"
 CUT = "damaged or cut short: its data end before its last pixels"

@@ -21,7 +21,7 @@ from scalewise.images.picture import Picture, PngChunks, check_size
 from scalewise.images.pillow import Described, pixels_of
 from scalewise.images.resolution import METRES, Resolution
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of samples, alpha included
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
@@ -46,7 +46,7 @@ def decode_png(stream: BinaryIO) -> tuple[Array, Metadata, PngChunks | None]:
     check_size(width, height)
     _check_length(chunks, chunks[0][1], bits * _SAMPLES[colour])
     metadata, kept = _metadata(chunks)
-    bare = _SIGNATURE + b"".join(_packed(kind, data) for kind, data in chunks if kind in _NEEDED)
+    bare = PNG_HEAD + b"".join(_packed(kind, data) for kind, data in chunks if kind in _NEEDED)
     del chunks
     if bits < 16:
         return pixels_of(PngImagePlugin.PngImageFile(BytesIO(bare))), metadata, kept
@@ -78,7 +78,7 @@ def describe_png(stream: BinaryIO) -> Described | None:
 
 def _chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes, memoryview]]:
     """Kind and content of each chunk, whose checksums must be right; pixels may be passed over."""
-    stream.seek(len(_SIGNATURE))
+    stream.seek(len(PNG_HEAD))
     while True:
         head = stream.read(8)
         if len(head) < 8:
@@ -266,7 +266,7 @@ def stream_png(
     height, width, samples = shape
     bits = 8 if picture.depth == "uint8" else 16
     header = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[samples], 0, 0, 0)
-    stream.write(_SIGNATURE + _packed(b"IHDR", header))
+    stream.write(PNG_HEAD + _packed(b"IHDR", header))
     for kind, content in _said(picture):
         stream.write(_packed(kind, content))
     squeeze, above = zlib.compressobj(), np.zeros((1, width * samples * bits // 8), np.uint8)
@@ -309,7 +309,7 @@ def _encode16(array: Array) -> bytes:
     packed, longest = zlib.compress(filtered.tobytes()), 2**30
     parts = [packed[i : i + longest] for i in range(0, len(packed), longest)]
     chunks = [(b"IHDR", header), *((b"IDAT", part) for part in parts), (b"IEND", b"")]
-    return _SIGNATURE + b"".join(_packed(kind, data) for kind, data in chunks)
+    return PNG_HEAD + b"".join(_packed(kind, data) for kind, data in chunks)
 
 
 def _packed(kind: bytes, data: bytes | memoryview) -> bytes:

@@ -31,15 +31,15 @@ from scalewise.images.picture import (
     to_tensor,
     upright,
 )
-from scalewise.images.pillow import decode_bmp, decode_jpeg, decode_webp
-from scalewise.images.png import decode_png
+from scalewise.images.pillow import JPEG_HEAD, decode_bmp, decode_jpeg, decode_webp
+from scalewise.images.png import PNG_HEAD, decode_png
 from scalewise.images.silence import silent
 from scalewise.images.tiff import read_tiff
 from scalewise.images.writing import stored_values
 
 Decoded = tuple[Array, Metadata, JpegTables | PngChunks | None]
 _FAR = 4.5  # spans of a given range between its middle and the median value
-_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHERS = {
     b"GIF8": "a GIF", b"8BPS": "a Photoshop file", b"\0\0\0\x0cjP  ": "JPEG 2000",
     b"\0\0\0\x0cJXL ": "JPEG XL", b"\xff\x0a": "JPEG XL", b"%PDF": "a PDF", b"SIMPLE": "FITS",
@@ -165,7 +165,7 @@ def _read(
         with silent(), opened() as stream:
             head = stream.read(16)
             stream.seek(0)
-            if head[:4] in _TIFF_HEADS:
+            if head[:4] in TIFF_HEADS:
                 picture = read_tiff(stream, black, white, convert)
             else:
                 picture = photo(*_decoder(head)(stream), black, white, convert)
@@ -195,7 +195,7 @@ def is_image(path: Path) -> bool:
     """Tell by its first bytes whether a file is of a format that `read_image` knows."""
     with suppress(OSError, ScalewiseError), path.open("rb") as stream:
         head = stream.read(16)
-        return head[:4] in _TIFF_HEADS or _decoder(head) is not None
+        return head[:4] in TIFF_HEADS or _decoder(head) is not None
     return False
 
 
@@ -204,14 +204,14 @@ def size_of(path: Path) -> tuple[int, int] | None:
     with suppress(Exception), silent(), path.open("rb") as stream:
         head = stream.read(24)
         stream.seek(0)
-        if head[:4] in _TIFF_HEADS:
+        if head[:4] in TIFF_HEADS:
             with tifffile.TiffFile(stream) as tiff:
                 page = tiff.pages.first
                 return int(page.imagewidth), int(page.imagelength)
-        if head[:8] == b"\x89PNG\r\n\x1a\n":
+        if head[:8] == PNG_HEAD:
             width, height = struct.unpack(">II", head[16:24])
             return width, height
-        if head[:3] == b"\xff\xd8\xff":
+        if head[:3] == JPEG_HEAD:
             return JpegImagePlugin.JpegImageFile(stream).size
         with Image.open(stream) as image:
             return image.size
@@ -241,9 +241,9 @@ def _reason(error: Exception) -> str:
 
 def _decoder(head: bytes) -> Callable[[BinaryIO], Decoded]:
     """Choose by the first bytes of the file."""
-    if head[:8] == b"\x89PNG\r\n\x1a\n":
+    if head[:8] == PNG_HEAD:
         return decode_png
-    if head[:3] == b"\xff\xd8\xff":
+    if head[:3] == JPEG_HEAD:
         return decode_jpeg
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return decode_webp

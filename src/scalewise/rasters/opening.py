@@ -17,14 +17,12 @@ from scalewise.errors import ScalewiseError
 from scalewise.images.exposure import find_ranges
 from scalewise.images.intensities import Intensities, given_range
 from scalewise.images.kinds import DEPTHS
-from scalewise.images.reading import check_given, read_stored
+from scalewise.images.reading import TIFF_HEADS, check_given, read_stored
 from scalewise.images.tiff_layout import TiffLayout
 from scalewise.rasters.raster import Layout, Raster, hollow, mosaic
 from scalewise.rasters.strips import SMALL, unpack_photo, unpack_strips
 
 ZARR, NPY = ".zarr", ".npy"
-
-TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 ICC, ORIENTATION, NODATA = 34675, 274, 42113
 """Tags of a TIFF: its profile, how it stands, and GDAL's word for "no data"."""

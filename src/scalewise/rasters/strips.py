@@ -20,8 +20,8 @@ from scalewise.errors import ScalewiseError
 from scalewise.images import Intensities, Picture
 from scalewise.images.kinds import Array
 from scalewise.images.picture import upright
-from scalewise.images.pillow import CUT, FEW, LAST, Described, describe_jpeg
-from scalewise.images.png import describe_png
+from scalewise.images.pillow import CUT, FEW, JPEG_HEAD, LAST, Described, describe_jpeg
+from scalewise.images.png import PNG_HEAD, describe_png
 from scalewise.images.silence import silent
 from scalewise.rasters.raster import Layout, Raster, hollow
 from scalewise.windows import Window
@@ -137,9 +137,9 @@ def _described(path: Path) -> Described | None:
     with silent(), path.open("rb") as stream:
         head = stream.read(8)
         stream.seek(0)
-        if head == b"\x89PNG\r\n\x1a\n":
+        if head == PNG_HEAD:
             return describe_png(stream)
-        return describe_jpeg(stream) if head[:3] == b"\xff\xd8\xff" else None
+        return describe_jpeg(stream) if head[:3] == JPEG_HEAD else None
 
 
 def _copy(vips: Any, image: Any, stream: BinaryIO) -> None:
