@@ -121,6 +121,11 @@ def test_parts_that_do_not_fit(pictures: Path, tmp_path: Path) -> None:
     shutil.copytree(one, damaged)
     state = torch.load(damaged / "training" / "level-1.pt", weights_only=True)
     torch.save(state | {"best": {}}, damaged / "training" / "level-1.pt")
+    strange = tmp_path / "strange"
+    shutil.copytree(low, strange)
+    torch.save({"nothing": 1}, strange / "training" / "estimator.pt")
+    state = torch.load(strange / "training" / "run.pt", weights_only=True)
+    torch.save(state | {"estimator": {"width": 8}}, strange / "training" / "run.pt")
     for parts, kind, words in (
         ([one], UsageError, "the low-pass image, low-pass image is missing; train each with"),
         ([low], UsageError, "level 1 is missing"),
@@ -131,6 +136,7 @@ def test_parts_that_do_not_fit(pictures: Path, tmp_path: Path) -> None:
         ([low, wide], UsageError, "another width than .*: 12, not 8"),
         ([low, cut], ScalewiseError, "the training of level 1 has not ended; go on with"),
         ([low, damaged], ScalewiseError, "its training state is damaged"),
+        ([strange, one], ScalewiseError, "estimator.pt is damaged .not the weights of"),
         ([low, whole], UsageError, "all its levels were trained together"),
         ([low, tmp_path], ScalewiseError, "holds no training; give the folders"),
     ):

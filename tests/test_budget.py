@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from scalewise.data import ImageSet
+from scalewise.errors import ScalewiseError
 from scalewise.training import Recipe, TrainingRun, budget, run
 from scalewise.training.budget import LOOK, Budget, run_paced, train_to
 from scalewise.training.level import LevelState, LevelTrainer
@@ -124,6 +125,16 @@ def test_an_interrupted_network_goes_on_with_what_is_left(
         assert seconds == pytest.approx(120, rel=0.05)
     assert len(again.rates) == again.state.step - kept
     assert again.rates[-1] < 0.05
+
+
+@pytest.mark.parametrize("told", [{}, {"seconds": [1], "segment": {}}, {"seconds": torch.ones(2)}])
+def test_a_damaged_clock_is_told(tmp_path: Path, told: dict[str, Any]) -> None:
+    machine, state = Machine(steady), tmp_path / "net.state"
+    state.write_text("0")
+    torch.save(told, clock := tmp_path / "net.state-clock")
+    trainer: Any = FakeTrainer(machine)
+    with pytest.raises(ScalewiseError, match=rf"{clock} is damaged \(.*; remove it"):
+        train_to(trainer, Budget(minutes=2), clock=machine.monotonic, state=state)
 
 
 def test_a_segment_that_learns_at_full_rate_uses_time_that_is_left_over() -> None:

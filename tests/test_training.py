@@ -668,6 +668,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe]:
         ("run.pt", ("seconds", 0), math.nan),
         ("run.pt", ("rounds",), "two"),
         ("run.pt", ("beside",), {}),
+        ("run.pt", ("data",), torch.zeros(2)),
+        ("run.pt", ("data",), 7),
+        ("run.pt", ("options",), []),
+        ("run.pt", ("elapsed",), torch.zeros(2)),
+        ("run.pt", ("identity",), torch.zeros(2)),
         ("estimator.pt", ("nothing",), 1),
     ],
 )

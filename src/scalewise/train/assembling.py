@@ -15,7 +15,7 @@ from scalewise.store.config import NETWORKS
 from scalewise.training import Recipe, saved_recipe
 from scalewise.training.files import load_state
 from scalewise.training.recipe import scale_name
-from scalewise.training.run import ESTIMATOR
+from scalewise.training.run import ESTIMATOR, saved_run, stored_estimator
 
 OF_EACH = (
     "only_level", "minutes", "steps", "seed", "precision", "level_weights", "estimator_fraction",
@@ -54,7 +54,7 @@ class Part:
                 f"{folder}: holds no training; give the folders that scalewise train --only-level "
                 "wrote, and the model's last"
             )
-        recipe, run = Recipe(**saved_recipe(state)), load_state(state / "run.pt")
+        recipe, run = Recipe(**saved_recipe(state)), saved_run(state)
         if recipe.only_level is None:
             raise UsageError(
                 f"{folder}: all its levels were trained together; leave it out, it is a model"
@@ -71,7 +71,7 @@ class Part:
     @property
     def facts(self) -> dict[str, Any]:
         """What all parts of a model have in common, by what it is called."""
-        data, options = self.run.get("data", {}), self.run.get("options", {})
+        data, options = self.run["data"], self.run["options"]
         common = self.recipe.model_dump(mode="json", exclude=set(OF_EACH))
         common |= {"set of images": f"{data.get('name')} ({data.get('images')})"}
         common |= {name: options.get(name) for name in ("noisy", "noise", "photons")}
@@ -100,9 +100,7 @@ class Part:
         path, settings = self.folder / store.TRAINING / ESTIMATOR, self.run.get("estimator")
         if settings is None or not path.exists():
             return None
-        estimator = NoiseEstimator(**settings)
-        estimator.load_state_dict(load_state(path))
-        return estimator
+        return stored_estimator(load_state(path), settings, path)
 
 
 def assemble(

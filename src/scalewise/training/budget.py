@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from scalewise.training.files import load_state, save_state
+from pydantic import TypeAdapter
+
+from scalewise.errors import ScalewiseError
+from scalewise.training.files import load_plain, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.plan import Segment
 
@@ -98,8 +101,7 @@ def train_to(
     times = None if state is None else state.with_name(f"{state.name}-clock")
     if state is not None and times is not None and state.exists() and times.exists():
         trainer.restore(state)
-        saved = load_state(times)
-        before, segment = saved["seconds"], Segment(**saved["segment"])
+        before, segment = _read_clock(times)
 
     def spent() -> float:
         return before + clock() - began
@@ -109,7 +111,7 @@ def train_to(
         after_step(loss)
         if state is not None and times is not None and time.monotonic() - saved_at > SAVE_SECONDS:
             trainer.save(state)
-            save_state(times, {"seconds": spent(), "segment": asdict(segment)})
+            save_state(times, asdict(_Clock(spent(), segment)))
             saved_at = time.monotonic()
 
     def moved(planned: Segment) -> None:
@@ -127,6 +129,33 @@ def train_to(
         segment = _falling(trainer, budget, spent())
     run()
     return spent()
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """What is written of the clock: seconds so far, and the segment in work."""
+
+    seconds: float
+    segment: Segment
+
+
+_CLOCK = TypeAdapter(_Clock)
+
+
+def _read_clock(path: Path) -> tuple[float, Segment]:
+    """Read what is written of the clock.
+
+    Raises:
+        ScalewiseError: it is damaged.
+    """
+    try:
+        clock = _CLOCK.validate_python(load_plain(path))
+    except ValueError as error:
+        raise ScalewiseError(
+            f"the training state {path} is damaged (no seconds and segment); remove it to train "
+            "anew"
+        ) from error
+    return clock.seconds, clock.segment
 
 
 def _first(trainer: LevelTrainer, budget: Budget) -> Segment:

@@ -51,6 +51,22 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def load_plain(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote, if that is no tensors, but plain values alone.
+
+    Raises:
+        ScalewiseError: as of `load_state`, or it holds anything else.
+    """
+    state = load_state(path)
+    try:
+        json.dumps(state)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ScalewiseError(
+            f"the training state {path} is damaged (not plain values); remove it to train anew"
+        ) from error
+    return state
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a folder of training state for this process, so that no other run writes there.

@@ -61,6 +61,9 @@ class LevelState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+_STATE = TypeAdapter(LevelState)
+
+
 class LevelTrainer:
     """Trains one level's network.
 
@@ -227,7 +230,7 @@ class LevelTrainer:
             ScalewiseError: the state is damaged.
         """
         saved = processes.from_first(lambda: load_state(path) if path.exists() else None)
-        if saved is None or saved.get("identity", "") != identity:
+        if saved is None or str(saved.get("identity", "")) != identity:
             return
         try:
             self.network.load_state_dict(saved["network"])
@@ -252,7 +255,7 @@ class LevelTrainer:
 def _level_state(saved: Mapping[str, Any]) -> LevelState:
     """What was saved of a level, of the right types; else a `ValueError`."""
     state = LevelState(**saved)
-    TypeAdapter(LevelState).validate_python(vars(state))
+    _STATE.validate_python(vars(state))
     good = isinstance(state.history, list) and state.step >= 0
     if not good or not all({"step", "loss"} <= record.keys() for record in state.history):
         raise ValueError("no steps or validations of a run")

@@ -65,6 +65,10 @@ class Segment:
         return self.high * (self.last - step) / max(1, self.last - since)
 
 
+_SEGMENTS, _TIMES = TypeAdapter(list[Segment]), TypeAdapter(list[float])
+_ROUNDS: TypeAdapter[int | None] = TypeAdapter(int | None)
+
+
 @dataclass
 class Plan:
     """Segments so far, and the seconds of those that are finished.
@@ -123,11 +127,10 @@ class Plan:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to a `state`; `KeyError`, `TypeError` or `ValueError` if it is none."""
-        segments = TypeAdapter(list[Segment]).validate_python(state["segments"])
-        times = TypeAdapter(list[float])
-        seconds = times.validate_python(state["seconds"])
-        beside = times.validate_python(state.get("beside", []))
-        rounds = TypeAdapter(int | None).validate_python(state.get("rounds", ROUNDS))
+        segments = _SEGMENTS.validate_python(state["segments"])
+        seconds = _TIMES.validate_python(state["seconds"])
+        beside = _TIMES.validate_python(state.get("beside", []))
+        rounds = _ROUNDS.validate_python(state.get("rounds", ROUNDS))
         self._check(segments, seconds)
         self.segments, self.seconds, self.beside, self.rounds = segments, seconds, beside, rounds
 

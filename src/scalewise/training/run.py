@@ -21,7 +21,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.training.batches import batch_of, crop_side
 from scalewise.training.budget import SAVE_SECONDS, run_paced
 from scalewise.training.estimator import SIDES, train_estimator
-from scalewise.training.files import held, load_state, save_state
+from scalewise.training.files import held, load_plain, load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, StandIn
 from scalewise.training.plan import Plan, Segment
@@ -53,15 +53,27 @@ class Listener(Protocol):
         """Called with the prior as it is now, and what to store beside it."""
 
 
+def saved_run(folder: Path) -> dict[str, Any]:
+    """What is known of the run whose training state is in `folder`, as plain values.
+
+    Raises:
+        ScalewiseError: there is no state, or a damaged one.
+    """
+    state = {"data": {}, "options": {}} | load_plain(folder / "run.pt")
+    if not all(isinstance(state[name], dict) for name in ("data", "options")):
+        raise _damaged(folder, "no valid options")
+    return state
+
+
 def saved_recipe(folder: Path) -> dict[str, Any]:
     """Fields of the recipe of the run whose training state is in `folder`."""
-    return _recipe_of(load_state(folder / "run.pt"), folder).model_dump(exclude_none=True)
+    return _recipe_of(saved_run(folder), folder).model_dump(exclude_none=True)
 
 
 def saved_options(folder: Path) -> dict[str, Any]:
     """What else than the recipe was asked for, of the run whose training state is in `folder`."""
-    options = load_state(folder / "run.pt").get("options", {})
-    return dict(options) if isinstance(options, dict) else {}
+    options: dict[str, Any] = saved_run(folder)["options"]
+    return options
 
 
 def _recipe_of(state: dict[str, Any], folder: Path) -> Recipe:
@@ -69,10 +81,13 @@ def _recipe_of(state: dict[str, Any], folder: Path) -> Recipe:
     try:
         return Recipe(**state["recipe"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ScalewiseError(
-            f"the training state {folder / 'run.pt'} is damaged (no valid recipe); remove it to "
-            "train anew"
-        ) from error
+        raise _damaged(folder, "no valid recipe") from error
+
+
+def _damaged(folder: Path, reason: str) -> ScalewiseError:
+    return ScalewiseError(
+        f"the training state {folder / 'run.pt'} is damaged ({reason}); remove it to train anew"
+    )
 
 
 class TrainingRun:
@@ -305,7 +320,7 @@ class TrainingRun:
         Raises:
             ScalewiseError: there is none, it is damaged, or it is of another recipe.
         """
-        saved = processes.from_first(lambda: load_state(self.folder / "run.pt"))
+        saved = processes.from_first(lambda: saved_run(self.folder))
         recipe = self.recipe.model_dump(mode="json")
         before = _recipe_of(saved, self.folder).model_dump(mode="json")
         changed = sorted(name for name in recipe if before[name] != recipe[name])
@@ -314,7 +329,7 @@ class TrainingRun:
                 f"the run in {self.folder} was started with other choices ({', '.join(changed)}); "
                 "give the same ones to resume it, or another --out"
             )
-        if saved.get("data") != self._fingerprint():
+        if saved["data"] != self._fingerprint():
             raise UsageError(
                 f"the run in {self.folder} was started on other images; give the same ones to "
                 "resume it, or another --out"
@@ -325,16 +340,13 @@ class TrainingRun:
             self.spent_before = float(saved.get("elapsed", sum(self.plan.seconds)))
             self.within = float(saved.get("within", 0.0))
         except (KeyError, TypeError, ValueError) as error:
-            raise ScalewiseError(
-                f"the training state {self.folder / 'run.pt'} is damaged (no valid plan); remove "
-                "it to train anew"
-            ) from error
+            raise _damaged(self.folder, "no valid plan") from error
         for trainer in self.trainers.values():
             trainer.restore(self._state_path(trainer), self.identity)
         path = self.folder / ESTIMATOR
         weights = processes.from_first(lambda: load_state(path) if path.exists() else None)
         if weights is not None:
-            self.estimator = _estimator_of(weights, saved.get("estimator") or {}, path)
+            self.estimator = stored_estimator(weights, saved.get("estimator") or {}, path)
 
     def forget(self) -> None:
         """Remove the training state in the folder, to start anew: that of the run last."""
@@ -445,12 +457,16 @@ class TrainingRun:
         return {"name": images.name, "images": len(images), "sum": images.identity}
 
 
-def _estimator_of(weights: dict[str, Any], settings: Any, path: Path) -> NoiseEstimator:
-    """The finished estimator of a run, whose weights were read from `path`."""
+def stored_estimator(weights: dict[str, Any], settings: Any, path: Path) -> NoiseEstimator:
+    """The finished estimator of a run, whose weights were read from `path`.
+
+    Raises:
+        ScalewiseError: they are of no estimator of these settings.
+    """
     try:
         estimator = NoiseEstimator(**settings)
         estimator.load_state_dict(weights)
-    except (TypeError, RuntimeError, AttributeError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ScalewiseError(
             f"the training state {path} is damaged (not the weights of an estimator); remove it, "
             "to learn them again"
