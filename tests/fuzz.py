@@ -36,7 +36,10 @@ from fuzz_readers import READERS, Reader
 from scalewise.errors import ScalewiseError
 
 TURN, STUCK = 60.0, 60.0
-"""Seconds of a turn of a reader, in a process of its own, and those without progress that hang."""
+"""Seconds of a turn of a reader, in a process of its own, and those without progress that hang.
+
+A file may take half of these of the processor, so that a busy machine finds nothing wrong.
+"""
 
 SECONDS, MEGABYTES = 1.0, 200
 """Of processor time and memory for a file, beside what its pixels take."""
@@ -118,7 +121,7 @@ def turn(
 ) -> None:
     """Judge files for a turn, in a process of its own, at most until the one before the last."""
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     reader, counts = READERS[kind], Counter[str]()
     with contextlib.suppress(FileNotFoundError):
         os.chdir(place)
@@ -128,9 +131,9 @@ def turn(
         current = place / name
         current.write_bytes(data)
         (place / "current").write_text(f"{seed}\n{name}\n{json.dumps(counts)}")
-        signal.setitimer(signal.ITIMER_REAL, STUCK / 2)
+        signal.setitimer(signal.ITIMER_PROF, STUCK / 2)
         result = judged(reader, current)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         counts[result] += 1
         if result not in GOOD:
             keep(current, findings, f"{kind}-{result}", seed, name)

@@ -148,7 +148,7 @@ class Upscale(Asked):
         prior.check_factor(self.factor)
         if self.view is None or self.view.zoom <= 1:  # no more is visible than the picture has
             return
-        for part in parts(self.view, size_of(seen), reduced=False):
+        for part in parts(self.view, size_of(seen), factor=self.factor):
             cut, inner = part.cut(seen)
             with watched(lambda _: job.check()):
                 small = to_channels(cut, prior.channels)[0]

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-SIDE = 192
-"""Side of a part, in its own pixels."""
+SIDE = 512
+"""Side of a part at most, in pixels of what is made of it."""
 
 MARGIN = 32
 """Pixels around it that are computed too and left out."""
 
 GRID = 16
-"""Parts begin at multiples of so many of their own pixels."""
+"""Parts begin and end at multiples of so many of their own pixels."""
+
+LEAST = 192
+"""A picture is not reduced below this side."""
 
 AT_ONCE = 96_000
 """Pixels of one coarse part that shows all that is visible, in a fraction of a second."""
@@ -73,14 +77,14 @@ class Part(NamedTuple):
         return reduced, (inner, _within(self.left, self.width, columns.start, step))
 
 
-def parts(view: View, size: tuple[int, int], *, reduced: bool = True) -> Iterator[Part]:
-    """What to compute for a view, in this order.
+def parts(view: View, size: tuple[int, int], *, factor: int = 1) -> Iterator[Part]:
+    """What to compute for a view, in this order: from the middle outwards.
 
     Args:
         view: what is looked at.
         size: height and width of the picture.
-        reduced: a part may be reduced: first all that is visible so far that it comes at once, then
-            no further than the screen shows.
+        factor: how often it is enlarged. If it is not, parts are reduced: first all that is visible
+            so far that it comes at once, then no further than the screen shows.
     """
     height, width = size
     top, left = max(0, math.floor(view.top)), max(0, math.floor(view.left))
@@ -88,32 +92,36 @@ def parts(view: View, size: tuple[int, int], *, reduced: bool = True) -> Iterato
     right = min(width, math.ceil(view.left + view.width))
     if bottom <= top or right <= left:
         return
-    fine = max(0, math.ceil(-math.log2(view.zoom))) if reduced else 0
-    fine = min(fine, max(0, int(math.log2(max(1, min(size) // SIDE)))))
+    fine = max(0, math.floor(-math.log2(view.zoom))) if factor == 1 else 0
+    fine = min(fine, max(0, int(math.log2(max(1, min(size) // LEAST)))))
     visible = (bottom - top) * (right - left)
     coarse = max(fine, math.ceil(math.log2(max(1.0, visible / AT_ONCE)) / 2))
-    if reduced and coarse > fine:
-        yield _aligned(top, left, bottom, right, coarse, size)
-    step = SIDE << fine
-    middle = (top + bottom) / 2, (left + right) / 2
-    corners = [
-        (row, column)
-        for row in range(top // step * step, bottom, step)
-        for column in range(left // step * step, right, step)
+    if factor == 1 and coarse > fine:
+        (up, down), (near, far) = _on_grid(top, bottom, coarse), _on_grid(left, right, coarse)
+        down, far = min(down, height), min(far, width)
+        yield Part(near, up, far - near, down - up, coarse)
+    side = (SIDE << fine) // factor
+    found = [
+        Part(near, up, min(far, width) - near, min(down, height) - up, fine)
+        for up, down in _cut(*_on_grid(top, bottom, fine), side, GRID << fine)
+        for near, far in _cut(*_on_grid(left, right, fine), side, GRID << fine)
     ]
-    corners.sort(key=lambda at: math.dist((at[0] + step / 2, at[1] + step / 2), middle))
-    for row, column in corners[:MOST]:
-        yield Part(column, row, min(step, width - column), min(step, height - row), fine)
+    middle = (top + bottom) / 2, (left + right) / 2
+    found.sort(key=lambda it: math.dist((it.top + it.height / 2, it.left + it.width / 2), middle))
+    yield from found[:MOST]
 
 
-def _aligned(
-    top: int, left: int, bottom: int, right: int, levels: int, size: tuple[int, int]
-) -> Part:
-    """The part that holds these pixels, and begins and ends on the grid."""
+def _on_grid(start: int, end: int, levels: int) -> tuple[int, int]:
+    """Where a part that holds these pixels begins and ends."""
     step = GRID << levels
-    top, left = top // step * step, left // step * step
-    bottom, right = min(size[0], -(-bottom // step) * step), min(size[1], -(-right // step) * step)
-    return Part(left, top, right - left, bottom - top, levels)
+    return start // step * step, -(-end // step) * step
+
+
+def _cut(start: int, end: int, side: int, step: int) -> Iterator[tuple[int, int]]:
+    """Cut a stretch of the grid into like ones of about `side` at most."""
+    count = -(-(end - start) // side)
+    edges = [start + (end - start) // step * place // count * step for place in range(count + 1)]
+    return pairwise(edges)
 
 
 def _within(start: int, length: int, origin: int, step: int) -> slice:
