@@ -491,6 +491,21 @@ class TestQueue:
         asyncio.run(run())
         assert steps == ["quick"]
 
+    def test_only_those_who_still_wait_are_counted(self) -> None:
+        async def run() -> None:
+            queue, gate = Queue(4), threading.Event()
+            cancelled = queue.submit(quick=lambda job: gate.wait(10), whole=None)
+            cancelled.cancel()
+            seen = []
+            for _ in range(2):
+                job = queue.submit(quick=lambda job: job.say(mine=True), whole=None)
+                seen.append(job.messages())
+            gate.set()
+            assert await anext(seen[0]) == {"mine": True}
+            assert await anext(seen[1]) == {"ahead": 1}
+
+        asyncio.run(run())
+
     def test_too_many_are_asked_to_come_back(self) -> None:
         async def run() -> None:
             queue, gate = Queue(2), threading.Event()

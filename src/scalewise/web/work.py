@@ -49,13 +49,18 @@ class Job:
         """Have the work stop as soon as it looks."""
         self._stopped.set()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._stopped.is_set()
+
     def check(self) -> None:
         """Look whether somebody still waits.
 
         Raises:
             Cancelled: nobody does.
         """
-        if self._stopped.is_set():
+        if self.cancelled:
             raise Cancelled
 
     async def messages(self) -> AsyncGenerator[Message]:
@@ -79,7 +84,7 @@ class Queue:
     """
 
     def __init__(self, most: int, prepare: Callable[[], object] = lambda: None) -> None:
-        self._most, self._lock, self._jobs = most, Lock(), 0
+        self._most, self._lock, self._jobs = most, Lock(), set[Job]()
         self._lanes: tuple[SimpleQueue[Any], ...] = SimpleQueue(), SimpleQueue()
         for lane in self._lanes:
             Thread(target=self._work, args=(lane, prepare), daemon=True).start()
@@ -91,11 +96,10 @@ class Queue:
             Busy: too many wait.
         """
         with self._lock:
-            if self._jobs >= self._most:
+            if len(self._jobs) >= self._most:
                 raise Busy("too many pictures wait here already; try again in a minute")
-            self._jobs += 1
-            ahead = self._jobs - 1
-        job = Job(asyncio.get_running_loop())
+            ahead = sum(not job.cancelled for job in self._jobs)
+            self._jobs.add(job := Job(asyncio.get_running_loop()))
         if ahead:
             job.say(ahead=ahead)
         self._lanes[0].put((job, quick, whole))
@@ -120,7 +124,7 @@ class Queue:
                 self._lanes[1].put((job, after, None))
                 continue
             with self._lock:
-                self._jobs -= 1
+                self._jobs.remove(job)
             job.end()
 
     def _done(self, job: Job, task: Task | None) -> bool:

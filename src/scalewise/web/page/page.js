@@ -202,7 +202,10 @@ async function told(message, request, signal) {
     if (message.progress) say(`${Math.round(100 * message.progress)} % of the whole`);
   }
   if (message.patch) {
-    if (!viewer.patches.length) mark("shown");
+    if (!viewer.patches.length) {
+      mark("shown");
+      say("Working…");
+    }
     viewer.patch(message.patch, await decoded(message.png));
   }
   if (message.scale !== undefined) {
