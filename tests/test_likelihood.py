@@ -246,13 +246,13 @@ def test_one_step_and_two_draws_are_enough() -> None:
 
 def test_every_factor_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """That of its level, in its own shape; the low-pass image comes after the details."""
-    asked, noise = [], MultiScalePrior._noise
+    asked, noise = [], MultiScalePrior.noise_field
 
     def noted(prior: MultiScalePrior, keys: Any, level: int, *rest: Any) -> Any:
         asked.append((keys, level, *rest))
         return noise(prior, keys, level, *rest)
 
-    monkeypatch.setattr(MultiScalePrior, "_noise", noted)
+    monkeypatch.setattr(MultiScalePrior, "noise_field", noted)
     gaussian_prior(smooth_spectrum(), 2).nll(torch.rand(2, 1, 8, 8), seed=5, first=3)
     keys = (3, 4)
     sizes = [(1, 3, (4, 4)), (2, 3, (2, 2)), (3, 1, (2, 2))]
@@ -277,7 +277,7 @@ def test_at_the_default_noise_information_and_code_length_agree() -> None:
     images = drawn(smooth_spectrum(), 2)
     prior = gaussian_prior(smooth_spectrum(), 0)
     span = prior.low.sigma_range[0], SIGMA_MIN
-    noise = prior._noise((0, 1), 1, 1, (8, 8), 0)
+    noise = prior.noise_field((0, 1), 1, 1, (8, 8), 0)
     nats = information(prior.low, images, noise, sigma_range=span, mean=0.5).nats
     torch.testing.assert_close(prior.nll(images).total, nats / math.log(2) / 64)
 

@@ -58,8 +58,10 @@ class Rolled(MultiScalePrior):
 
     shift = (0, 0)
 
-    def _noise(self, keys: Any, level: int, *rest: Any, **more: Any) -> Callable[[int], Tensor]:
-        field = super()._noise(keys, level, *rest, **more)
+    def noise_field(
+        self, keys: Any, level: int, *rest: Any, **more: Any
+    ) -> Callable[[int], Tensor]:
+        field = super().noise_field(keys, level, *rest, **more)
         down, across = (side >> min(level, self.levels) for side in self.shift)
         return lambda step: field(step).roll((down, across), (-2, -1))
 

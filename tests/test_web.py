@@ -494,7 +494,11 @@ class TestQueue:
     def test_only_those_who_still_wait_are_counted(self) -> None:
         async def run() -> None:
             queue, gate = Queue(4), threading.Event()
-            cancelled = queue.submit(quick=lambda job: gate.wait(10), whole=None)
+
+            def wait(job: Job) -> None:
+                gate.wait(10)
+
+            cancelled = queue.submit(quick=wait, whole=None)
             cancelled.cancel()
             seen = []
             for _ in range(2):

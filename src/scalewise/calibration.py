@@ -22,7 +22,7 @@ from scalewise.errors import UsageError
 COVERAGES = (50, 80, 90, 95)
 """Shares of pixels, in percent, that the intervals are to hold."""
 
-EDGES = (0.06, 0.09, 0.13, 0.18, 0.25, 0.33, 0.45, 0.6)
+EDGES = (0.03, 0.045, 0.06, 0.09, 0.13, 0.18, 0.25, 0.33, 0.45, 0.6, 0.8, 1.1)
 """Deviations over that of the noise, between which the table has its rows."""
 
 LEAST = 0.02

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ BRIGHTEST = 4.0
 
 TOP = 100.0
 """Largest intensity that is still taken for a highlight."""
+
+ELSEWHERE = {"dask": "scalewise.blocks.lazy"}
+"""Modules that denoise and enlarge arrays of other libraries, by these."""
 
 
 def check_images(images: Any, name: str, channels: int, *, sigma: float = 0.0) -> None:
@@ -127,6 +131,26 @@ def check_seed(seed: Any) -> int:
     if not 0 <= number < 2**63:
         raise UsageError(f"seed must be an integer from 0 to 2^63 - 1, found {seed!r}")
     return number
+
+
+def is_elsewhere(array: object) -> bool:
+    """Whether an array is none of PyTorch."""
+    return not isinstance(array, Tensor)
+
+
+def lazy(array: object, name: str) -> Any:
+    """The module that computes with arrays of another library than PyTorch.
+
+    Raises:
+        UsageError: nothing does with these.
+    """
+    library = type(array).__module__.partition(".")[0]
+    if library not in ELSEWHERE:
+        raise UsageError(
+            f"{name} must be a tensor of PyTorch or an array of Dask, found "
+            f"{type(array).__name__}; scalewise.restore takes NumPy arrays and pictures"
+        )
+    return import_module(ELSEWHERE[library])
 
 
 def _top(dtype: torch.dtype) -> int:

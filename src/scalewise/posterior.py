@@ -30,8 +30,9 @@ from torch import Tensor
 
 from scalewise.checks import check_seed, whole_number
 from scalewise.errors import UsageError
-from scalewise.noise import SAMPLES, GaussianField
+from scalewise.noise import SAMPLES, GaussianField, NoiseLevels
 from scalewise.samplers import Multistep, Noise, StepRule, draw
+from scalewise.score import Sigma, per_image
 
 S = TypeVar("S")
 """How a denoiser is told the noise."""
@@ -140,6 +141,43 @@ class Posterior:
     shape: Callable[[Tensor], Tensor]
     size: tuple[int, int]
     check: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of(
+        cls,
+        denoise: Callable[[Tensor, Sigma | NoiseLevels], Tensor],
+        noisy: Tensor,
+        noise: Sigma | NoiseLevels,
+        wavelet: str,
+        size: tuple[int, int],
+        check: Callable[[], None],
+    ) -> Posterior:
+        """That of a denoiser which is told noise: a level per image, a map, or that of each band.
+
+        Args:
+            denoise: maps (noisy, noise) to the least-squares clean estimate.
+            noisy: shape (N, C, H, W).
+            noise: that of the images.
+            wavelet: of the bands.
+            size: as above.
+            check: as above.
+        """
+        if isinstance(noise, NoiseLevels):
+            return cls(
+                lambda state, share: denoise(state, noise.times(share)),
+                noisy,
+                lambda white: noise.shape(white, wavelet),
+                size,
+                check,
+            )
+        level = per_image(noise, noisy)
+        flat = level[0].numel() == 1
+
+        def denoised(state: Tensor, share: Tensor) -> Tensor:
+            there = level * per_image(share, state)
+            return denoise(state, there.flatten() if flat else there)
+
+        return cls(denoised, noisy, lambda white: level * white, size, check)
 
     @property
     def gray(self) -> Posterior:

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from typing import Any, cast
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from scalewise import windows
 from scalewise.calibration import Calibration
-from scalewise.checks import check_images, check_seed, check_sigma, whole_number
+from scalewise.checks import (
+    check_images,
+    check_seed,
+    check_sigma,
+    is_elsewhere,
+    lazy,
+    whole_number,
+)
 from scalewise.deepinv import DeepinvDenoiser
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma
-from scalewise.inverse import DRAWING, ITERATIONS, agreeing, around, measured
+from scalewise.inverse import DRAWING, ITERATIONS, agreeing, estimate, measured
 from scalewise.likelihood import (
     SIGMA_MIN,
     Information,
@@ -31,53 +36,28 @@ from scalewise.likelihood import (
     check_settings,
     information,
 )
-from scalewise.networks import (
-    Bands,
-    BandSigma,
-    ConditionalDenoiser,
-    Denoiser,
-    NoiseEstimator,
-    unit_of,
-)
-from scalewise.networks.base import transformed
-from scalewise.networks.graphs import replayed
-from scalewise.networks.strips import suits
-from scalewise.networks.torus import on_torus
-from scalewise.noise import SAMPLES, GaussianField, NoiseLevels, cut, in_bands, part_of
+from scalewise.networks import ConditionalDenoiser, Denoiser, NoiseEstimator, unit_of
+from scalewise.noise import SAMPLES, NoiseLevels, in_bands
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import Operator
 from scalewise.posterior import Posterior, of_gray
 from scalewise.samplers import Multistep, Sampler, draw, few_steps
+from scalewise.scales import Noise, Scales, given
 from scalewise.score import Sigma, per_image, residual_sigma, score_from_denoised
-from scalewise.wavelets import GAIN, half, is_haar, low_pass, merge, mirror_to_multiple, split
-from scalewise.windows import Window
-
-ANY_SIZE = (256, 256)
-"""Height and width that a stationary prior draws when not told."""
-
-MOST_PIXELS = 50_000_000
-"""Pixels of the largest image that `sample` draws."""
-
-TEXTURES = "such as gravel or deep-field"
-"""Packaged models that draw images of any size, for sentences."""
+from scalewise.wavelets import GAIN, half, low_pass, mirror_to_multiple, split
+from scalewise.windows import size_of
 
 TINY = 1e-12
 """Least noise level of a score, which is infinite without noise."""
 
-Noise = Sigma | NoiseLevels | NoiseModel
-"""What `denoise` may be told: one level, that of each band, or a description of it."""
-
 MIDDLE = 0.5
 """Intensity around which the search for an image begins."""
-
-ELSEWHERE = {"dask": "scalewise.blocks.lazy"}
-"""Modules that denoise and enlarge arrays of other libraries, by these."""
 
 Callback = Callable[[int, Tensor], None]
 """Called with (level, x_level) as each scale is finished, coarsest first."""
 
 
-class MultiScalePrior(nn.Module):
+class MultiScalePrior(Scales):
     """A probability distribution of images, held by one denoiser per scale.
 
     Args:
@@ -108,54 +88,9 @@ class MultiScalePrior(nn.Module):
         noise_floor: float = 0.0,
         upscaling: Mapping[int, Calibration] | None = None,
     ) -> None:
-        super().__init__()
-        self.low, self.details, self.wavelet = low, nn.ModuleList(details), wavelet
+        super().__init__(low, details, wavelet, noise_floor)
         self.estimator, self.calibration = estimator, calibration
         self.upscaling = dict(upscaling or {})
-        self.noise_floor = noise_floor
-
-    @property
-    def levels(self) -> int:
-        """Number of wavelet levels J."""
-        return len(self.details)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the images: 1 for grayscale, 3 for RGB."""
-        return self.low.channels
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Height and width of the images that `sample` draws when not told; None if unknown."""
-        low = self.low.size
-        if low is None:
-            return ANY_SIZE if self.stationary else None
-        return low[0] << self.levels, low[1] << self.levels
-
-    @property
-    def stationary(self) -> bool:
-        """Whether images are alike everywhere, as all networks see a window and know no place.
-
-        Images of any size, and periodic ones, then follow the law that was learnt: a texture's.
-        """
-        windows = all(network.receptive_field is not None for network in self.conditionals)
-        return windows and self.low.stationary
-
-    @property
-    def noise_conditional(self) -> bool:
-        """Whether any of the networks is told the noise level."""
-        return any(network.noise_conditional for network in (self.low, *self.conditionals))
-
-    @property
-    def noise_maps(self) -> bool:
-        """Whether all networks see how noise differs between channels and places."""
-        networks = (self.low, *self.conditionals)
-        return all(network.settings.get("noise_maps", False) for network in networks)
-
-    @property
-    def homogeneous(self) -> bool:
-        """Whether all networks are homogeneous, so that images may be in any unit."""
-        return all(network.homogeneous for network in (self.low, *self.conditionals))
 
     @property
     def coarser(self) -> MultiScalePrior:
@@ -165,26 +100,6 @@ class MultiScalePrior(nn.Module):
     def of_level(self, level: int) -> MultiScalePrior:
         """The prior of `x_{level-1}`, whose details are those of `level` and coarser ones."""
         return MultiScalePrior(self.low, self.conditionals[level - 1 :], self.wavelet)
-
-    @property
-    def conditionals(self) -> list[ConditionalDenoiser]:
-        """The networks of the details, level 1 (finest) first."""
-        return cast(list[ConditionalDenoiser], list(self.details))
-
-    def check_factor(self, factor: int) -> int:
-        """Number of levels that a factor of enlargement spans: 1 for 2, 2 for 4, ...
-
-        Raises:
-            UsageError: the model does not enlarge by it.
-        """
-        factor = whole_number(factor, "factor", least=None)
-        known = [1 << level for level in range(1, self.levels + 1)]
-        if factor not in known:
-            raise UsageError(
-                f"factor must be a power of two that the model's {self.levels} levels span "
-                f"({', '.join(map(str, known)) or 'none'}), found {factor}"
-            )
-        return known.index(factor) + 1
 
     def forward(self, noisy: Tensor, sigma: Noise | None = None) -> Tensor:
         """Return `E[x | noisy]` as `denoise` does, unchecked: for `torch.func` and `torch.export`.
@@ -225,11 +140,11 @@ class MultiScalePrior(nn.Module):
             >>> bool((prior.denoise(noisy, 0.1) - clean).std() < 0.03)
             True
         """
-        if _is_elsewhere(noisy):
-            return _lazy(noisy, "noisy").denoise(self, noisy, sigma)
-        noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
+        if is_elsewhere(noisy):
+            return lazy(noisy, "noisy").denoise(self, noisy, sigma)
+        noise = 0.0 if sigma is None else self.check_noise(sigma, noisy)
         return self._estimate(
-            self._checked(noisy, "noisy", math.inf if self.homogeneous else noise), sigma
+            self.checked(noisy, "noisy", math.inf if self.homogeneous else noise), sigma
         )
 
     def posterior(self, noisy: Tensor, sigma: Noise | None = None) -> Posterior:
@@ -252,29 +167,14 @@ class MultiScalePrior(nn.Module):
             >>> posterior.samples(2).shape
             torch.Size([2, 1, 3, 32, 32])
         """
-        noise = 0.0 if sigma is None else self._check_noise(sigma, noisy)
-        noisy = self._checked(noisy, "noisy", math.inf if self.homogeneous else noise)
+        noise = 0.0 if sigma is None else self.check_noise(sigma, noisy)
+        noisy = self.checked(noisy, "noisy", math.inf if self.homogeneous else noise)
         if sigma is None and not self.noise_conditional:
             sigma = residual_sigma(noisy, self._estimate(noisy, None))
         whole, told = self._whole(noisy, sigma)
-        if isinstance(told, NoiseLevels):
-            levels = told
-            return Posterior(
-                lambda state, share: self._denoise(state, levels.times(share)),
-                whole,
-                lambda white: levels.shape(white, self.wavelet),
-                _size(noisy),
-                self.need_clean,
-            )
-        level = per_image(cast(Sigma, told), whole)
-        flat = level[0].numel() == 1
-
-        def denoised(state: Tensor, share: Tensor) -> Tensor:
-            there = level * per_image(share, state)
-            return self._denoise(state, there.flatten() if flat else there)
-
-        return Posterior(
-            denoised, whole, lambda white: level * white, _size(noisy), self.need_clean
+        known = cast(Sigma | NoiseLevels, told)
+        return Posterior.of(
+            self._denoise, whole, known, self.wavelet, size_of(noisy), self.need_clean
         )
 
     @torch.no_grad()
@@ -340,16 +240,12 @@ class MultiScalePrior(nn.Module):
             noise,
             iterations=whole_number(iterations, "iterations"),
         )
-
-        def still(step: int) -> Tensor:
-            return torch.zeros_like(start)
-
         drawn = []
         for sample in range(1 if samples is None else whole_number(samples, "samples")):
-            keys, size = (sample,) * len(start), _size(start)
-            field = self._noise(keys, SAMPLES, start.shape[1], size, seed, origin)
-            follow, fresh = (around(denoise, field), still) if samples is None else (denoise, field)
-            image = draw(follow, fresh, rule, mean=start, callback=callback)
+            keys, size = (sample,) * len(start), size_of(start)
+            field = self.noise_field(keys, SAMPLES, start.shape[1], size, seed, origin)
+            find = estimate if samples is None else draw
+            image = find(denoise, field, rule, mean=start, callback=callback)
             drawn.append(image if spread else agreeing(image, measurement, operator))
         return drawn[0] if samples is None else torch.stack(drawn)
 
@@ -381,54 +277,7 @@ class MultiScalePrior(nn.Module):
             return self.denoise_low(noisy, sigma.low if isinstance(sigma, NoiseLevels) else sigma)
         sigma_bands, sigma_coarser = in_bands(sigma)
         low = self.coarser._denoise(low_pass(noisy, 1, self.wavelet), sigma_coarser)
-        size, margin = _size(low), self.margin(1)
-        small = size[0] * size[1] <= windows.PART**2
-        if small or margin is None or not suits(noisy, low, *self.details[0].parameters()):
-            return self.denoise_finest(noisy, low, sigma_bands)
-
-        def look(window: Window) -> Tensor:
-            within = part_of(sigma_bands, window)
-            return self.denoise_finest(noisy[window.times(2).place], low[window.place], within)
-
-        return windows.by_parts(look, size, margin)
-
-    def margin(self, level: int) -> int | None:
-        """Coefficients of a level that one of its details depends on, to every side; None for all.
-
-        The wavelet of Haar alone never crosses the border of a block.
-        """
-        field = self.conditionals[level - 1].receptive_field
-        return None if field is None or not is_haar(self.wavelet) else field // 2
-
-    def denoise_finest(self, noisy: Tensor, low: Tensor, sigma: BandSigma | None) -> Tensor:
-        """One step of `denoise`: `E[x_0 | noisy]` from the estimate of `x_1`, unchecked.
-
-        Args:
-            noisy: shape (N, C, 2h, 2w).
-            low: the estimate, shape (N, C, h, w).
-            sigma: noise of the bands.
-        """
-        noisy_low, noisy_details = split(noisy, self.wavelet)
-        bands = self.details[0](noisy_details, low, sigma, noisy_low)
-        return merge(bands.low, bands.details, self.wavelet)
-
-    def denoise_low(self, noisy: Tensor, sigma: Sigma | None) -> Tensor:
-        """The last step of `denoise`: `E[x_J | noisy]`, unchecked; a large image in windows.
-
-        Args:
-            noisy: the noisy low-pass image, shape (N, C, h, w).
-            sigma: its noise.
-        """
-        size = _size(noisy)
-        if self.low.receptive_field is not None or transformed() or torch.compiler.is_compiling():
-            return self.low(noisy, sigma)
-        if max(size) <= windows.SIDE:
-            return self.low(noisy, sigma)
-
-        def look(window: Window) -> Tensor:
-            return self.low(noisy[window.place], cut(sigma, window))
-
-        return windows.blended(look, size, Window(0, size[0], 0, size[1]))
+        return self.denoise_finest(noisy, low, sigma_bands)
 
     def score(self, noisy: Tensor, sigma: Sigma) -> Tensor:
         """Return `grad log p_sigma(noisy)`, from the denoiser by Tweedie's formula.
@@ -450,7 +299,7 @@ class MultiScalePrior(nn.Module):
             >>> prior.score(torch.full((1, 1, 8, 8), 0.7).double(), 0.1).mean().round(decimals=3)
             tensor(-4., dtype=torch.float64)
         """
-        noisy = self._checked(noisy, "noisy", check_sigma(sigma, noisy, least=TINY))
+        noisy = self.checked(noisy, "noisy", check_sigma(sigma, noisy, least=TINY))
         return score_from_denoised(noisy, self._estimate(noisy, sigma), sigma)
 
     @torch.no_grad()
@@ -490,11 +339,11 @@ class MultiScalePrior(nn.Module):
             >>> large.shape, torch.allclose(means, small, atol=1e-5)
             (torch.Size([4, 1, 3, 32, 32]), True)
         """
-        if _is_elsewhere(small):
+        if is_elsewhere(small):
             chosen = {"samples": samples, "seed": seed, "sampler": sampler}
-            return _lazy(small, "small").upscale(self, small, factor, **chosen)
+            return lazy(small, "small").upscale(self, small, factor, **chosen)
         self.need_clean()
-        small = self._checked(small, "small")
+        small = self.checked(small, "small")
         level, seed = self.check_factor(factor), check_seed(seed)
         samples = whole_number(samples, "samples")
         batches = [
@@ -523,10 +372,10 @@ class MultiScalePrior(nn.Module):
             >>> prior.upscale_mean(torch.rand(1, 3, 16, 16), 4).shape
             torch.Size([1, 3, 64, 64])
         """
-        if _is_elsewhere(small):
-            return _lazy(small, "small").upscale_mean(self, small, factor)
+        if is_elsewhere(small):
+            return lazy(small, "small").upscale_mean(self, small, factor)
         self.need_clean()
-        low = self._checked(small, "small")
+        low = self.checked(small, "small")
         level = self.check_factor(factor)
         networks = self.conditionals[:level]
         if not all(network.noise_conditional for network in networks):
@@ -534,14 +383,6 @@ class MultiScalePrior(nn.Module):
         for level in range(len(networks), 0, -1):
             low = self.of_level(level).expect_finest(low)
         return low
-
-    def expect_finest(self, low: Tensor) -> Tensor:
-        """One step of `upscale_mean`: `E[x_0 | x_1]`, shape (N, C, 2h, 2w), unchecked.
-
-        Args:
-            low: `x_1`, shape (N, C, h, w).
-        """
-        return merge(low, cast(Tensor, self.conditionals[0].prior_mean(low)), self.wavelet)
 
     @torch.no_grad()
     def sample(
@@ -587,7 +428,7 @@ class MultiScalePrior(nn.Module):
         self.need_clean()
         count, batch = whole_number(count, "count"), whole_number(batch, "batch")
         seed, first = check_seed(seed), whole_number(first, "first", least=0)
-        size = self._checked_size(size, periodic)
+        size = self.check_size(size, periodic)
         images = []
         for start in range(first, first + count, batch):
             keys = tuple(range(start, min(first + count, start + batch)))
@@ -639,7 +480,7 @@ class MultiScalePrior(nn.Module):
             True
         """
         self.need_clean()
-        images = self._checked(images, "images")
+        images = self.checked(images, "images")
         check_settings(sigma_min, steps, draws)
         seed, batch = check_seed(seed), whole_number(batch, "batch")
         _check_multiple(images, 1 << self.levels)
@@ -667,10 +508,10 @@ class MultiScalePrior(nn.Module):
         for level, network in enumerate(self.conditionals, start=1):
             low, details = split(low, self.wavelet)
             sigma = GAIN * sigma
-            noise = self._noise(keys, level, 3 * self.channels, _size(low), seed)
+            noise = self.noise_field(keys, level, 3 * self.channels, size_of(low), seed)
             factors.append(
                 information(
-                    _given(network, low),
+                    given(network, low),
                     details,
                     noise,
                     sigma_range=(network.sigma_range[0], sigma),
@@ -679,13 +520,13 @@ class MultiScalePrior(nn.Module):
                     draws=draws,
                 )
             )
-        noise = self._noise(keys, self.levels + 1, self.channels, _size(low), seed)
+        noise = self.noise_field(keys, self.levels + 1, self.channels, size_of(low), seed)
         last = information(
             self.low,
             low,
             noise,
             sigma_range=(self.low.sigma_range[0], sigma),
-            mean=self.low.prior_mean(_size(low)),
+            mean=self.low.prior_mean(size_of(low)),
             steps=steps,
             draws=draws,
         )
@@ -708,167 +549,11 @@ class MultiScalePrior(nn.Module):
                 callback(j - 1, low)
         return low
 
-    def refine(
-        self,
-        low: Tensor,
-        level: int,
-        keys: tuple[int, ...],
-        seed: int,
-        sampler: Sampler,
-        origin: tuple[int, int] = (0, 0),
-        periodic: bool = False,
-    ) -> Tensor:
-        """One step of `sample` and `upscale`: `x_{j-1} ~ p(x_{j-1} | x_j)`, unchecked.
-
-        Args:
-            low: `x_j`, shape (N, C, h, w).
-            level: j.
-            keys: numbers of the samples.
-            seed: of the samples.
-            sampler: how to draw.
-            origin: place of the first pixel of `low` in the whole of `x_j`, for parts.
-            periodic: whether the ends of the image meet.
-        """
-        network = self.conditionals[level - 1]
-        noise = self._noise(keys, level, 3 * self.channels, _size(low), seed, origin)
-        middle = on_torus(network, network.prior_mean) if periodic else network.prior_mean
-        given = _given(network, low, periodic)
-        details = draw(given, noise, sampler(network), mean=middle(low))
-        return merge(low, details, self.wavelet)
-
-    def draw_low(
-        self,
-        keys: tuple[int, ...],
-        seed: int,
-        sampler: Sampler,
-        size: tuple[int, int],
-        origin: tuple[int, int] = (0, 0),
-        periodic: bool = False,
-    ) -> Tensor:
-        """The first step of `sample`: `x_J ~ p(x_J)`, unchecked; as for `refine`."""
-        noise = self._noise(keys, self.levels + 1, self.channels, size, seed, origin)
-        mean = self.low.prior_mean(size)
-        look = on_torus(self.low, replayed(self.low)) if periodic else replayed(self.low)
-        return draw(look, noise, sampler(self.low), mean=mean)
-
-    def _noise(
-        self,
-        keys: tuple[int, ...],
-        level: int,
-        channels: int,
-        size: tuple[int, int],
-        seed: int,
-        origin: tuple[int, int] = (0, 0),
-    ) -> Callable[[int], Tensor]:
-        """Position-keyed noise of one level, on the device and in the type of the weights."""
-        field = GaussianField(seed, keys, level=level, channels=channels, size=size, origin=origin)
-        device, dtype = unit_of(self)
-        return lambda step: field(step).to(device, dtype)
-
-    def _checked_size(self, size: tuple[int, int] | None, periodic: bool) -> tuple[int, int]:
-        """Height and width to draw, or a sentence that says why this is no model of such images."""
-        size = size or self.size
-        if size is None:
-            raise UsageError("size is needed: this model does not say which it learnt")
-        height, width = whole_number(size[0], "size"), whole_number(size[1], "size")
-        if height * width > MOST_PIXELS:
-            raise UsageError(
-                f"size {height}x{width} has {height * width / 1e6:.0f} million pixels, more than "
-                f"the {MOST_PIXELS / 1e6:.0f} million that are drawn at once"
-            )
-        low = half(height, self.levels), half(width, self.levels)
-        if self.low.of_whole_images and self.size and low != self.low.size:
-            whole = "{}x{}".format(*self.size)
-            raise UsageError(
-                f"size must be {whole}, found {height}x{width}: this model learnt images of "
-                f"{whole} as wholes, and what stands where in them, and knows none of another "
-                "size; leave size out and enlarge or cut what is drawn, or take the model of a "
-                f"texture ({TEXTURES}), which has no size of its own"
-            )
-        if not periodic:
-            return height, width
-        if not self.stationary:
-            raise UsageError(
-                "periodic needs a stationary model, whose networks see a window around every pixel "
-                "and know no border; a network of this one sees whole images, so that nothing "
-                f"makes their borders meet; take the model of a texture ({TEXTURES}), or learn one "
-                "with the recipe texture"
-            )
-        multiple = 1 << self.levels
-        if height % multiple or width % multiple:
-            up = (side + -side % multiple for side in (height, width))
-            raise UsageError(
-                f"size must have sides that are multiples of {multiple} to be periodic, found "
-                f"{height}x{width}; take {'x'.join(map(str, up))}"
-            )
-        return height, width
-
-    def need_clean(self) -> None:
-        """Refuse what only a prior of clean images can do."""
-        if self.noise_floor:
-            raise UsageError(
-                "this model learnt from noisy images alone (standard deviation "
-                f"{255 * self.noise_floor:.3g} of 255): it denoises, but knows no clean images to "
-                "draw or to compare with; use one that learnt from clean images"
-            )
-
-    def _check_noise(self, sigma: Noise, noisy: Tensor) -> float:
-        """Check a noise level, or those of all levels; the largest that the image has."""
-        if isinstance(sigma, NoiseModel):
-            return check_sigma(sigma.sigma, noisy)
-        if not isinstance(sigma, NoiseLevels):
-            return check_sigma(sigma, noisy)
-        if len(sigma.details) != self.levels:
-            raise UsageError(
-                f"sigma must tell the noise of the model's {self.levels} levels of details, found "
-                f"{len(sigma.details)}"
-            )
-        return max(check_sigma(one, noisy) for one in (sigma.whole, *sigma.details, sigma.low))
-
-    def _checked(self, images: Tensor, name: str, sigma: float = 0.0) -> Tensor:
-        """Images on the device of the weights, or a sentence that says what is wrong with them."""
-        check_images(images, name, self.channels, sigma=sigma)
-        return images.to(*unit_of(self))
-
-
-def _is_elsewhere(array: object) -> bool:
-    """Whether an array is none of PyTorch."""
-    return not isinstance(array, Tensor)
-
-
-def _lazy(array: object, name: str) -> Any:
-    """What computes with arrays of another library than PyTorch."""
-    library = type(array).__module__.partition(".")[0]
-    if library not in ELSEWHERE:
-        raise UsageError(
-            f"{name} must be a tensor of PyTorch or an array of Dask, found "
-            f"{type(array).__name__}; scalewise.restore takes NumPy arrays and pictures"
-        )
-    return import_module(ELSEWHERE[library])
-
 
 def _check_multiple(images: Tensor, multiple: int) -> None:
-    height, width = _size(images)
+    height, width = size_of(images)
     if height % multiple or width % multiple:
         raise UsageError(
             f"images must have sides that are multiples of {multiple}, found {height}x{width}; "
             f"cut them to {height - height % multiple}x{width - width % multiple}"
         )
-
-
-def _size(images: Tensor) -> tuple[int, int]:
-    height, width = images.shape[-2:]
-    return height, width
-
-
-def _given(
-    network: ConditionalDenoiser, low: Tensor, periodic: bool = False
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """The denoiser of details that a conditional network is, once the low-pass image is given."""
-    call = replayed(network)
-
-    def details(noisy: Tensor, low: Tensor, sigma: Tensor) -> Tensor:
-        return cast(Bands, call(noisy, low, sigma)).details
-
-    seen = on_torus(network, details) if periodic else details
-    return lambda noisy, sigma: seen(noisy, low, sigma)

@@ -91,6 +91,12 @@ class Window(NamedTuple):
         )
 
 
+def size_of(images: Tensor) -> tuple[int, int]:
+    """Height and width of images (..., H, W)."""
+    height, width = images.shape[-2:]
+    return height, width
+
+
 def windows(size: tuple[int, int], side: int) -> Iterator[Window]:
     """Cut an image into squares, row by row; those at the end are smaller.
 

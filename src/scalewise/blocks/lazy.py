@@ -30,9 +30,10 @@ from scalewise.checks import check_seed, whole_number
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma
 from scalewise.noise_model import NoiseModel
-from scalewise.prior import MultiScalePrior, Noise
+from scalewise.prior import MultiScalePrior
 from scalewise.rasters.raster import tiles_of
 from scalewise.samplers import SAMPLERS, Sampler, few_steps
+from scalewise.scales import Noise
 from scalewise.wavelets import low_pass, mirrored_places
 from scalewise.windows import Window
 

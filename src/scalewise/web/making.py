@@ -22,6 +22,7 @@ from scalewise.web import views
 from scalewise.web.patches import View, parts
 from scalewise.web.shelf import Entry
 from scalewise.web.work import Job
+from scalewise.windows import size_of
 
 TRIAL = 64
 """Side of the trial that tells how many pixels the networks compute for each of the picture."""
@@ -258,12 +259,6 @@ def seen_of(entry: Entry, plane: int) -> Tensor:
     if plane >= len(entry.seen):
         raise UsageError(f"the picture has {len(entry.seen)} planes, found plane {plane + 1}")
     return entry.seen[plane]
-
-
-def size_of(image: Tensor) -> tuple[int, int]:
-    """Height and width."""
-    height, width = image.shape[-2:]
-    return height, width
 
 
 def followed(make: Callable[[Picture], Restored], picture: Picture, job: Job) -> Restored:
