@@ -142,43 +142,6 @@ class Posterior:
     size: tuple[int, int]
     check: Callable[[], None] = lambda: None
 
-    @classmethod
-    def of(
-        cls,
-        denoise: Callable[[Tensor, Sigma | NoiseLevels], Tensor],
-        noisy: Tensor,
-        noise: Sigma | NoiseLevels,
-        wavelet: str,
-        size: tuple[int, int],
-        check: Callable[[], None],
-    ) -> Posterior:
-        """That of a denoiser which is told noise: a level per image, a map, or that of each band.
-
-        Args:
-            denoise: maps (noisy, noise) to the least-squares clean estimate.
-            noisy: shape (N, C, H, W).
-            noise: that of the images.
-            wavelet: of the bands.
-            size: as above.
-            check: as above.
-        """
-        if isinstance(noise, NoiseLevels):
-            return cls(
-                lambda state, share: denoise(state, noise.times(share)),
-                noisy,
-                lambda white: noise.shape(white, wavelet),
-                size,
-                check,
-            )
-        level = per_image(noise, noisy)
-        flat = level[0].numel() == 1
-
-        def denoised(state: Tensor, share: Tensor) -> Tensor:
-            there = level * per_image(share, state)
-            return denoise(state, there.flatten() if flat else there)
-
-        return cls(denoised, noisy, lambda white: level * white, size, check)
-
     @property
     def gray(self) -> Posterior:
         """That of images whose channels are all alike, and so is their noise, as one channel."""
@@ -438,6 +401,42 @@ class Posterior:
     def _cut(self, images: Tensor) -> Tensor:
         """The part that is asked for."""
         return images[..., : self.size[0], : self.size[1]]
+
+
+def posterior_of(
+    denoise: Callable[[Tensor, Sigma | NoiseLevels], Tensor],
+    noisy: Tensor,
+    noise: Sigma | NoiseLevels,
+    wavelet: str,
+    size: tuple[int, int],
+    check: Callable[[], None],
+) -> Posterior:
+    """Make the posterior of a denoiser that is told noise: a level, a map, or that of each band.
+
+    Args:
+        denoise: maps (noisy, noise) to the least-squares clean estimate.
+        noisy: shape (N, C, H, W).
+        noise: that of the images.
+        wavelet: of the bands.
+        size: as in `Posterior`.
+        check: as in `Posterior`.
+    """
+    if isinstance(noise, NoiseLevels):
+        return Posterior(
+            lambda state, share: denoise(state, noise.times(share)),
+            noisy,
+            lambda white: noise.shape(white, wavelet),
+            size,
+            check,
+        )
+    level = per_image(noise, noisy)
+    flat = level[0].numel() == 1
+
+    def denoised(state: Tensor, share: Tensor) -> Tensor:
+        there = level * per_image(share, state)
+        return denoise(state, there.flatten() if flat else there)
+
+    return Posterior(denoised, noisy, lambda white: level * white, size, check)
 
 
 def of_gray(denoise: Callable[[Tensor, S], Tensor], channels: int) -> Callable[[Tensor, S], Tensor]:

@@ -40,7 +40,7 @@ from scalewise.networks import ConditionalDenoiser, Denoiser, NoiseEstimator, un
 from scalewise.noise import SAMPLES, NoiseLevels, in_bands
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import Operator
-from scalewise.posterior import Posterior, of_gray
+from scalewise.posterior import Posterior, of_gray, posterior_of
 from scalewise.samplers import Multistep, Sampler, draw, few_steps
 from scalewise.scales import Noise, Scales, given
 from scalewise.score import Sigma, per_image, residual_sigma, score_from_denoised
@@ -173,7 +173,7 @@ class MultiScalePrior(Scales):
             sigma = residual_sigma(noisy, self._estimate(noisy, None))
         whole, told = self._whole(noisy, sigma)
         known = cast(Sigma | NoiseLevels, told)
-        return Posterior.of(
+        return posterior_of(
             self._denoise, whole, known, self.wavelet, size_of(noisy), self.need_clean
         )
 
