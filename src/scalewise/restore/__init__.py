@@ -32,9 +32,10 @@ from scalewise.restore.finding import (
     spectrum_of,
 )
 from scalewise.restore.inverting import deblur, enlarge, inpaint
+from scalewise.restore.lights import LOOKED_AT
 from scalewise.restore.result import Restored
 from scalewise.restore.sensing import SensorNoise, find_sensor_noise
-from scalewise.restore.together import LOOKED_AT, measured_field, measured_photons, noise_together
+from scalewise.restore.together import measured_field, measured_photons, noise_together
 from scalewise.restore.upscaling import fit_to_type, upscale
 
 __all__ = [

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma, quiet_sigma
 from scalewise.images import Picture, to_channels
 from scalewise.images.picture import LUMA
-from scalewise.networks.estimator import NoiseEstimator
+from scalewise.networks import NoiseEstimator, unit_of
 from scalewise.noise_model import UNEVEN, NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import remove_defects, share_of_impulses
+from scalewise.restore.lights import noise_of_light
 from scalewise.spectrum import HIDDEN, estimate_noise
 from scalewise.wavelets import GAIN, decompose, split
 
@@ -47,7 +49,8 @@ def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None
     """What the noise of an image is like, at the scales of a prior and by its estimator.
 
     Dead pixels hide noise: where there are many impulses, it is the larger of what is found with
-    them, and with the values around in their place.
+    them, and with the values around in their place. What pixels do not share is measured once more
+    where the image is flattest, for there is no dark flat place in many (`lights`).
 
     Args:
         prior: that is to be told.
@@ -58,10 +61,19 @@ def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None
     def found(image: Tensor) -> NoiseModel:
         return find_noise(image, max(1, prior.levels), valid=valid, estimator=prior.estimator)
 
-    if share_of_impulses(noisy) <= SPOILING:
-        return found(noisy)
-    cleared = remove_defects(noisy, ("impulses",))  # which may be the tail of photon noise, too
-    return max(found(noisy), found(cleared), key=lambda noise: noise.sigma)
+    noise = found(noisy)
+    if share_of_impulses(noisy) > SPOILING:  # which may be the tail of photon noise, too
+        cleared = found(remove_defects(noisy, ("impulses",)))
+        noise = max(noise, cleared, key=lambda one: one.sigma)
+    if len(noise.scales) > 1 or noise.uneven or prior.estimator is None:
+        return noise
+
+    @torch.no_grad()
+    def denoise(image: Tensor) -> Tensor:
+        shown, _ = to_channels(image[None].to(*unit_of(prior)), prior.channels)
+        return to_channels(prior(shown, noise)[0].cpu().to(image.dtype), len(image))[0]
+
+    return noise_of_light(noisy, valid, denoise) or noise
 
 
 def find_noise(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import optimize
 
 from scalewise.errors import UsageError
 from scalewise.images import Mosaic
 from scalewise.networks import NoiseEstimator
 from scalewise.noise_model import NoiseModel
 from scalewise.restore.finding import find_noise
+from scalewise.restore.lights import variance_line
 from scalewise.stabilise import Stabiliser
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -139,14 +139,3 @@ def find_sensor_noise(mosaic: Mosaic, estimator: NoiseEstimator | None) -> Senso
         growth, floor = variance_line(np.array(places), np.array(variances))
         noise = SensorNoise(growth, math.sqrt(floor))
     return noise
-
-
-def variance_line(places: np.ndarray, variances: np.ndarray) -> tuple[float, float]:
-    """The line that fits variances over intensities, relative to them: its growth, and at 0.
-
-    Neither is below 0.
-    """
-    weights = 1 / np.maximum(variances, LEAST**2)
-    design = np.stack([places, np.ones_like(places)], axis=1) * weights[:, None]
-    (growth, floor), _ = optimize.nnls(design, variances * weights)
-    return float(growth), float(floor)

@@ -13,28 +13,25 @@ from torch import Tensor
 from scalewise.data.image_set import middle
 from scalewise.errors import UsageError
 from scalewise.noise_field import SIDE, NoiseField
-from scalewise.noise_model import REFERENCE, NoiseModel
+from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.denoising import denoise_plane
 from scalewise.restore.finding import noise_for
-from scalewise.restore.sensing import variance_line
-from scalewise.wavelets import GAIN, split
+from scalewise.restore.lights import (
+    FLAT,
+    LOOKED_AT,
+    blocks,
+    flat_spreads,
+    light_line,
+    light_noise,
+)
 
-LOOKED_AT, ENOUGH = 384, 40
-"""Side of the middle of an image that is looked at; images of which a spectrum is measured."""
+ENOUGH, FEWEST = 40, 16
+"""Images of which a spectrum is measured, and its blocks at least."""
 
-NOTHING = 1e-9
-"""Variance that counts as none: of 0.008 of 255."""
-
-FLAT, FEWEST = 0.2, 16
-"""Share of their blocks, the flattest, that are measured, and how many at least."""
-
-PATCH, BINS = 8, 10
-"""Side of the blocks that have one brightness, and parts of an image by brightness."""
-
-DARKEST, ROUNDS, ALIKE = 1e-3, 4, 1.1
-"""Least variance without light, over that at middle gray; times that the line of all images and
-their strengths are fitted to each other; ratio of quartiles up to which all are of one strength."""
+ROUNDS, ALIKE = 4, 1.1
+"""Times that the line of all images and their strengths are fitted to each other; ratio of
+quartiles up to which all are of one strength."""
 
 
 def noise_together(images: Sequence[Tensor], prior: MultiScalePrior) -> list[NoiseModel]:
@@ -78,43 +75,27 @@ def measured_photons(
         found: what was found of the noise of each.
         prior: that denoises.
     """
-    measured = [_flat_spreads(noisy, clean) for noisy, clean, _ in _looked_at(images, found, prior)]
-    spreads, places = zip(*measured, strict=True)
-    levels = torch.ones(len(spreads)).double()
-    base, growth = 0.0, 1.0
+    measured = [flat_spreads(noisy, clean) for noisy, clean, _ in _looked_at(images, found, prior)]
+    known = [spreads for spreads in measured if spreads is not None]
+    if not known:
+        return list(found)
+    levels = torch.ones(len(known)).double()
+    places = torch.cat([spreads.places for spreads in known])
+    dark = bright = 1.0
     for _ in range(ROUNDS):  # what all share, then how strong it is in each
-        shared = torch.cat([s / level**2 for s, level in zip(spreads, levels, strict=True)])
-        growth, base = variance_line(torch.cat(places).numpy(), shared.numpy())
-        lines = [(base + growth * place).clamp(min=DARKEST) for place in places]
-        each = torch.stack([_rms(s / line) for s, line in zip(spreads, lines, strict=True)])
+        shared = [s.variances / level**2 for s, level in zip(known, levels, strict=True)]
+        dark, bright = light_line(places, torch.cat(shared))
+        lines = [(dark + (bright - dark) * s.places).clamp(min=dark) for s in known]
+        each = torch.stack(
+            [(s.variances / line).mean().sqrt() for s, line in zip(known, lines, strict=True)]
+        )
         if each.quantile(0.75) <= ALIKE * each.quantile(0.25) and bool((levels == 1).all()):
             break  # at one setting
         levels = each
-    middle_gray = max(DARKEST, base + REFERENCE * growth)
-    ends = tuple((at, max(DARKEST, base + at * growth) / middle_gray) for at in (0.0, 1.0))
+    typical, own = float(levels.median()), iter(levels.tolist())
     return [
-        NoiseModel(scales=((float(level) * middle_gray**0.5,),), curve=ends) for level in levels
+        light_noise(dark, bright, typical if spreads is None else next(own)) for spreads in measured
     ]
-
-
-def _flat_spreads(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """Variance of noise in the flattest blocks of an image, by brightness, and that brightness."""
-    fine = split(noisy[None] / GAIN)[1][0, -len(noisy) :]
-    spread = _blocks(fine, PATCH // 2).square().mean(dim=(1, 2, 3))
-    there = _blocks(clean, PATCH)
-    flat, place = there.var(dim=(2, 3)).mean(dim=1), there.mean(dim=(1, 2, 3))
-    chosen = [
-        part[flat[part].argsort()[: max(1, round(FLAT * len(part)))]]
-        for part in place.argsort().chunk(BINS)
-    ]
-    return (
-        torch.stack([spread[part].mean() for part in chosen]).double().clamp(min=NOTHING),
-        torch.stack([place[part].mean() for part in chosen]).double(),
-    )
-
-
-def _rms(variances: Tensor) -> Tensor:
-    return variances.mean().sqrt()
 
 
 def measured_field(
@@ -130,11 +111,11 @@ def measured_field(
     Raises:
         UsageError: the images have too few blocks.
     """
-    blocks, structure = [], []
+    rest, structure = [], []
     for noisy, clean, noise in _looked_at(images[:ENOUGH], found[:ENOUGH], prior):
-        blocks.append(_blocks((noisy - clean) / noise.sigma, SIDE))
-        structure.append(_blocks(clean / noise.sigma, SIDE).var(dim=(2, 3)).mean(dim=1))
-    seen, told = torch.cat(blocks), torch.cat(structure)
+        rest.append(blocks((noisy - clean) / noise.sigma, SIDE))
+        structure.append(blocks(clean / noise.sigma, SIDE).var(dim=(2, 3)).mean(dim=1))
+    seen, told = torch.cat(rest), torch.cat(structure)
     if len(seen) < FEWEST:
         raise UsageError(
             f"noise that pixels share needs images of at least {FEWEST} blocks of {SIDE}x{SIDE} "
@@ -152,9 +133,3 @@ def _looked_at(
         height, width = part.shape[-2:]
         part = part[:, : height - height % 2, : width - width % 2]
         yield part, denoise_plane(part, prior, noise=noise)[0], noise
-
-
-def _blocks(image: Tensor, side: int) -> Tensor:
-    """The blocks (M, C, side, side) of an image (C, H, W)."""
-    parts = image.unfold(1, side, side).unfold(2, side, side)
-    return parts.flatten(1, 2).movedim(1, 0)

@@ -1,0 +1,194 @@
+"""Noise that grows with the light, measured where pictures are flattest.
+
+Texture tells nothing of it there, and the finest diagonal details are noise alone. In a picture of
+much texture even the flattest places may hold some, and then more of it in the lights: but texture
+has less in the diagonal details than in the others, where white noise has as much in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import optimize
+from torch import Tensor
+
+from scalewise.data.image_set import middle
+from scalewise.estimation import usable_pixels
+from scalewise.noise_model import REFERENCE, NoiseModel
+from scalewise.wavelets import GAIN, low_pass, split
+
+LOOKED_AT = 384
+"""Side of the middle of an image that is looked at."""
+
+NOTHING = 1e-9
+"""Variance that counts as none: of 0.008 of 255."""
+
+TINY = 1e-10
+"""Least variance of the sensors of cameras."""
+
+FLAT = 0.2
+"""Share of their blocks, the flattest, that are measured."""
+
+PATCH, BINS = 8, 10
+"""Side of the blocks that have one brightness, and parts of an image by brightness."""
+
+FEWEST = 8
+"""Least number of blocks."""
+
+DARKEST = 0.3
+"""Least variance without light, over the least that was measured (`benchmarks/LOG.md`)."""
+
+SMOOTH = 2
+"""Scales by which an image is smoothed for a first look."""
+
+STEEP, MAYBE = 5.5, 5.0
+"""Ratio of the variance at white to that at black from which noise grows with the light; and from
+which, at a first look, it may."""
+
+ALIKE, PERHAPS = 0.65, 0.45
+"""Energy of the diagonal details over that of the others from which they are noise and no texture;
+and from which, at a first look, they may be. Noise of photons had 0.62 to 1.08, clean photographs
+0.29 to 0.39, with faint white noise up to 0.61."""
+
+
+FAINT = 4 / 255
+"""Deviation at middle gray below which noise may be the grain of a photograph that is taken for
+clean."""
+
+CUT = 0.12
+"""Share of the pixels at the least value from which noise in the darks was cut off: what is left of
+white noise grows with the light, too. Of noisy pictures that gained, it was 0.10 at most, of those
+that lost much, 0.14 to 0.26."""
+
+
+class Spreads(NamedTuple):
+    """The finest details of the flattest blocks, by brightness, the darkest first.
+
+    Attributes:
+        variances: of the diagonal details, as those of pixels.
+        others: of the horizontal and vertical ones.
+        places: brightness of the blocks.
+    """
+
+    variances: Tensor
+    others: Tensor
+    places: Tensor
+
+    @property
+    def alike(self) -> float:
+        """The diagonal details over the others, in the lights."""
+        bright = len(self.places) // 2
+        return float((self.variances / self.others)[bright:].mean())
+
+
+def noise_of_light(
+    noisy: Tensor, valid: Tensor | None, denoise: Callable[[Tensor], Tensor]
+) -> NoiseModel | None:
+    """The noise of an image, where it grows with the light as that of photons does; else None.
+
+    Args:
+        noisy: shape (C, H, W) in [0, 1] intensities; its middle is looked at.
+        valid: bool of shape (1, H, W), true where pixels count; all by default.
+        denoise: maps an image to about the clean one; called only where noise may grow.
+    """
+    part = middle(noisy.detach().cpu(), LOOKED_AT)
+    inside = None if valid is None else middle(valid.cpu(), LOOKED_AT)[0]
+    high, wide = (side - side % (2 << SMOOTH) for side in part.shape[-2:])
+    if min(high, wide) < PATCH or float((part == part.amin()).float().mean()) > CUT:
+        return None
+    part, inside = part[:, :high, :wide], None if inside is None else inside[:high, :wide]
+    usable = usable_pixels(part, inside)
+    small = low_pass(part[None], SMOOTH)
+    first = F.interpolate(small, scale_factor=1 << SMOOTH, mode="bilinear", align_corners=False)
+    if _growing(flat_spreads(part, first[0], usable), MAYBE, PERHAPS) is None:
+        return None
+    clean = denoise(part)
+    noise = _growing(flat_spreads(part, clean, usable), STEEP, ALIKE)
+    return None if noise is None else _as_seen(noise, clean)
+
+
+def _growing(spreads: Spreads | None, steep: float, alike: float) -> NoiseModel | None:
+    if spreads is None or spreads.alike < alike:
+        return None
+    dark, bright = light_line(spreads.places, spreads.variances)
+    noise = light_noise(dark, bright)
+    return noise if bright >= steep * dark and noise.sigma >= FAINT else None
+
+
+def _as_seen(noise: NoiseModel, clean: Tensor) -> NoiseModel:
+    """The same noise, its deviation that of a typical pixel of an image, not at middle gray."""
+    typical = float(noise.at(clean.clamp(0, 1)).square().mean())
+    curve = tuple((place, factor / typical) for place, factor in noise.curve)
+    return NoiseModel(scales=((noise.sigma * typical**0.5,),), curve=curve)
+
+
+def flat_spreads(noisy: Tensor, clean: Tensor, usable: Tensor | None = None) -> Spreads | None:
+    """Variance of noise in the flattest blocks of an image, by brightness.
+
+    Args:
+        noisy: shape (C, H, W), even H and W.
+        clean: about what is in it, same shape.
+        usable: bool of shape (H, W), true where pixels hold all of the noise; all by default.
+
+    Returns:
+        None where too few blocks count.
+    """
+    details = split(noisy[None] / GAIN)[1][0]
+    energy = blocks(details, PATCH // 2).square().mean(dim=(2, 3))
+    there = blocks(clean, PATCH)
+    flat, place = there.var(dim=(2, 3)).mean(dim=1), there.mean(dim=(1, 2, 3))
+    if usable is not None:
+        whole = blocks(usable[None].float(), PATCH).amin(dim=(1, 2, 3)) == 1
+        energy, flat, place = energy[whole], flat[whole], place[whole]
+    if len(place) < FEWEST:
+        return None
+    chosen = [
+        part[flat[part].argsort()[: max(1, round(FLAT * len(part)))]]
+        for part in place.argsort().chunk(BINS)
+    ]
+    diagonal, others = energy[:, -len(noisy) :].mean(1), energy[:, : -len(noisy)].mean(1)
+    return Spreads(
+        *(
+            torch.stack([each[part].mean() for part in chosen]).double().clamp(min=least)
+            for each, least in ((diagonal, NOTHING), (others, NOTHING), (place, -torch.inf))
+        )
+    )
+
+
+def blocks(image: Tensor, side: int) -> Tensor:
+    """The blocks (M, C, side, side) of an image (C, H, W)."""
+    parts = image.unfold(1, side, side).unfold(2, side, side)
+    return parts.flatten(1, 2).movedim(1, 0)
+
+
+def variance_line(places: np.ndarray, variances: np.ndarray) -> tuple[float, float]:
+    """The line that fits variances over intensities, relative to them: its growth, and at 0.
+
+    Neither is below 0.
+    """
+    weights = 1 / np.maximum(variances, TINY)
+    design = np.stack([places, np.ones_like(places)], axis=1) * weights[:, None]
+    (growth, floor), _ = optimize.nnls(design, variances * weights)
+    return float(growth), float(floor)
+
+
+def light_line(places: Tensor, variances: Tensor) -> tuple[float, float]:
+    """Variance at black and at white, of the line that fits best: not far below all measured ones.
+
+    Where the darkest place is no black, or noise grows faster than the light, a line may go to
+    nothing there, which a transform that makes noise even cannot bear.
+    """
+    growth, floor = variance_line(places.numpy(), variances.numpy())
+    least = DARKEST * float(variances.min())
+    return max(least, floor), max(least, floor + growth)
+
+
+def light_noise(dark: float, bright: float, times: float = 1.0) -> NoiseModel:
+    """Noise of these variances at black and at white, a line between; so many times as strong."""
+    gray = dark + REFERENCE * (bright - dark)
+    curve = ((0.0, dark / gray), (1.0, bright / gray))
+    return NoiseModel(scales=((times * gray**0.5,),), curve=curve)

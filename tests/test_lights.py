@@ -1,0 +1,167 @@
+"""Noise that grows with the light, found in single pictures: the right line, or none at all."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import scalewise
+from scalewise import NoiseModel
+from scalewise.data.photos import sample_photo
+from scalewise.images import to_channels
+from scalewise.images.srgb import to_linear
+from scalewise.metrics import psnr
+from scalewise.restore import denoise_plane, noise_for
+from scalewise.restore.lights import (
+    CUT,
+    DARKEST,
+    flat_spreads,
+    light_line,
+    light_noise,
+    noise_of_light,
+    variance_line,
+)
+
+PLACES = torch.tensor([0.2, 0.5, 0.8], dtype=torch.double)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def scene(channels: int = 1, side: int = 256) -> Tensor:
+    """A linear photograph."""
+    photo = sample_photo("astronaut")[:, 20 : 20 + side, 120 : 120 + side]
+    return to_linear(to_channels(photo, channels)[0])
+
+
+def steps(side: int = 256) -> Tensor:
+    """Even areas from dark to bright."""
+    return torch.linspace(0.05, 0.95, 16).repeat_interleave(side // 16).expand(1, side, side)
+
+
+def counted(clean: Tensor, gain: float, read: float = 2.0, seed: int = 0) -> Tensor:
+    """Photons, and read noise of so many electrons."""
+    counts = torch.poisson(clean / gain, seeded(seed))
+    return gain * (counts + read * torch.randn(clean.shape, generator=seeded(seed + 1)))
+
+
+def same(image: Tensor) -> Tensor:
+    return image
+
+
+@cache
+def photos() -> Any:
+    return scalewise.load("photos", device="cpu")
+
+
+class TestTheLine:
+    @pytest.mark.parametrize("gain", [0.0005, 0.002, 0.02])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_of_known_photons(self, gain: float, channels: int) -> None:
+        clean = steps().expand(channels, -1, -1)
+        found = noise_of_light(counted(clean, gain), None, lambda _: clean)
+        true = NoiseModel.photons(gain, read=2.0)
+        assert found is not None
+        assert found.grows
+        expected = true.sigma * true.at(PLACES)
+        torch.testing.assert_close(found.sigma * found.at(PLACES), expected, rtol=0.08, atol=0)
+
+    def test_its_deviation_is_that_of_a_typical_pixel(self) -> None:
+        """As that of all that is found: not at middle gray, which dark pictures do not have."""
+        clean = 0.3 * steps()
+        noisy = counted(clean, 0.002)
+        found = noise_of_light(noisy, None, lambda _: clean)
+        assert found is not None
+        assert found.sigma == pytest.approx(float((noisy - clean).std()), rel=0.05)
+
+    def test_of_any_dark_and_bright(self) -> None:
+        noise = light_noise(0.0004, 0.01)
+        ends = noise.sigma * noise.at(torch.tensor([0.0, 1.0], dtype=torch.double))
+        torch.testing.assert_close(ends.square(), torch.tensor([0.0004, 0.01]).double())
+        assert light_noise(0.0004, 0.01, 2.0).sigma == pytest.approx(2 * noise.sigma)
+
+    def test_fits_exactly_what_is_a_line(self) -> None:
+        places = PLACES.numpy()
+        assert variance_line(places, 0.001 + 0.02 * places) == pytest.approx((0.02, 0.001))
+
+    def test_is_not_far_below_what_was_measured(self) -> None:
+        """Variances that rise faster than the light, and would be below nothing at black."""
+        dark, bright = light_line(PLACES, 0.01 * (PLACES - 0.15))
+        assert dark == pytest.approx(DARKEST * 0.01 * 0.05)
+        assert 0.003 < bright < 0.008
+
+    def test_values_that_do_not_count_are_left_out(self) -> None:
+        clean = steps()
+        noisy = counted(clean, 0.002)
+        noisy[:, :64] = torch.rand(1, 64, 256, generator=seeded())
+        valid = torch.ones(1, 256, 256, dtype=torch.bool)
+        valid[:, :64] = False
+        found = noise_of_light(noisy, valid, lambda _: clean)
+        true = NoiseModel.photons(0.002, read=2.0)
+        assert found is not None
+        expected = true.sigma * true.at(PLACES)
+        torch.testing.assert_close(found.sigma * found.at(PLACES), expected, rtol=0.08, atol=0)
+
+
+class TestNothingIsFound:
+    @pytest.mark.parametrize("sigma", [0.0, 2.0, 10.0, 40.0])
+    @pytest.mark.parametrize("name", ["astronaut", "cat", "coffee", "camera"])
+    @pytest.mark.parametrize("linear", [False, True])
+    def test_in_photographs_with_white_noise(self, sigma: float, name: str, linear: bool) -> None:
+        photo = sample_photo(name)[:, :256, :256]
+        clean = to_linear(photo) if linear else photo
+        noisy = clean + sigma / 255 * torch.randn(clean.shape, generator=seeded())
+        assert noise_of_light(noisy, None, lambda _: clean) is None
+
+    def test_where_the_darks_are_cut_off(self) -> None:
+        """White noise, of which half is left at black."""
+        clean = torch.cat([torch.zeros(1, 256, 96), steps()[..., :160]], dim=-1)
+        noisy = (clean + 0.08 * torch.randn(clean.shape, generator=seeded())).clamp(0, 1)
+        assert float((noisy == 0).float().mean()) > CUT
+        assert noise_of_light(noisy, None, lambda _: clean) is None
+
+    @pytest.mark.parametrize("size", [(1, 1), (7, 300), (8, 8), (12, 40)])
+    def test_in_tiny_pictures(self, size: tuple[int, int]) -> None:
+        noisy = torch.rand(1, *size, generator=seeded())
+        assert noise_of_light(noisy, None, same) is None
+
+    @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+    def test_in_constant_pictures(self, value: float) -> None:
+        assert noise_of_light(torch.full((3, 64, 64), value), None, same) is None
+
+    def test_where_nothing_counts(self) -> None:
+        valid = torch.zeros(1, 64, 64, dtype=torch.bool)
+        assert noise_of_light(torch.rand(1, 64, 64, generator=seeded()), valid, same) is None
+        assert flat_spreads(torch.rand(1, 8, 8), torch.rand(1, 8, 8)) is None
+
+    def test_networks_are_not_asked_for_nothing(self) -> None:
+        """The first look is enough for clean photographs."""
+
+        def never(_: Tensor) -> Tensor:
+            raise AssertionError
+
+        for name in ("astronaut", "cat", "coffee"):
+            assert noise_of_light(sample_photo(name), None, never) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("gain", [0.02, 0.004])
+def test_denoising_gains_by_it(channels: int, gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clean = scene(channels)
+    noisy = counted(clean, gain)
+    found = noise_for(photos(), noisy)
+    monkeypatch.setattr("scalewise.restore.finding.noise_of_light", lambda *_: None)
+    before = noise_for(photos(), noisy)
+    assert found.grows
+    assert found != before
+
+    def quality(noise: NoiseModel) -> float:
+        estimate, _ = denoise_plane(noisy, photos(), noise=noise)
+        return psnr(clean[None], estimate[None]).item()
+
+    assert quality(found) > quality(before) + 0.2
