@@ -22,7 +22,7 @@ from scalewise.restore.lights import (
     flat_spreads,
     light_line,
     light_noise,
-    noise_of_light,
+    seen_in_lights,
     variance_line,
 )
 
@@ -54,6 +54,16 @@ def same(image: Tensor) -> Tensor:
     return image
 
 
+FOUND = NoiseModel.white(0.031)
+"""What was found before."""
+
+
+def looked_at(noisy: Tensor, valid: Tensor | None, denoise: Any) -> NoiseModel | None:
+    """What is seen in the lights; None where that is nothing else than was found."""
+    noise = seen_in_lights(FOUND, noisy, valid, denoise)
+    return None if noise == FOUND else noise
+
+
 @cache
 def photos() -> Any:
     return scalewise.load("photos", device="cpu")
@@ -64,7 +74,7 @@ class TestTheLine:
     @pytest.mark.parametrize("channels", [1, 3])
     def test_of_known_photons(self, gain: float, channels: int) -> None:
         clean = steps().expand(channels, -1, -1)
-        found = noise_of_light(counted(clean, gain), None, lambda _: clean)
+        found = looked_at(counted(clean, gain), None, lambda _: clean)
         true = NoiseModel.photons(gain, read=2.0)
         assert found is not None
         assert found.grows
@@ -75,7 +85,7 @@ class TestTheLine:
         """As that of all that is found: not at middle gray, which dark pictures do not have."""
         clean = 0.3 * steps()
         noisy = counted(clean, 0.002)
-        found = noise_of_light(noisy, None, lambda _: clean)
+        found = looked_at(noisy, None, lambda _: clean)
         assert found is not None
         assert found.sigma == pytest.approx(float((noisy - clean).std()), rel=0.05)
 
@@ -101,7 +111,7 @@ class TestTheLine:
         noisy[:, :64] = torch.rand(1, 64, 256, generator=seeded())
         valid = torch.ones(1, 256, 256, dtype=torch.bool)
         valid[:, :64] = False
-        found = noise_of_light(noisy, valid, lambda _: clean)
+        found = looked_at(noisy, valid, lambda _: clean)
         true = NoiseModel.photons(0.002, read=2.0)
         assert found is not None
         expected = true.sigma * true.at(PLACES)
@@ -116,27 +126,27 @@ class TestNothingIsFound:
         photo = sample_photo(name)[:, :256, :256]
         clean = to_linear(photo) if linear else photo
         noisy = clean + sigma / 255 * torch.randn(clean.shape, generator=seeded())
-        assert noise_of_light(noisy, None, lambda _: clean) is None
+        assert looked_at(noisy, None, lambda _: clean) is None
 
     def test_where_the_darks_are_cut_off(self) -> None:
         """White noise, of which half is left at black."""
         clean = torch.cat([torch.zeros(1, 256, 96), steps()[..., :160]], dim=-1)
         noisy = (clean + 0.08 * torch.randn(clean.shape, generator=seeded())).clamp(0, 1)
         assert float((noisy == 0).float().mean()) > CUT
-        assert noise_of_light(noisy, None, lambda _: clean) is None
+        assert looked_at(noisy, None, lambda _: clean) is None
 
     @pytest.mark.parametrize("size", [(1, 1), (7, 300), (8, 8), (12, 40)])
     def test_in_tiny_pictures(self, size: tuple[int, int]) -> None:
         noisy = torch.rand(1, *size, generator=seeded())
-        assert noise_of_light(noisy, None, same) is None
+        assert looked_at(noisy, None, same) is None
 
     @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
     def test_in_constant_pictures(self, value: float) -> None:
-        assert noise_of_light(torch.full((3, 64, 64), value), None, same) is None
+        assert looked_at(torch.full((3, 64, 64), value), None, same) is None
 
     def test_where_nothing_counts(self) -> None:
         valid = torch.zeros(1, 64, 64, dtype=torch.bool)
-        assert noise_of_light(torch.rand(1, 64, 64, generator=seeded()), valid, same) is None
+        assert looked_at(torch.rand(1, 64, 64, generator=seeded()), valid, same) is None
         assert flat_spreads(torch.rand(1, 8, 8), torch.rand(1, 8, 8)) is None
 
     def test_networks_are_not_asked_for_nothing(self) -> None:
@@ -146,7 +156,38 @@ class TestNothingIsFound:
             raise AssertionError
 
         for name in ("astronaut", "cat", "coffee"):
-            assert noise_of_light(sample_photo(name), None, never) is None
+            assert looked_at(sample_photo(name), None, never) is None
+
+
+class TestCurves:
+    """A curve that was found is kept where the flattest places have it, else it was texture."""
+
+    FALLING = NoiseModel(scales=((0.06,),), curve=((0.0, 1.6), (1.0, 0.4)))
+    RISING = NoiseModel(scales=((0.06,),), curve=((0.0, 0.4), (1.0, 1.6)))
+
+    def noisy(self, curve: NoiseModel) -> Tensor:
+        clean = steps()
+        return clean + curve.sigma * curve.at(clean) * torch.randn(clean.shape, generator=seeded())
+
+    @pytest.mark.parametrize("curve", [FALLING, RISING])
+    def test_true_ones_stay(self, curve: NoiseModel) -> None:
+        assert seen_in_lights(curve, self.noisy(curve), None, lambda _: steps()) == curve
+
+    def test_falling_ones_of_white_noise_stay_in_doubt(self) -> None:
+        white = self.noisy(NoiseModel.white(0.06))
+        assert seen_in_lights(self.FALLING, white, None, lambda _: steps()) == self.FALLING
+
+    def test_those_that_fall_where_noise_rises_go(self) -> None:
+        noisy = self.noisy(self.RISING)
+        found = seen_in_lights(self.FALLING, noisy, None, lambda _: steps())
+        assert found == NoiseModel.white(0.06)
+
+    def test_those_that_rise_with_texture_go(self) -> None:
+        """Texture of the lights, which the diagonal details do not share."""
+        stripes = 0.1 * (torch.arange(256) % 2) * (steps() > 0.5)
+        noisy = self.noisy(NoiseModel.white(0.02)) + stripes
+        found = seen_in_lights(self.RISING, noisy, None, lambda _: steps())
+        assert found == NoiseModel.white(0.06)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -155,7 +196,7 @@ def test_denoising_gains_by_it(channels: int, gain: float, monkeypatch: pytest.M
     clean = scene(channels)
     noisy = counted(clean, gain)
     found = noise_for(photos(), noisy)
-    monkeypatch.setattr("scalewise.restore.finding.noise_of_light", lambda *_: None)
+    monkeypatch.setattr("scalewise.restore.finding.seen_in_lights", lambda found, *_: found)
     before = noise_for(photos(), noisy)
     assert found.grows
     assert found != before

@@ -16,7 +16,7 @@ from scalewise.networks import NoiseEstimator, unit_of
 from scalewise.noise_model import UNEVEN, NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import remove_defects, share_of_impulses
-from scalewise.restore.lights import noise_of_light
+from scalewise.restore.lights import seen_in_lights
 from scalewise.spectrum import HIDDEN, estimate_noise
 from scalewise.wavelets import GAIN, decompose, split
 
@@ -73,7 +73,7 @@ def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None
         shown, _ = to_channels(image[None].to(*unit_of(prior)), prior.channels)
         return to_channels(prior(shown, noise)[0].cpu().to(image.dtype), len(image))[0]
 
-    return noise_of_light(noisy, valid, denoise) or noise
+    return seen_in_lights(noise, noisy, valid, denoise)
 
 
 def find_noise(

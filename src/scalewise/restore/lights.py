@@ -55,6 +55,9 @@ and from which, at a first look, they may be. Noise of photons had 0.62 to 1.08,
 0.29 to 0.39, with faint white noise up to 0.61."""
 
 
+FALSE = 1.7
+"""Ratio of the variance at white to that at black from which a curve that falls is no noise's."""
+
 FAINT = 4 / 255
 """Deviation at middle gray below which noise may be the grain of a photograph that is taken for
 clean."""
@@ -84,39 +87,63 @@ class Spreads(NamedTuple):
         bright = len(self.places) // 2
         return float((self.variances / self.others)[bright:].mean())
 
+    @property
+    def dark(self) -> float:
+        """Variance at black."""
+        return light_line(self.places, self.variances)[0]
 
-def noise_of_light(
-    noisy: Tensor, valid: Tensor | None, denoise: Callable[[Tensor], Tensor]
-) -> NoiseModel | None:
-    """The noise of an image, where it grows with the light as that of photons does; else None.
+    @property
+    def bright(self) -> float:
+        """Variance at white."""
+        return light_line(self.places, self.variances)[1]
+
+    def grow(self, steep: float, alike: float) -> bool:
+        """Whether they are noise that grows with the light so many times, and no texture."""
+        if self.alike < alike or self.bright < steep * self.dark:
+            return False
+        return light_noise(self.dark, self.bright).sigma >= FAINT
+
+
+def seen_in_lights(
+    found: NoiseModel,
+    noisy: Tensor,
+    valid: Tensor | None,
+    denoise: Callable[[Tensor], Tensor],
+) -> NoiseModel:
+    """What is found of the noise of an image, once its flattest places were looked at.
+
+    That of photons, where noise grows with the light as theirs does; white, where a curve was found
+    of which nothing is seen there; else what was found.
 
     Args:
+        found: noise that pixels do not share, alike in all channels.
         noisy: shape (C, H, W) in [0, 1] intensities; its middle is looked at.
         valid: bool of shape (1, H, W), true where pixels count; all by default.
-        denoise: maps an image to about the clean one; called only where noise may grow.
+        denoise: maps an image to about the clean one; called only where noise may depend on light.
     """
     part = middle(noisy.detach().cpu(), LOOKED_AT)
     inside = None if valid is None else middle(valid.cpu(), LOOKED_AT)[0]
     high, wide = (side - side % (2 << SMOOTH) for side in part.shape[-2:])
     if min(high, wide) < PATCH or float((part == part.amin()).float().mean()) > CUT:
-        return None
+        return found
     part, inside = part[:, :high, :wide], None if inside is None else inside[:high, :wide]
     usable = usable_pixels(part, inside)
     small = low_pass(part[None], SMOOTH)
     first = F.interpolate(small, scale_factor=1 << SMOOTH, mode="bilinear", align_corners=False)
-    if _growing(flat_spreads(part, first[0], usable), MAYBE, PERHAPS) is None:
-        return None
+    spreads = flat_spreads(part, first[0], usable)
+    if spreads is None or not (found.curve or spreads.grow(MAYBE, PERHAPS)):
+        return found
     clean = denoise(part)
-    noise = _growing(flat_spreads(part, clean, usable), STEEP, ALIKE)
-    return None if noise is None else _as_seen(noise, clean)
-
-
-def _growing(spreads: Spreads | None, steep: float, alike: float) -> NoiseModel | None:
-    if spreads is None or spreads.alike < alike:
-        return None
-    dark, bright = light_line(spreads.places, spreads.variances)
-    noise = light_noise(dark, bright)
-    return noise if bright >= steep * dark and noise.sigma >= FAINT else None
+    spreads = flat_spreads(part, clean, usable)
+    if spreads is None:
+        return found
+    if spreads.grow(STEEP, ALIKE):
+        return _as_seen(light_noise(spreads.dark, spreads.bright), clean)
+    if found.curve:
+        rising = found.curve[-1][1] > found.curve[0][1]
+        texture = spreads.alike < ALIKE if rising else spreads.bright > FALSE * spreads.dark
+        return NoiseModel.white(found.sigma) if texture else found
+    return found
 
 
 def _as_seen(noise: NoiseModel, clean: Tensor) -> NoiseModel:
@@ -170,10 +197,13 @@ def variance_line(places: np.ndarray, variances: np.ndarray) -> tuple[float, flo
 
     Neither is below 0.
     """
+    return _fit(np.stack([places, np.ones_like(places)]), variances)
+
+
+def _fit(parts: np.ndarray, variances: np.ndarray) -> tuple[float, float]:
     weights = 1 / np.maximum(variances, TINY)
-    design = np.stack([places, np.ones_like(places)], axis=1) * weights[:, None]
-    (growth, floor), _ = optimize.nnls(design, variances * weights)
-    return float(growth), float(floor)
+    (one, other), _ = optimize.nnls((parts * weights).T, variances * weights)
+    return float(one), float(other)
 
 
 def light_line(places: Tensor, variances: Tensor) -> tuple[float, float]:
@@ -182,9 +212,10 @@ def light_line(places: Tensor, variances: Tensor) -> tuple[float, float]:
     Where the darkest place is no black, or noise grows faster than the light, a line may go to
     nothing there, which a transform that makes noise even cannot bear.
     """
-    growth, floor = variance_line(places.numpy(), variances.numpy())
+    at = places.clamp(0, 1).numpy()
+    dark, bright = _fit(np.stack([1 - at, at]), variances.numpy())
     least = DARKEST * float(variances.min())
-    return max(least, floor), max(least, floor + growth)
+    return max(least, dark), max(least, bright)
 
 
 def light_noise(dark: float, bright: float, times: float = 1.0) -> NoiseModel:
