@@ -316,7 +316,7 @@ class TestMemory:
     def test_amounts(self, text: str, bytes: float) -> None:
         assert parse_memory(text) == bytes
 
-    @pytest.mark.parametrize("text", ["", "much", "-2GB", "0", "2XB", "nan"])
+    @pytest.mark.parametrize("text", ["", "much", "-2GB", "0", "0GB", "2", "2XB", "nan"])
     def test_what_is_no_amount(self, text: str) -> None:
         with pytest.raises(UsageError, match="such as 2GB"):
             parse_memory(text)

@@ -462,6 +462,13 @@ def test_synthesize_a_sheet(models: Path, tmp_path: Path) -> None:
     assert width >= 3 * 32
 
 
+def test_one_image_alone_has_no_frame(models: Path, tmp_path: Path) -> None:
+    options = ("--model", models / "faces", "-n", 1)
+    assert scalewise("synthesize", tmp_path / "one.png", *options).code == 0
+    assert scalewise("synthesize", tmp_path / "folder", *options).code == 0
+    assert np.array_equal(stored(tmp_path / "one.png"), stored(tmp_path / "folder" / "0001.png"))
+
+
 def alike(first: Any, second: Any) -> bool:
     """Whether images are equal to 1e-6: a level apart where a value lies at the edge of two."""
     apart = np.abs(first.astype(int) - second.astype(int))

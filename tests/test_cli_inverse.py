@@ -118,6 +118,7 @@ class TestDeblur:
             ("gaussian:-1", "the deviation of a blur must be above 0"),
             ("gaussian:9", "the kernel is 73x73, larger than the picture"),
             ("none.png", "expected an image file, found no file of this name"),
+            ("gauss:1.6", "must be gaussian:DEVIATION, such as gaussian:1.6, or an image file"),
         ],
     )
     def test_bad_kernels(

@@ -200,7 +200,10 @@ class TestBadFiles:
 
     def test_without_rawpy(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setitem(sys.modules, "rawpy", None)
-        with pytest.raises(ScalewiseError, match=r"pip install 'scalewise\[raw\]'"):
+        with pytest.raises(ScalewiseError, match=r"a\.dng: expected a raw file, found no file"):
+            read_raw(tmp_path / "a.dng")
+        (tmp_path / "a.dng").write_bytes(b"II")
+        with pytest.raises(ScalewiseError, match=r"pip install 'scalewise\[raw\]'.*--pattern"):
             read_raw(tmp_path / "a.dng")
 
 

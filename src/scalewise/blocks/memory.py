@@ -26,6 +26,9 @@ REDUCING, NETWORK, DRAWING, GLOBAL = 80, 48, 130, 96 << 20
 """Bytes for each pixel and channel of a block that is reduced, of one that a network passes through
 once, of one that is drawn, and of the windows of a network that sees all of an image."""
 
+FEWEST = 10**5
+"""Of a number without a unit: up to here the unit was forgotten, more are bytes."""
+
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -51,7 +54,8 @@ def parse_memory(text: str | None) -> int:
         free = free_memory()
         return (4 << 30) if free is None else resident_memory() + free // 2
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
-    if found is None or float(found[1]) == 0:
+    least = 0 if found is not None and found[2] else FEWEST
+    if found is None or float(found[1]) <= least:
         raise UsageError(f"--max-memory must be an amount such as 2GB or 700MB, found {text!r:.40}")
     unit = UNITS[found[2].upper()]
     if found[3]:

@@ -241,4 +241,9 @@ def _blur(kernel: str) -> Blur:
                 "--kernel gaussian:DEVIATION needs a number, such as gaussian:1.6, found "
                 f"{kernel!r}"
             ) from None
+    if ":" in kernel and not Path(kernel).exists():
+        raise UsageError(
+            "--kernel must be gaussian:DEVIATION, such as gaussian:1.6, or an image file, found "
+            f"{kernel!r}"
+        )
     return Blur(options.read_mask(Path(kernel)))

@@ -220,7 +220,7 @@ def _sheet(
     write: Callable[[Picture, Path], list[str]],
     tell: Callable[[Record], None],
 ) -> None:
-    """Draw all images, and write one sheet of them."""
+    """Draw all images, and write one sheet of them; one alone as it is, without a frame."""
     import torch
 
     from scalewise.evaluation import sheets
@@ -228,7 +228,8 @@ def _sheet(
 
     start = time.perf_counter()
     images = torch.cat([draw(batch.start, len(batch)) for batch in batches])
-    notes = write(Picture(sheets.grid(images)), file)
+    drawn = images[0] if len(images) == 1 else sheets.grid(images)
+    notes = write(Picture(drawn), file)
     seconds = round(time.perf_counter() - start, 3)
     tell({"output": str(file), "sample": None, "notes": notes, "seconds": seconds})
 

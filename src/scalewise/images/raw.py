@@ -139,18 +139,20 @@ def read_raw(path: str | Path, *, black: float | None = None, white: float | Non
         ScalewiseError: the file is missing, damaged or no raw file, its colours are no Bayer
             mosaic, or rawpy is not installed.
     """
-    try:
-        import rawpy
-    except ImportError:
-        raise ScalewiseError(
-            "raw files of cameras are read by rawpy, which is missing; pip install 'scalewise[raw]'"
-        ) from None
     file = Path(path)
     if not os.path.isfile(file):
         found = "a folder" if os.path.isdir(file) else "no file"
         raise ScalewiseError(f"{file}: expected a raw file, found {found} of this name")
     if file.stat().st_size == 0:
         raise ScalewiseError(f"{file}: is empty")
+    try:
+        import rawpy
+    except ImportError:
+        raise ScalewiseError(
+            "raw files of cameras are read by rawpy, which is missing; "
+            "pip install 'scalewise[raw]' (a mosaic in an image of one channel needs "
+            "--pattern, such as RGGB, instead)"
+        ) from None
     try:
         with rawpy.imread(str(file)) as raw:
             return _mosaic(raw, black, white, _exif(file))
