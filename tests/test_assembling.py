@@ -145,6 +145,12 @@ def test_parts_that_do_not_fit(pictures: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "model").exists()
 
 
+def test_a_part_is_no_model(pictures: Path) -> None:
+    part = trained(pictures, "part-1", only_level=1)
+    with pytest.raises(ScalewiseError, match=r"config.json is missing; .*by scalewise assemble"):
+        scalewise.load(part)
+
+
 def test_noise_must_be_the_same(pictures: Path, tmp_path: Path) -> None:
     low, one = (trained(pictures, f"part-{k}", only_level=k) for k in ("low", 1))
     state = torch.load(one / "training" / "run.pt", weights_only=True)

@@ -93,6 +93,18 @@ def test_the_bound_is_what_was_learnt(photos: MultiScalePrior, pair: tuple[Tenso
     assert found.bound == pytest.approx(found.psnr - table.margin)
 
 
+def test_nothing_is_promised_where_noise_was_cut_off(
+    photos: MultiScalePrior, pair: tuple[Tensor, Tensor]
+) -> None:
+    _, noisy = pair
+    cut = ((1.6 * noisy - 0.3).clamp(0, 1) * 255).round() / 255
+    assert float(((cut == 0) | (cut == 1)).float().mean()) > 0.1
+    cleaned = denoise(Picture(cut), photos).picture
+    found = check(Picture(cut), cleaned, photos)
+    assert found.bound is None
+    assert any("stand at black or white, where noise was cut off" in word for word in found.words)
+
+
 def test_bad_input(photos: MultiScalePrior) -> None:
     picture = Picture(torch.rand(1, 3, 32, 32))
     for other in (Picture(torch.rand(1, 3, 32, 31)), Picture(torch.rand(1, 1, 32, 32))):

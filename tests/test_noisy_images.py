@@ -418,7 +418,8 @@ class TestComparison:
     def test_chance_is_called_chance(self) -> None:
         found = compare_models(self.records(1e-3, 2e-3), self.records(2e-3, 1.1e-3))
         assert not found.told
-        assert "do not differ by more than chance" in found.in_words("a", "b")
+        words = found.in_words("a", "b")
+        assert f"do not differ by more than chance ({found.gain:+.2f} dB, standard" in words
 
     def test_one_image_tells_no_chance(self) -> None:
         found = compare_models(self.records(1e-3), self.records(2e-3))

@@ -210,7 +210,8 @@ def _check_quality(jobs: Sequence[Job], quality: int | None) -> None:
     if quality is not None and targets and not any(map(has_quality, targets)):
         raise UsageError(
             f"--quality {quality}: only .jpg and .webp outputs have a quality, found "
-            f"{targets[0].name}; leave it out, or write one of those"
+            f"{targets[0].name}; leave it out (of scalewise.toml, if it stands there), or write "
+            "one of those"
         )
 
 

@@ -39,7 +39,8 @@ class Comparison:
             return f"{first} has {self.gain:+.2f} dB over {second} on the one image there is"
         found = f"{abs(self.gain):.2f} dB, standard error {self.error:.2f}"
         if not self.told:
-            return f"{first} and {second} do not differ by more than chance ({found})"
+            signed = f"{self.gain:+.2f} dB, standard error {self.error:.2f}"
+            return f"{first} and {second} do not differ by more than chance ({signed})"
         kind = "better" if self.gain > 0 else "worse"
         count = f"{self.better} of {self.images} images"
         return f"{first} is {kind} than {second} by {found}; it is better on {count}"

@@ -23,6 +23,10 @@ STRUCTURE, LEFT = 1.15, 0.85
 BLOCK, LOST = 16, 1.5
 """Side of blocks, and how many deviations of the noise what was removed from one may have."""
 
+CUT = 0.01
+"""Share of the noisy values at black or white from which nothing is promised of the error: noise
+was cut off there, so that the rest looks cleaner than it is."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -32,7 +36,8 @@ class Check:
         noise: of the noisy picture, given or estimated.
         psnr: estimated peak signal-to-noise ratio of the cleaned picture in dB, [0, 1] intensities.
         best: that of the model's own estimate.
-        bound: what the former exceeds with 90 % confidence; None where the model has not learnt it.
+        bound: what the former exceeds with 90 % confidence; None where the model has not learnt it,
+            or much of the noise was cut off at black or white.
         removed: per scale, finest first, the deviation of what was removed over that of the noise.
         damaged: share of blocks from which more was removed than noise explains.
         words: sentences.
@@ -111,7 +116,9 @@ def check(
     removed = _removed(before - after, noise, levels, prior.wavelet)
     damaged = _damaged(before - after, noise)
     psnr = -10 * math.log10(error)
-    margin = None if prior.calibration is None else prior.calibration.margin_at(noise.sigma)
+    cut = float(((before == 0) | (before == 1)).float().mean())
+    known = prior.calibration if cut <= CUT else None
+    margin = None if known is None else known.margin_at(noise.sigma)
     return Check(
         noise,
         psnr=psnr,
@@ -119,7 +126,7 @@ def check(
         bound=None if margin is None else psnr - margin,
         removed=removed,
         damaged=damaged,
-        words=tuple(_in_words(removed, damaged, before, after)),
+        words=(*_in_words(removed, damaged, before, after), *_cut_in_words(cut)),
     )
 
 
@@ -149,6 +156,15 @@ def _damaged(rest: Tensor, noise: NoiseModel) -> float:
     """Share of blocks from which more was removed than noise explains."""
     energy = F.avg_pool2d(rest[None].square().mean(1, keepdim=True), BLOCK, ceil_mode=True)
     return float((energy.sqrt() > LOST * noise.sigma).float().mean())
+
+
+def _cut_in_words(cut: float) -> list[str]:
+    if cut <= CUT:
+        return []
+    return [
+        f"{100 * cut:.0f} % of the noisy values stand at black or white, where noise was cut off: "
+        "the PSNR may be told a dB too high, and has no bound"
+    ]
 
 
 def _in_words(

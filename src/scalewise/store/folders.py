@@ -282,8 +282,10 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError as error:
+        training = (file.parent / TRAINING).is_dir()
         raise ScalewiseError(
             f"{file.parent}: {file.name} is missing; a model folder holds {CONFIG} and {WEIGHTS}"
+            + ("; join a level that was trained alone by scalewise assemble" if training else "")
         ) from error
     except OSError as error:
         raise ScalewiseError(f"{file}: cannot be read: {error.strerror or error}") from error
