@@ -19,9 +19,9 @@ from scalewise.restore import denoise_plane, noise_for
 from scalewise.restore.lights import (
     CUT,
     DARKEST,
+    Line,
     flat_spreads,
     light_line,
-    light_noise,
     seen_in_lights,
     variance_line,
 )
@@ -89,21 +89,37 @@ class TestTheLine:
         assert found is not None
         assert found.sigma == pytest.approx(float((noisy - clean).std()), rel=0.05)
 
-    def test_of_any_dark_and_bright(self) -> None:
-        noise = light_noise(0.0004, 0.01)
-        ends = noise.sigma * noise.at(torch.tensor([0.0, 1.0], dtype=torch.double))
-        torch.testing.assert_close(ends.square(), torch.tensor([0.0004, 0.01]).double())
-        assert light_noise(0.0004, 0.01, 2.0).sigma == pytest.approx(2 * noise.sigma)
+    def test_between_where_it_was_measured_and_beyond(self) -> None:
+        line = Line(0.2, 0.6, 0.0004, 0.0084)
+        at = torch.tensor([0.0, 0.2, 0.4, 0.6, 1.0], dtype=torch.double)
+        expected = torch.tensor([0.0004, 0.0004, 0.0044, 0.0084, 0.0164], dtype=torch.double)
+        torch.testing.assert_close(line.at(at), expected)
+        noise = line.noise(torch.tensor([0.2, 0.6]))
+        assert noise.sigma == pytest.approx(0.0044**0.5)  # of a typical one of these
+        torch.testing.assert_close((noise.sigma * noise.at(at)).square(), expected)
+        assert line.noise(at, 2.0).sigma == pytest.approx(2 * line.noise(at).sigma)
+
+    def test_of_counts_above_an_offset(self) -> None:
+        """As cameras of microscopes store them: nothing is darker than the offset."""
+        clean = 0.4 + 0.3 * steps()
+        gain, read = 0.008, 1.5
+        found = looked_at(counted(clean - 0.4, gain, read) + 0.4, None, lambda _: clean)
+        true = NoiseModel.photons(gain, offset=0.4, read=read)
+        at = torch.tensor([0.42, 0.5, 0.6, 0.68], dtype=torch.double)
+        assert found is not None
+        expected = true.sigma * true.at(at)
+        torch.testing.assert_close(found.sigma * found.at(at), expected, rtol=0.1, atol=0)
 
     def test_fits_exactly_what_is_a_line(self) -> None:
         places = PLACES.numpy()
         assert variance_line(places, 0.001 + 0.02 * places) == pytest.approx((0.02, 0.001))
 
     def test_is_not_far_below_what_was_measured(self) -> None:
-        """Variances that rise faster than the light, and would be below nothing at black."""
-        dark, bright = light_line(PLACES, 0.01 * (PLACES - 0.15))
-        assert dark == pytest.approx(DARKEST * 0.01 * 0.05)
-        assert 0.003 < bright < 0.008
+        """Variances that rise faster than the light, whose line would go to nothing."""
+        places = torch.linspace(0.1, 0.8, 8, dtype=torch.double)
+        line = light_line(places, 0.01 * (places - 0.095) ** 2)
+        assert line.dark >= DARKEST * 0.01 * 0.005**2
+        assert float(line.at(torch.zeros(1, dtype=torch.double))) > 0
 
     def test_values_that_do_not_count_are_left_out(self) -> None:
         clean = steps()
@@ -163,7 +179,7 @@ class TestCurves:
     """A curve that was found is kept where the flattest places have it, else it was texture."""
 
     FALLING = NoiseModel(scales=((0.06,),), curve=((0.0, 1.6), (1.0, 0.4)))
-    RISING = NoiseModel(scales=((0.06,),), curve=((0.0, 0.4), (1.0, 1.6)))
+    RISING = NoiseModel(scales=((0.06,),), curve=((0.0, 0.7), (1.0, 1.3)))
 
     def noisy(self, curve: NoiseModel) -> Tensor:
         clean = steps()

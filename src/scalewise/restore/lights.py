@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scalewise.data.image_set import middle
 from scalewise.estimation import usable_pixels
-from scalewise.noise_model import REFERENCE, NoiseModel
+from scalewise.noise_model import NoiseModel
 from scalewise.wavelets import GAIN, low_pass, split
 
 LOOKED_AT = 384
@@ -40,14 +40,14 @@ FEWEST = 8
 """Least number of blocks."""
 
 DARKEST = 0.3
-"""Least variance without light, over the least that was measured (`benchmarks/LOG.md`)."""
+"""Least variance of a line, over the least that was measured (`benchmarks/LOG.md`)."""
 
 SMOOTH = 2
 """Scales by which an image is smoothed for a first look."""
 
-STEEP, MAYBE = 5.5, 5.0
-"""Ratio of the variance at white to that at black from which noise grows with the light; and from
-which, at a first look, it may."""
+STEEP, MAYBE = 2.2, 2.0
+"""Ratio of the variance at the brightest place to that at the darkest from which noise grows with
+the light; and from which, at a first look, it may."""
 
 ALIKE, PERHAPS = 0.65, 0.45
 """Energy of the diagonal details over that of the others from which they are noise and no texture;
@@ -55,12 +55,12 @@ and from which, at a first look, they may be. Noise of photons had 0.62 to 1.08,
 0.29 to 0.39, with faint white noise up to 0.61."""
 
 
-FALSE = 1.7
-"""Ratio of the variance at white to that at black from which a curve that falls is no noise's."""
+FALSE = 1.5
+"""That ratio from which a curve that falls is no noise's."""
 
 FAINT = 4 / 255
-"""Deviation at middle gray below which noise may be the grain of a photograph that is taken for
-clean."""
+"""Deviation at the brightest place below which noise may be the grain of a photograph that is
+taken for clean."""
 
 CUT = 0.12
 """Share of the pixels at the least value from which noise in the darks was cut off: what is left of
@@ -87,21 +87,47 @@ class Spreads(NamedTuple):
         bright = len(self.places) // 2
         return float((self.variances / self.others)[bright:].mean())
 
-    @property
-    def dark(self) -> float:
-        """Variance at black."""
-        return light_line(self.places, self.variances)[0]
-
-    @property
-    def bright(self) -> float:
-        """Variance at white."""
-        return light_line(self.places, self.variances)[1]
-
     def grow(self, steep: float, alike: float) -> bool:
         """Whether they are noise that grows with the light so many times, and no texture."""
-        if self.alike < alike or self.bright < steep * self.dark:
-            return False
-        return light_noise(self.dark, self.bright).sigma >= FAINT
+        line = light_line(self.places, self.variances)
+        return self.alike >= alike and line.ratio >= steep and line.bright >= FAINT**2
+
+
+class Line(NamedTuple):
+    """How the variance of noise depends on the light, where that was measured.
+
+    Attributes:
+        darkest, brightest: the intensities between which it was measured.
+        dark, bright: the variances there.
+    """
+
+    darkest: float
+    brightest: float
+    dark: float
+    bright: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as large it is where it is brightest."""
+        return self.bright / self.dark
+
+    def at(self, places: Tensor) -> Tensor:
+        """The variance at intensities: that of the darkest below it, on the line beyond."""
+        rise = (self.bright - self.dark) / max(TINY, self.brightest - self.darkest)
+        line = self.dark + rise * (places - self.darkest).clamp(min=0)
+        return line.clamp(min=DARKEST * min(self.dark, self.bright))
+
+    def noise(self, at: Tensor, times: float = 1.0) -> NoiseModel:
+        """Its description; the deviation is that of a typical pixel of these intensities.
+
+        Args:
+            at: intensities, any shape.
+            times: how many times as strong.
+        """
+        nodes = torch.tensor(sorted({0.0, self.darkest, self.brightest, 1.0})).double()
+        typical = float(self.at(at.double().clamp(0, 1)).mean())
+        curve = zip(nodes.tolist(), (self.at(nodes) / typical).tolist(), strict=True)
+        return NoiseModel(scales=((times * typical**0.5,),), curve=tuple(curve))
 
 
 def seen_in_lights(
@@ -137,20 +163,14 @@ def seen_in_lights(
     spreads = flat_spreads(part, clean, usable)
     if spreads is None:
         return found
+    line = light_line(spreads.places, spreads.variances)
     if spreads.grow(STEEP, ALIKE):
-        return _as_seen(light_noise(spreads.dark, spreads.bright), clean)
+        return line.noise(clean)
     if found.curve:
         rising = found.curve[-1][1] > found.curve[0][1]
-        texture = spreads.alike < ALIKE if rising else spreads.bright > FALSE * spreads.dark
+        texture = spreads.alike < ALIKE if rising else line.ratio > FALSE
         return NoiseModel.white(found.sigma) if texture else found
     return found
-
-
-def _as_seen(noise: NoiseModel, clean: Tensor) -> NoiseModel:
-    """The same noise, its deviation that of a typical pixel of an image, not at middle gray."""
-    typical = float(noise.at(clean.clamp(0, 1)).square().mean())
-    curve = tuple((place, factor / typical) for place, factor in noise.curve)
-    return NoiseModel(scales=((noise.sigma * typical**0.5,),), curve=curve)
 
 
 def flat_spreads(noisy: Tensor, clean: Tensor, usable: Tensor | None = None) -> Spreads | None:
@@ -206,20 +226,15 @@ def _fit(parts: np.ndarray, variances: np.ndarray) -> tuple[float, float]:
     return float(one), float(other)
 
 
-def light_line(places: Tensor, variances: Tensor) -> tuple[float, float]:
-    """Variance at black and at white, of the line that fits best: not far below all measured ones.
+def light_line(places: Tensor, variances: Tensor) -> Line:
+    """The line that fits variances best between the darkest and the brightest place.
 
-    Where the darkest place is no black, or noise grows faster than the light, a line may go to
-    nothing there, which a transform that makes noise even cannot bear.
+    It is not far below all that were measured: where noise grows faster than the light, it would go
+    to nothing in the darks, which a transform that makes noise even cannot bear.
     """
-    at = places.clamp(0, 1).numpy()
-    dark, bright = _fit(np.stack([1 - at, at]), variances.numpy())
+    at = places.clamp(0, 1)
+    darkest, brightest = float(at.min()), float(at.max())
+    share = ((at - darkest) / max(TINY, brightest - darkest)).numpy()
+    dark, bright = _fit(np.stack([1 - share, share]), variances.numpy())
     least = DARKEST * float(variances.min())
-    return max(least, dark), max(least, bright)
-
-
-def light_noise(dark: float, bright: float, times: float = 1.0) -> NoiseModel:
-    """Noise of these variances at black and at white, a line between; so many times as strong."""
-    gray = dark + REFERENCE * (bright - dark)
-    curve = ((0.0, dark / gray), (1.0, bright / gray))
-    return NoiseModel(scales=((times * gray**0.5,),), curve=curve)
+    return Line(darkest, brightest, max(least, dark), max(least, bright))

@@ -13,7 +13,7 @@ from torch import Tensor
 from scalewise.data.image_set import middle
 from scalewise.errors import UsageError
 from scalewise.noise_field import SIDE, NoiseField
-from scalewise.noise_model import NoiseModel
+from scalewise.noise_model import REFERENCE, NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.denoising import denoise_plane
 from scalewise.restore.finding import noise_for
@@ -23,7 +23,6 @@ from scalewise.restore.lights import (
     blocks,
     flat_spreads,
     light_line,
-    light_noise,
 )
 
 ENOUGH, FEWEST = 40, 16
@@ -81,21 +80,15 @@ def measured_photons(
         return list(found)
     levels = torch.ones(len(known)).double()
     places = torch.cat([spreads.places for spreads in known])
-    dark = bright = 1.0
     for _ in range(ROUNDS):  # what all share, then how strong it is in each
         shared = [s.variances / level**2 for s, level in zip(known, levels, strict=True)]
-        dark, bright = light_line(places, torch.cat(shared))
-        lines = [(dark + (bright - dark) * s.places).clamp(min=dark) for s in known]
-        each = torch.stack(
-            [(s.variances / line).mean().sqrt() for s, line in zip(known, lines, strict=True)]
-        )
+        line = light_line(places, torch.cat(shared))
+        each = torch.stack([(s.variances / line.at(s.places)).mean().sqrt() for s in known])
         if each.quantile(0.75) <= ALIKE * each.quantile(0.25) and bool((levels == 1).all()):
             break  # at one setting
         levels = each
-    typical, own = float(levels.median()), iter(levels.tolist())
-    return [
-        light_noise(dark, bright, typical if spreads is None else next(own)) for spreads in measured
-    ]
+    typical, own, gray = float(levels.median()), iter(levels.tolist()), torch.tensor(REFERENCE)
+    return [line.noise(gray, typical if one is None else next(own)) for one in measured]
 
 
 def measured_field(
