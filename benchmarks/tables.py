@@ -526,6 +526,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "coverage": ("calibration.json", coverage),
     "bounds": ("calibration.json", bounds),
     "enlargements": ("calibration-upscaling.json", enlargements),
+    "enlarged-faces": ("calibration-upscaling-faces.json", enlargements),
     "inverse": ("inverse.json", inverse),
     "mosaics": ("raw.json", mosaics),
     "raw": ("raw.json", raw),
