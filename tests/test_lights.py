@@ -17,8 +17,10 @@ from scalewise.images.srgb import to_linear
 from scalewise.metrics import psnr
 from scalewise.restore import denoise_plane, noise_for
 from scalewise.restore.lights import (
+    ALIKE,
     CUT,
     DARKEST,
+    STEEP,
     Line,
     flat_spreads,
     light_line,
@@ -151,7 +153,7 @@ class TestNothingIsFound:
         assert float((noisy == 0).float().mean()) > CUT
         assert looked_at(noisy, None, lambda _: clean) is None
 
-    @pytest.mark.parametrize("size", [(1, 1), (7, 300), (8, 8), (12, 40)])
+    @pytest.mark.parametrize("size", [(1, 1), (7, 300), (8, 8), (12, 40), (72, 80)])
     def test_in_tiny_pictures(self, size: tuple[int, int]) -> None:
         noisy = torch.rand(1, *size, generator=seeded())
         assert looked_at(noisy, None, same) is None
@@ -163,7 +165,7 @@ class TestNothingIsFound:
     def test_where_nothing_counts(self) -> None:
         valid = torch.zeros(1, 64, 64, dtype=torch.bool)
         assert looked_at(torch.rand(1, 64, 64, generator=seeded()), valid, same) is None
-        assert flat_spreads(torch.rand(1, 8, 8), torch.rand(1, 8, 8)) is None
+        assert flat_spreads(torch.rand(1, 16, 16), torch.rand(1, 16, 16)) is None
 
     def test_networks_are_not_asked_for_nothing(self) -> None:
         """The first look is enough for clean photographs."""
@@ -173,6 +175,18 @@ class TestNothingIsFound:
 
         for name in ("astronaut", "cat", "coffee"):
             assert looked_at(sample_photo(name), None, never) is None
+
+
+@pytest.mark.parametrize("side", [80, 96, 128])
+def test_white_noise_of_small_pictures_hardly_ever_grows(side: int) -> None:
+    wrong = 0
+    for seed in range(60):
+        clean = torch.linspace(0.1, 0.9, side).expand(1, side, side)
+        noisy = clean + 0.06 * torch.randn(clean.shape, generator=seeded(seed))
+        spreads = flat_spreads(noisy, clean + 0.2 * (noisy - clean))
+        assert spreads is not None
+        wrong += spreads.grow(STEEP, ALIKE)
+    assert wrong <= 1
 
 
 class TestCurves:

@@ -36,8 +36,9 @@ FLAT = 0.2
 PATCH, BINS = 8, 10
 """Side of the blocks that have one brightness, and parts of an image by brightness."""
 
-FEWEST = 8
-"""Least number of blocks."""
+FEWEST, ALONE = 8, 100
+"""Least number of blocks; and of an image alone, as 80x80 pixels have: white noise in fewer seems to
+grow now and then."""
 
 DARKEST = 0.3
 """Least variance of a line, over the least that was measured (`benchmarks/LOG.md`)."""
@@ -53,7 +54,6 @@ ALIKE, PERHAPS = 0.65, 0.45
 """Energy of the diagonal details over that of the others from which they are noise and no texture;
 and from which, at a first look, they may be. Noise of photons had 0.62 to 1.08, clean photographs
 0.29 to 0.39, with faint white noise up to 0.61."""
-
 
 FALSE = 1.5
 """That ratio from which a curve that falls is no noise's."""
@@ -156,11 +156,11 @@ def seen_in_lights(
     usable = usable_pixels(part, inside)
     small = low_pass(part[None], SMOOTH)
     first = F.interpolate(small, scale_factor=1 << SMOOTH, mode="bilinear", align_corners=False)
-    spreads = flat_spreads(part, first[0], usable)
+    spreads = flat_spreads(part, first[0], usable, ALONE)
     if spreads is None or not (found.curve or spreads.grow(MAYBE, PERHAPS)):
         return found
     clean = denoise(part)
-    spreads = flat_spreads(part, clean, usable)
+    spreads = flat_spreads(part, clean, usable, ALONE)
     if spreads is None:
         return found
     line = light_line(spreads.places, spreads.variances)
@@ -173,16 +173,19 @@ def seen_in_lights(
     return found
 
 
-def flat_spreads(noisy: Tensor, clean: Tensor, usable: Tensor | None = None) -> Spreads | None:
+def flat_spreads(
+    noisy: Tensor, clean: Tensor, usable: Tensor | None = None, fewest: int = FEWEST
+) -> Spreads | None:
     """Variance of noise in the flattest blocks of an image, by brightness.
 
     Args:
         noisy: shape (C, H, W), even H and W.
         clean: about what is in it, same shape.
         usable: bool of shape (H, W), true where pixels hold all of the noise; all by default.
+        fewest: blocks that must count.
 
     Returns:
-        None where too few blocks count.
+        None where fewer do.
     """
     details = split(noisy[None] / GAIN)[1][0]
     energy = blocks(details, PATCH // 2).square().mean(dim=(2, 3))
@@ -191,7 +194,7 @@ def flat_spreads(noisy: Tensor, clean: Tensor, usable: Tensor | None = None) -> 
     if usable is not None:
         whole = blocks(usable[None].float(), PATCH).amin(dim=(1, 2, 3)) == 1
         energy, flat, place = energy[whole], flat[whole], place[whole]
-    if len(place) < FEWEST:
+    if len(place) < fewest:
         return None
     chosen = [
         part[flat[part].argsort()[: max(1, round(FLAT * len(part)))]]
