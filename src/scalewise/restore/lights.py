@@ -37,8 +37,8 @@ PATCH, BINS = 8, 10
 """Side of the blocks that have one brightness, and parts of an image by brightness."""
 
 FEWEST, ALONE = 8, 100
-"""Least number of blocks; and of an image alone, as 80x80 pixels have: white noise in fewer seems to
-grow now and then."""
+"""Least number of blocks; and of an image alone, as 80x80 pixels have: white noise in fewer seems
+to grow now and then."""
 
 DARKEST = 0.3
 """Least variance of a line, over the least that was measured (`benchmarks/LOG.md`)."""
