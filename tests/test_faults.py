@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from zoo import randomised
 
-import scalewise.prior as prior_module
+from scalewise import scales
 from scalewise.estimation import estimate_sigma
 from scalewise.exact import gaussian_prior, power_law_spectrum
 from scalewise.networks import LocalConditional, UNet
@@ -59,7 +59,7 @@ def test_every_scale_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
         made.append((options["level"], options["channels"]))
         return GaussianField(seed, samples, **options)
 
-    monkeypatch.setattr(prior_module, "GaussianField", spy)
+    monkeypatch.setattr(scales, "GaussianField", spy)
     gaussian_prior(power_law_spectrum((16, 16)), 2).sample(1)
     assert made == [(3, 1), (2, 3), (1, 3)]
 
