@@ -41,6 +41,7 @@ TESTS = {
     "noise": ("noise", "noise_levels", "prior"),
     "estimation": ("estimation",),
     "likelihood": ("likelihood",),
+    "scales": ("prior", "checks", "stationary", "noise_levels", "likelihood"),
     "prior": ("prior", "checks", "noise_levels", "likelihood"),
 }
 """The modules of the heart, and the tests that may notice, those of the module first."""
