@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -82,6 +83,29 @@ class TestBlocks:
         told = kills(tmp_path, KILLS, side=128)
         assert told["identical"]
         assert told["kills"] == KILLS
+
+    @pytest.mark.parametrize("fault", ["waits", "looks in vain"])
+    def test_a_worker_that_dies_while_the_model_is_sent(
+        self, fault: str, source: Raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Dask then waits without end, or tells an address: it is sent anew."""
+        from distributed import Client
+
+        right = denoised(source, tmp_path / "right.npy", on_disk=True)
+        real, sent = Client._scatter, []
+
+        async def scatter(self: Client, *given: Any, **options: Any) -> Any:
+            sent.append(1)
+            if len(sent) == 1 and fault == "waits":
+                await asyncio.sleep(60)
+            if len(sent) == 1:
+                raise KeyError("tcp://127.0.0.1:1")
+            return await real(self, *given, **options)
+
+        monkeypatch.setattr(Client, "_scatter", scatter)
+        monkeypatch.setattr(teams, "SENDING", 0.5)
+        assert np.array_equal(denoised(source, tmp_path / "o.npy", workers=2), right)
+        assert len(sent) > 2
 
     def test_a_scheduler_that_is_killed(self, tmp_path: Path) -> None:
         """A sentence; and with another one the same command goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import time
@@ -28,6 +29,9 @@ PATIENCE = 30.0
 
 RECOVERY = 120.0
 """Seconds that another worker is waited for, when the last one has died."""
+
+SENDING = 60.0
+"""Seconds that the model may be under way to all workers."""
 
 RECENT = 2.0
 """Seconds for which the number of workers counts."""
@@ -155,10 +159,21 @@ class _Cluster:
 
     def _sent(self, value: Any) -> Any:
         """A value that lies with every worker; one may die while it is sent."""
+
+        async def send() -> Any:
+            """Send it; for a worker that dies at the wrong moment Dask looks in vain, or waits."""
+            options = {"broadcast": True, "hash": False, "asynchronous": True}
+            try:
+                return await asyncio.wait_for(
+                    self.client.scatter(_Whole(value), **options), SENDING
+                )
+            except (TimeoutError, KeyError) as error:
+                raise ConnectionError("a worker went away while it was sent to") from error
+
         for _ in range(AGAIN):
             try:
-                held = _Whole(value)
-                return self.client.scatter(held, broadcast=True, hash=False, timeout=RECOVERY)
+                self.client.wait_for_workers(1, timeout=RECOVERY)
+                return self.client.sync(send)
             except (OSError, CancelledError) as error:
                 self._wait(error)
                 if isinstance(error, TimeoutError):  # no worker came, for long
