@@ -37,12 +37,12 @@ class Comparison:
         """A sentence, with the models' names."""
         if self.error is None:
             return f"{first} has {self.gain:+.2f} dB over {second} on the one image there is"
-        found = f"{abs(self.gain):.2f} dB, standard error {self.error:.2f}"
+        doubt = f"standard error {self.error:.2f}"
         if not self.told:
-            signed = f"{self.gain:+.2f} dB, standard error {self.error:.2f}"
-            return f"{first} and {second} do not differ by more than chance ({signed})"
+            found = f"{self.gain:+.2f} dB, {doubt}"
+            return f"{first} and {second} do not differ by more than chance ({found})"
         kind = "better" if self.gain > 0 else "worse"
-        count = f"{self.better} of {self.images} images"
+        count, found = f"{self.better} of {self.images} images", f"{abs(self.gain):.2f} dB, {doubt}"
         return f"{first} is {kind} than {second} by {found}; it is better on {count}"
 
 

@@ -87,9 +87,14 @@ class Spreads(NamedTuple):
         bright = len(self.places) // 2
         return float((self.variances / self.others)[bright:].mean())
 
+    @property
+    def line(self) -> Line:
+        """The line through the variances."""
+        return light_line(self.places, self.variances)
+
     def grow(self, steep: float, alike: float) -> bool:
         """Whether they are noise that grows with the light so many times, and no texture."""
-        line = light_line(self.places, self.variances)
+        line = self.line
         return self.alike >= alike and line.ratio >= steep and line.bright >= FAINT**2
 
 
@@ -163,12 +168,11 @@ def seen_in_lights(
     spreads = flat_spreads(part, clean, usable, ALONE)
     if spreads is None:
         return found
-    line = light_line(spreads.places, spreads.variances)
     if spreads.grow(STEEP, ALIKE):
-        return line.noise(clean)
+        return spreads.line.noise(clean)
     if found.curve:
         rising = found.curve[-1][1] > found.curve[0][1]
-        texture = spreads.alike < ALIKE if rising else line.ratio > FALSE
+        texture = spreads.alike < ALIKE if rising else spreads.line.ratio > FALSE
         return NoiseModel.white(found.sigma) if texture else found
     return found
 

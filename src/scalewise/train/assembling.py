@@ -12,10 +12,10 @@ from scalewise.errors import ScalewiseError, UsageError
 from scalewise.networks import NoiseEstimator
 from scalewise.prior import MultiScalePrior
 from scalewise.store.config import NETWORKS
-from scalewise.training import Recipe, saved_recipe
+from scalewise.training import Recipe
 from scalewise.training.files import load_state
 from scalewise.training.recipe import scale_name
-from scalewise.training.run import ESTIMATOR, saved_run, stored_estimator
+from scalewise.training.run import ESTIMATOR, recipe_of, saved_run, stored_estimator
 
 OF_EACH = (
     "only_level", "minutes", "steps", "seed", "precision", "level_weights", "estimator_fraction",
@@ -54,7 +54,8 @@ class Part:
                 f"{folder}: holds no training; give the folders that scalewise train --only-level "
                 "wrote, and the model's last"
             )
-        recipe, run = Recipe(**saved_recipe(state)), saved_run(state)
+        run = saved_run(state)
+        recipe = recipe_of(run, state)
         if recipe.only_level is None:
             raise UsageError(
                 f"{folder}: all its levels were trained together; leave it out, it is a model"

@@ -67,7 +67,7 @@ def saved_run(folder: Path) -> dict[str, Any]:
 
 def saved_recipe(folder: Path) -> dict[str, Any]:
     """Fields of the recipe of the run whose training state is in `folder`."""
-    return _recipe_of(saved_run(folder), folder).model_dump(exclude_none=True)
+    return recipe_of(saved_run(folder), folder).model_dump(exclude_none=True)
 
 
 def saved_options(folder: Path) -> dict[str, Any]:
@@ -76,8 +76,12 @@ def saved_options(folder: Path) -> dict[str, Any]:
     return options
 
 
-def _recipe_of(state: dict[str, Any], folder: Path) -> Recipe:
-    """The recipe in a run's state, by today's names."""
+def recipe_of(state: dict[str, Any], folder: Path) -> Recipe:
+    """The recipe in a run's state, by today's names.
+
+    Raises:
+        ScalewiseError: there is no valid one.
+    """
     try:
         return Recipe(**state["recipe"])
     except (KeyError, TypeError, ValueError) as error:
@@ -322,7 +326,7 @@ class TrainingRun:
         """
         saved = processes.from_first(lambda: saved_run(self.folder))
         recipe = self.recipe.model_dump(mode="json")
-        before = _recipe_of(saved, self.folder).model_dump(mode="json")
+        before = recipe_of(saved, self.folder).model_dump(mode="json")
         changed = sorted(name for name in recipe if before[name] != recipe[name])
         if changed and not (changed in (["minutes"], ["steps"]) and _longer(before, recipe)):
             raise UsageError(

@@ -97,18 +97,24 @@ def parts(view: View, size: tuple[int, int], *, factor: int = 1) -> Iterator[Par
     visible = (bottom - top) * (right - left)
     coarse = max(fine, math.ceil(math.log2(max(1.0, visible / AT_ONCE)) / 2))
     if factor == 1 and coarse > fine:
-        (up, down), (near, far) = _on_grid(top, bottom, coarse), _on_grid(left, right, coarse)
-        down, far = min(down, height), min(far, width)
-        yield Part(near, up, far - near, down - up, coarse)
+        yield _part(_on_grid(top, bottom, coarse), _on_grid(left, right, coarse), coarse, size)
     side = (SIDE << fine) // factor
     found = [
-        Part(near, up, min(far, width) - near, min(down, height) - up, fine)
-        for up, down in _cut(*_on_grid(top, bottom, fine), side, GRID << fine)
-        for near, far in _cut(*_on_grid(left, right, fine), side, GRID << fine)
+        _part(rows, columns, fine, size)
+        for rows in _cut(*_on_grid(top, bottom, fine), side, GRID << fine)
+        for columns in _cut(*_on_grid(left, right, fine), side, GRID << fine)
     ]
     middle = (top + bottom) / 2, (left + right) / 2
     found.sort(key=lambda it: math.dist((it.top + it.height / 2, it.left + it.width / 2), middle))
     yield from found[:MOST]
+
+
+def _part(
+    rows: tuple[int, int], columns: tuple[int, int], levels: int, size: tuple[int, int]
+) -> Part:
+    """The part of these rows and columns that lies in the picture."""
+    (top, bottom), (left, right) = rows, columns
+    return Part(left, top, min(right, size[1]) - left, min(bottom, size[0]) - top, levels)
 
 
 def _on_grid(start: int, end: int, levels: int) -> tuple[int, int]:
