@@ -48,6 +48,8 @@ class PretrainedPrior(
             prior.calibration,
             prior.noise_floor,
             prior.upscaling,
+            prior.denoises_only,
+            prior.gray,
         )
         self.facts = facts
         self.train(prior.training)

@@ -69,6 +69,8 @@ class MultiScalePrior(Scales):
         upscaling: the same of enlargements, by factor.
         noise_floor: standard deviation of the noise of the images that it learnt from, in [0, 1]
             intensities: a prior of noisy images denoises, but knows no clean ones to draw.
+        denoises_only: it learnt to remove noise, and neither draws nor enlarges.
+        gray: the prior that denoises gray images in its place, see `denoiser_of`.
 
     Examples:
         >>> from scalewise.networks import LocalConditional, UNet
@@ -87,10 +89,30 @@ class MultiScalePrior(Scales):
         calibration: Calibration | None = None,
         noise_floor: float = 0.0,
         upscaling: Mapping[int, Calibration] | None = None,
+        denoises_only: bool = False,
+        gray: MultiScalePrior | None = None,
     ) -> None:
-        super().__init__(low, details, wavelet, noise_floor)
+        super().__init__(low, details, wavelet, noise_floor, denoises_only)
         self.estimator, self.calibration = estimator, calibration
         self.upscaling = dict(upscaling or {})
+        self._gray = (gray,)  # in a tuple: a model of its own, whose weights are not among these
+
+    @property
+    def gray(self) -> MultiScalePrior | None:
+        """The prior that denoises gray images in the place of this one."""
+        return self._gray[0]
+
+    def denoiser_of(self, channels: int) -> MultiScalePrior:
+        """The prior that denoises pictures of so many channels: of one, `gray` where there is one.
+
+        Examples:
+            >>> from scalewise.networks import LocalDenoiser
+            >>> gray = scalewise.MultiScalePrior(LocalDenoiser(channels=1, width=8))
+            >>> prior = scalewise.MultiScalePrior(LocalDenoiser(channels=3, width=8), gray=gray)
+            >>> prior.denoiser_of(3) is prior, prior.denoiser_of(1) is gray
+            (True, True)
+        """
+        return self.gray if channels == 1 and self.gray is not None else self
 
     @property
     def coarser(self) -> MultiScalePrior:
@@ -225,7 +247,7 @@ class MultiScalePrior(Scales):
             >>> prior.restore(mask * torch.full((1, 3, 32, 32), 0.5), Inpainting(mask)).shape
             torch.Size([1, 3, 32, 32])
         """
-        self.need_clean()
+        self.need_drawing()
         measurement, seed = measurement.to(*unit_of(self)), check_seed(seed)
         spread = check_sigma(noise, measurement)
         start = torch.full_like(operator.A_adjoint(measurement), MIDDLE)
@@ -342,7 +364,7 @@ class MultiScalePrior(Scales):
         if is_elsewhere(small):
             chosen = {"samples": samples, "seed": seed, "sampler": sampler}
             return lazy(small, "small").upscale(self, small, factor, **chosen)
-        self.need_clean()
+        self.need_drawing()
         small = self.checked(small, "small")
         level, seed = self.check_factor(factor), check_seed(seed)
         samples = whole_number(samples, "samples")
@@ -374,7 +396,7 @@ class MultiScalePrior(Scales):
         """
         if is_elsewhere(small):
             return lazy(small, "small").upscale_mean(self, small, factor)
-        self.need_clean()
+        self.need_drawing()
         low = self.checked(small, "small")
         level = self.check_factor(factor)
         networks = self.conditionals[:level]
@@ -425,7 +447,7 @@ class MultiScalePrior(Scales):
             >>> prior.sample(2, seed=0, size=(32, 48)).shape
             torch.Size([2, 3, 32, 48])
         """
-        self.need_clean()
+        self.need_drawing()
         count, batch = whole_number(count, "count"), whole_number(batch, "batch")
         seed, first = check_seed(seed), whole_number(first, "first", least=0)
         size = self.check_size(size, periodic)
@@ -479,7 +501,7 @@ class MultiScalePrior(Scales):
             >>> bool(likelihood.total[0] < likelihood.total[1])
             True
         """
-        self.need_clean()
+        self.need_drawing()
         images = self.checked(images, "images")
         check_settings(sigma_min, steps, draws)
         seed, batch = check_seed(seed), whole_number(batch, "batch")

@@ -111,7 +111,7 @@ def _launched() -> dict[str, int]:
         told = ", ".join(f"{name}={value}" for name, value in given.items())
         raise UsageError(
             f"{told} is set, and {', '.join(missing)} not: no launcher started this process. Start "
-            "it by torchrun (torchrun --nproc-per-node 2 -m scalewise train ...), or unset them "
+            "it by torchrun (torchrun --nproc-per-node 2 -m -- scalewise train ...), or unset them "
             "to train in one process"
         )
     for name in numbers:

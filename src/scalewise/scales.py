@@ -48,6 +48,7 @@ class Scales(nn.Module):
         details: denoisers of the details given the low-pass image, level 1 (finest) first.
         wavelet: the orthogonal wavelet between the scales.
         noise_floor: standard deviation of the noise of the images that they learnt from.
+        denoises_only: they learnt to remove noise, and nothing of what is drawn or enlarged.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class Scales(nn.Module):
         details: Sequence[ConditionalDenoiser] = (),
         wavelet: str = "haar",
         noise_floor: float = 0.0,
+        denoises_only: bool = False,
     ) -> None:
         super().__init__()
         self.low, self.details, self.wavelet = low, nn.ModuleList(details), wavelet
-        self.noise_floor = noise_floor
+        self.noise_floor, self.denoises_only = noise_floor, denoises_only
 
     @property
     def levels(self) -> int:
@@ -303,6 +305,15 @@ class Scales(nn.Module):
                 "this model learnt from noisy images alone (standard deviation "
                 f"{255 * self.noise_floor:.3g} of 255): it denoises, but knows no clean images to "
                 "draw or to compare with; use one that learnt from clean images"
+            )
+
+    def need_drawing(self) -> None:
+        """Refuse what only a prior can do that learnt to draw clean images."""
+        self.need_clean()
+        if self.denoises_only:
+            raise UsageError(
+                "this model learnt to remove noise alone: it denoises, but neither draws, enlarges "
+                "nor fills; use one that learnt all of it, such as photos"
             )
 
 

@@ -92,6 +92,7 @@ def denoise(
         >>> clean.shape, 18 < 255 * outcome.noise[0].sigma < 22, bool(clean.std() < 5)
         ((96, 128), True, True)
     """
+    prior = prior.denoiser_of(source.channels)
     check_model(prior)
     work = Denoising(source, prior, noise, strength, mask)
     key = {

@@ -61,7 +61,7 @@ def synthesize(
         (64, 96)
     """
     check_model(prior)
-    prior.need_clean()
+    prior.need_drawing()
     if prior.low.receptive_field is None:
         raise UsageError(
             "this model draws the low-pass image as a whole, of the size that it learnt; images of "

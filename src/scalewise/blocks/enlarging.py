@@ -74,7 +74,7 @@ def upscale(
         (32, 48)
     """
     check_model(prior)
-    prior.need_clean()
+    prior.need_drawing()
     levels = prior.check_factor(factor)
     work = Enlarging(source, prior, levels, None if mean else sampler, sample, seed)
     key = {

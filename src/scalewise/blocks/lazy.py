@@ -217,7 +217,7 @@ def _enlarged(
     import dask.array as da
 
     check_model(prior)
-    prior.need_clean()
+    prior.need_drawing()
     _check(prior, small)
     side, model = _side(small, 2), dask.delayed(prior, pure=False)
     images = []

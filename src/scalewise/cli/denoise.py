@@ -269,10 +269,10 @@ def denoise(
         raster = wish.raster(job.source, job.targets[0], black, white)
         if raster is not None:
             return in_blocks(raster, job, share)
-        return restore.answered(steps(job), prior)
+        return restore.answered(steps(job))
 
     def several(some: Sequence[Job]) -> list[Record | Exception]:
-        return restore.answered_together([steps(job) for job in some], prior)
+        return restore.answered_together([steps(job) for job in some])
 
     def steps(job: Job) -> restore.Asking[Record]:
         picture = read_image(job.source, black=black, white=white)

@@ -97,6 +97,8 @@ def _described(facts: dict[str, Any]) -> str:
     draws = f"draws {size}"
     if facts["noise_floor"]:
         draws = f"learnt from noisy ones alone, of {255 * facts['noise_floor']:.3g} of 255"
+    elif facts["denoises_only"]:
+        draws = "denoises, and draws none"
     top = {
         "model": facts["name"],
         "folder": facts["folder"],
@@ -107,6 +109,8 @@ def _described(facts: dict[str, Any]) -> str:
         "noise level": facts["noise_level"],
         "licence": facts["license"],
     }
+    if facts["gray"]:
+        top["gray"] = f"pictures in gray are denoised by {facts['gray']}"
     rows = [
         (
             network["scale"],

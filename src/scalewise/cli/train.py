@@ -173,8 +173,8 @@ def train(
     """Train a prior on images; killed at any moment, it goes on with --resume.
 
     At the end a table says whether it denoises held-out images better than another model. On
-    several processes, torchrun --nproc-per-node 4 -m scalewise train ..., each computes its share
-    of every batch; losses do not depend on their number.
+    several processes, torchrun --nproc-per-node 4 -m -- scalewise train ..., each computes its
+    share of every batch; losses do not depend on their number.
 
     Examples:
       scalewise train photos/ --out my-model --minutes 60

@@ -21,20 +21,22 @@ class Question(NamedTuple):
     """A noisy image, and what is asked of it.
 
     Attributes:
+        prior: which answers.
         ask: the mean, samples, or what lies between.
         noisy: shape (C, H, W).
         told: its noise.
     """
 
+    prior: MultiScalePrior
     ask: Ask
     noisy: Tensor
     told: NoiseModel | float | None
 
     @property
-    def shape(self) -> tuple[int, ...] | None:
-        """Of the questions that may be answered with it; None if it is to be answered alone."""
+    def alike(self) -> tuple[int, ...] | None:
+        """What questions that may be answered with it share; None if it is to be answered alone."""
         alike = self.ask is MEAN and isinstance(self.told, float)
-        return tuple(self.noisy.shape) if alike else None
+        return (id(self.prior), *self.noisy.shape) if alike else None
 
 
 Result = TypeVar("Result")
@@ -43,38 +45,34 @@ Asking = Generator[Question, Tensor, Result]
 
 
 @torch.no_grad()
-def answered(work: Asking[Result], prior: MultiScalePrior) -> Result:
+def answered(work: Asking[Result]) -> Result:
     """The result of what asks, its questions answered one by one.
 
     Args:
         work: what asks.
-        prior: which answers.
 
     Examples:
         >>> from scalewise.restore import answered, denoising
         >>> picture, prior = scalewise.Picture(torch.rand(3, 32, 32)), scalewise.load("photos")
-        >>> answered(denoising(picture, prior, sigma=0.1), prior).sigma
+        >>> answered(denoising(picture, prior, sigma=0.1)).sigma
         (0.1,)
     """
     try:
         question = next(work)
         while True:
-            question = work.send(question.ask(prior, question.noisy, question.told))
+            question = work.send(question.ask(question.prior, question.noisy, question.told))
     except StopIteration as end:
         return end.value
 
 
 @torch.no_grad()
-def answered_together(
-    works: Sequence[Asking[Result]], prior: MultiScalePrior
-) -> list[Result | Exception]:
+def answered_together(works: Sequence[Asking[Result]]) -> list[Result | Exception]:
     """The results of several that ask; what they ask of images of one size is one batch.
 
     Answers are those of one by one but for the rounding of floats.
 
     Args:
         works: what asks.
-        prior: which answers.
 
     Returns:
         A result of each, or what went wrong with it alone.
@@ -84,7 +82,7 @@ def answered_together(
         >>> pictures = [scalewise.Picture(torch.rand(3, 32, 32)) for _ in range(4)]
         >>> prior = scalewise.load("photos")
         >>> works = [denoising(picture, prior, sigma=0.1) for picture in pictures]
-        >>> [found.sigma for found in answered_together(works, prior)]
+        >>> [found.sigma for found in answered_together(works)]
         [(0.1,), (0.1,), (0.1,), (0.1,)]
     """
     outcomes: dict[int, Result | Exception] = {}
@@ -103,10 +101,10 @@ def answered_together(
     for number in range(len(works)):
         go_on(number)
     while asked:
-        shape = next(iter(asked.values())).shape
-        alike = [n for n, question in asked.items() if question.shape == shape]
-        numbers = alike if shape is not None else alike[:1]
-        answers = _answers(prior, [asked[number] for number in numbers])
+        first = next(iter(asked.values())).alike
+        alike = [n for n, question in asked.items() if question.alike == first]
+        numbers = alike if first is not None else alike[:1]
+        answers = _answers([asked[number] for number in numbers])
         for number, answer in zip(numbers, answers, strict=True):
             if isinstance(answer, Exception):
                 outcomes[number] = answer
@@ -116,11 +114,11 @@ def answered_together(
     return [outcomes[number] for number in range(len(works))]
 
 
-def _answers(prior: MultiScalePrior, questions: list[Question]) -> list[Tensor | Exception]:
-    """An answer to each question, or why there is none; those of several are of one shape."""
+def _answers(questions: list[Question]) -> list[Tensor | Exception]:
+    """An answer to each question, or why there is none; those of several are alike."""
     try:
+        prior, ask, noisy, told = questions[0]
         if len(questions) == 1:
-            ask, noisy, told = questions[0]
             return [ask(prior, noisy, told)]
         levels = torch.tensor([question.told for question in questions])
         noisy = torch.stack([question.noisy for question in questions])
@@ -128,4 +126,4 @@ def _answers(prior: MultiScalePrior, questions: list[Question]) -> list[Tensor |
     except Exception as error:
         if len(questions) == 1:
             return [error]
-    return [answer for question in questions for answer in _answers(prior, [question])]
+    return [answer for question in questions for answer in _answers([question])]

@@ -99,6 +99,7 @@ def check(
             for each in (noisy, cleaned)
         ]
         raise UsageError(f"the pictures must be of one size and kind, found {' and '.join(sizes)}")
+    prior = prior.denoiser_of(noisy.pixels.shape[1])
     if not prior.noise_conditional:
         raise UsageError("the model is told no noise level: it cannot say what is uncertain")
     before, after = noisy.pixels[0], cleaned.pixels[0]

@@ -95,7 +95,8 @@ def denoise(
     Args:
         picture: what to denoise, as `images.picture_of` takes it; its planes are denoised one by
             one, each with its own noise.
-        prior: of any number of channels; gray and RGB are converted, and gray comes back gray.
+        prior: of any number of channels; gray and RGB are converted, and gray comes back gray. A
+            gray picture is denoised by `prior.gray`, where there is one.
         sigma: standard deviation of white noise, in [0, 1] from black to white; None to estimate
             what the noise is like.
         noise: what it is like, instead.
@@ -142,7 +143,7 @@ def denoise(
         fix=fix,
         callback=callback,
     )
-    return answered(work, prior)
+    return answered(work)
 
 
 def denoising(
@@ -172,6 +173,7 @@ def denoising(
         0.1
     """
     picture = picture_of(picture)
+    prior = prior.denoiser_of(picture.pixels.shape[1])
     if sigma is not None and not 0 <= sigma < math.inf:
         raise UsageError(f"sigma must be 0 or more, found {sigma}")
     if sigma is not None and noise is not None:
@@ -247,7 +249,7 @@ def denoise_plane(
 
     Args:
         noisy: shape (C, H, W), C = 1 or 3, in [0, 1] intensities.
-        prior: of any number of channels.
+        prior: of any number of channels, as for `denoise`.
         noise: what the noise is like, or the deviation of white noise; None to estimate it.
         strength: how much of it to remove.
         valid: bool of shape (1, H, W), true where pixels count for the estimate.
@@ -265,7 +267,8 @@ def denoise_plane(
     """
     if isinstance(noise, float | int):
         noise = NoiseModel.white(noise)
-    clean, model = answered(_denoised(noisy, prior, noise, strength, valid, MEAN), prior)
+    prior = prior.denoiser_of(len(noisy))
+    clean, model = answered(_denoised(noisy, prior, noise, strength, valid, MEAN))
     return clean[0], model
 
 
@@ -350,11 +353,12 @@ def _told(
                     "this model is told no noise level, so strength is a share of the denoised "
                     f"image, from 0 to 1, found {times:g}"
                 )
-            return torch.lerp(noisy.cpu()[None], (yield Question(ask, noisy, None)), times)
+            return torch.lerp(noisy.cpu()[None], (yield Question(prior, ask, noisy, None)), times)
         if stabiliser := stabiliser_of(noise, prior):
             told = stabiliser.noise.times(times)
-            return stabiliser.inverse((yield Question(ask, stabiliser.forward(noisy), told)))
-        return (yield Question(ask, noisy, noise.times(times).plain))
+            even = stabiliser.forward(noisy)
+            return stabiliser.inverse((yield Question(prior, ask, even, told)))
+        return (yield Question(prior, ask, noisy, noise.times(times).plain))
 
     luma = yield from cleaned(strength.luma)
     if strength.chroma == strength.luma or len(noisy) == 1:

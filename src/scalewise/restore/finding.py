@@ -53,10 +53,11 @@ def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None
     where the image is flattest, for there is no dark flat place in many (`lights`).
 
     Args:
-        prior: that is to be told.
+        prior: that is to be told; of gray images `prior.gray`, where there is one.
         noisy: as for `find_noise`.
         valid: as for `find_noise`.
     """
+    prior = prior.denoiser_of(len(noisy))
 
     def found(image: Tensor) -> NoiseModel:
         return find_noise(image, max(1, prior.levels), valid=valid, estimator=prior.estimator)

@@ -29,7 +29,7 @@ def card(config: ModelConfig) -> str:
         "Data": _facts(data, "Not recorded."),
         "Training": _facts({"recipe": recipe} | training if recipe else training, "Not recorded."),
         "Measured": _facts(config.scores, "Nothing was measured yet."),
-        "Intended use": _INTENDED,
+        "Intended use": _INTENDED if config.draws else _DENOISING,
         "Limits": _limits(config),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
@@ -71,6 +71,12 @@ _INTENDED = (
 )
 
 
+_DENOISING = (
+    "Removing noise, for research. What was removed may have been more than noise: do not use the "
+    "result as evidence, or for diagnosis, without the image as it was."
+)
+
+
 def _front_matter(config: ModelConfig) -> str:
     plain = re.fullmatch(r"[a-z0-9][a-z0-9.-]*", config.license) is not None
     fields: dict[str, Any] = {
@@ -92,13 +98,16 @@ def _use(config: ModelConfig) -> str:
         'prior = scalewise.load("path/to/this/folder")',
         f"clean = prior.denoise(noisy)  # (N, {config.channels}, H, W), intensities in [0, 1]",
     ]
-    if config.levels and not config.noise_floor:
+    if config.levels and config.draws:
         lines.append("sharp = prior.upscale(small, factor=2, samples=4, seed=0)")
-    if not config.noise_floor:
+    if config.draws:
         lines.append("new = prior.sample(4, seed=0)")
-    if not config.noise_floor and build(config).stationary:
+    if config.draws and build(config).stationary:
         lines.append("tile = prior.sample(1, size=(512, 768), periodic=True)  # without a seam")
-    return "\n".join([*lines, "```"])
+    text = "\n".join([*lines, "```"])
+    if config.gray is None:
+        return text
+    return f"{text}\n\nGray pictures are denoised by the model `{config.gray}` in its place."
 
 
 def _networks(config: ModelConfig) -> str:
@@ -141,6 +150,14 @@ def _limits(config: ModelConfig) -> str:
         return (
             f"- Knows {color} with intensities in [0, 1], from noisy images alone: it denoises "
             f"noise of {learnt}, and draws, enlarges and fills nothing.\n"
+            "- The licence of the training data binds whoever uses the weights."
+        )
+    if config.denoises_only:
+        return (
+            f"- Knows {color} with intensities in [0, 1]; images unlike its training data are "
+            "restored less well.\n"
+            "- Learnt to remove noise alone: it draws, enlarges and fills nothing.\n"
+            f"- Trained for {_noise(config)}.\n"
             "- The licence of the training data binds whoever uses the weights."
         )
     reach = f"up to ×{1 << config.levels}" if config.levels else "not possible: it has no levels"

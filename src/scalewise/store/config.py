@@ -101,7 +101,7 @@ class EstimatorConfig(BaseModel):
     depth: Annotated[int, Field(ge=2, le=64)] = 5
 
 
-TOLD = ("name", "description", "training", "scores", "license")
+TOLD = ("name", "description", "training", "scores", "license", "gray")
 """What a config says of a model that its prior does not."""
 
 
@@ -122,6 +122,9 @@ class ModelConfig(BaseModel):
         calibration: of the uncertainty that noise leaves, learnt on images kept apart.
         upscaling: the same of enlargements, by factor.
         noise_floor: standard deviation of the noise of the images it learnt from; 0 for clean ones.
+        denoises_only: it learnt to remove noise, and neither draws nor enlarges.
+        gray: name of the model that denoises gray images in its place: that of a folder beside it,
+            or of a packaged model.
         description: one or two sentences for the model card.
         training: how it was made, free JSON; the card shows `data` (name, counts, license) and
             `recipe` in places of their own.
@@ -144,6 +147,8 @@ class ModelConfig(BaseModel):
     calibration: Calibration | None = None
     upscaling: dict[int, Calibration] = {}
     noise_floor: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    denoises_only: bool = False
+    gray: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")] | None = None
     description: str = ""
     training: dict[str, JsonValue] = {}
     scores: dict[str, JsonValue] = {}
@@ -163,6 +168,11 @@ class ModelConfig(BaseModel):
         return self
 
     @property
+    def draws(self) -> bool:
+        """Whether it learnt clean images, and to draw them."""
+        return not self.noise_floor and not self.denoises_only
+
+    @property
     def told(self) -> dict[str, Any]:
         """What is said of the model beside its prior, by name: for `save`, to say it again."""
         return {name: getattr(self, name) for name in TOLD}
@@ -177,7 +187,7 @@ def describe(prior: MultiScalePrior, **facts: Any) -> ModelConfig:
 
     Args:
         prior: made of networks that `NETWORKS` names.
-        facts: `name`, `description`, `training`, `scores` and `license` of `ModelConfig`.
+        facts: `name`, `description`, `training`, `scores`, `license` and `gray` of `ModelConfig`.
 
     Raises:
         ScalewiseError: a network has no name, or the facts are not JSON.
@@ -196,6 +206,7 @@ def describe(prior: MultiScalePrior, **facts: Any) -> ModelConfig:
         "calibration": None if prior.calibration is None else prior.calibration.model_dump(),
         "upscaling": {factor: table.model_dump() for factor, table in prior.upscaling.items()},
         "noise_floor": prior.noise_floor,
+        "denoises_only": prior.denoises_only,
     }
     return _explained(lambda: ModelConfig.model_validate(fields | facts), "model description")
 
@@ -228,12 +239,15 @@ def parse_config(text: str, source: str) -> ModelConfig:
     return _explained(lambda: ModelConfig.model_validate(fields), source)
 
 
-def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
+def build(
+    config: ModelConfig, source: str = "config", gray: MultiScalePrior | None = None
+) -> MultiScalePrior:
     """Build the prior that a config describes, on PyTorch's meta device: without memory.
 
     Args:
         config: what to build.
         source: name of the file, for messages.
+        gray: the model that denoises gray images in its place.
 
     Raises:
         ScalewiseError: settings that a network does not take, channels that disagree, a network
@@ -260,6 +274,8 @@ def build(config: ModelConfig, source: str = "config") -> MultiScalePrior:
             config.calibration,
             config.noise_floor,
             config.upscaling,
+            config.denoises_only,
+            gray,
         )
     for place, network in zip(places(config), (low, *details), strict=True):
         found = network.channels

@@ -20,7 +20,7 @@ from scalewise.parts import part_folder
 from scalewise.prior import MultiScalePrior
 from scalewise.store.card import card
 from scalewise.store.config import ModelConfig, build, describe, parse_config
-from scalewise.store.names import CARD, CONFIG, TRAINING, WEIGHTS, resolve
+from scalewise.store.names import CARD, CONFIG, PACKAGED, TRAINING, WEIGHTS, resolve
 
 
 def save(
@@ -32,6 +32,7 @@ def save(
     training: dict[str, JsonValue] | None = None,
     scores: dict[str, JsonValue] | None = None,
     license: str = "other",
+    gray: str | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     force: bool = False,
 ) -> ModelConfig:
@@ -45,6 +46,8 @@ def save(
         training: how it was made, free JSON; see `ModelConfig`.
         scores: what was measured, free JSON.
         license: licence of the weights, an identifier as on the Hugging Face hub.
+        gray: name of the model that denoises gray images in its place: of a folder beside this one,
+            or of a packaged model.
         dtype: float16 stores convolutions and matrices in half the space; `load` gives float32.
         force: overwrite a model that is there already; other files in its folder stay.
 
@@ -72,6 +75,7 @@ def save(
         training=training or {},
         scores=scores or {},
         license=license,
+        gray=gray,
     )
     files = {
         WEIGHTS: safetensors.torch.save(_packed(prior, dtype), metadata={"format": "pt"}),
@@ -119,7 +123,12 @@ def load(
     if precision not in PRECISIONS:
         raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, found {precision!r}")
     folder = resolve(name)
-    prior = build(read_config(folder), str(folder / CONFIG))
+    config = read_config(folder)
+    gray = None
+    if config.gray is not None:
+        beside = _gray_folder(folder, config)
+        gray = load(beside, device=device, precision=precision, exact=exact)
+    prior = build(config, str(folder / CONFIG), gray)
     weights = _read_weights(folder / WEIGHTS, prior.state_dict())
     prior.load_state_dict(weights, assign=True)
     prior.requires_grad_(False)
@@ -128,6 +137,27 @@ def load(
         network.precision = PRECISIONS[precision]
         network.exact = network.exact if exact is None else exact
     return prior.to(target).eval()
+
+
+def _gray_folder(folder: Path, config: ModelConfig) -> Path:
+    """Where the model stands that denoises gray images in the place of another."""
+    assert config.gray is not None
+    beside = folder.resolve().parent / config.gray
+    if not (beside / CONFIG).is_file():
+        beside = PACKAGED / config.gray
+    where = f"{folder / CONFIG}: gray names {config.gray!r}"
+    if not (beside / CONFIG).is_file():
+        raise ScalewiseError(
+            f"{where}, but no such model stands beside the folder or is packaged; copy it there, "
+            "or take the field out"
+        )
+    found = read_config(beside)
+    if found.channels != 1 or found.gray is not None or config.channels == 1:
+        raise ScalewiseError(
+            f"{where}, which denoises gray images in the place of a model of colours: not this one "
+            f"of {config.channels} channels, or not that of {found.channels}; take the field out"
+        )
+    return beside
 
 
 def fingerprint(prior: MultiScalePrior) -> str:

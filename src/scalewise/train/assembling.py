@@ -150,6 +150,7 @@ def assemble(
         low.recipe.wavelet,
         low.estimator(),
         noise_floor=float(low.run.get("noise_floor", 0.0)),
+        denoises_only=low.recipe.denoises_only,
     ).eval()
     record, options = _record(by_level), low.run.get("options", {})
     half = options.get("half", False) if half is None else half

@@ -138,7 +138,7 @@ class Writer:
         for place, clean in enumerate(shown):
             noisy = evaluation.add_noise(clean, VALIDATION_SIGMA, 0, place)
             row = [clean, noisy, prior.denoise(noisy[None], VALIDATION_SIGMA)[0]]
-            if prior.levels:
+            if prior.levels and not prior.denoises_only:
                 small = low_pass(clean[None], 1, prior.wavelet)
                 row += [small[0], prior.upscale_mean(small)[0], prior.upscale(small)[0, 0]]
             rows.append(row)

@@ -245,6 +245,12 @@ class Recipe(BaseModel):
             return list(range(self.levels + 1, 0, -1))
         return [self.levels + 1 if self.only_level == "low" else self.only_level]
 
+    @property
+    def denoises_only(self) -> bool:
+        """Whether networks learn to remove noise, and nothing of what is drawn or enlarged."""
+        details = self.levels == 0 or self.denoising_fraction == 1
+        return self.form != "bias-free" and details and self.low_denoising_fraction == 1
+
     def level_weight(self, level: int) -> float:
         """Weight of a level, or of the low-pass image, `levels + 1`."""
         weights = {

@@ -286,8 +286,15 @@ class TrainingRun:
         """The prior with the best weights so far, in evaluation mode."""
         low = self._best(self.recipe.levels + 1)
         details = [self._best(level) for level in range(1, self.recipe.levels + 1)]
-        wavelet, estimator, floor = self.recipe.wavelet, self.estimator, self.noise_floor
-        return MultiScalePrior(low, details, wavelet, estimator, noise_floor=floor).eval()
+        prior = MultiScalePrior(
+            low,
+            details,
+            self.recipe.wavelet,
+            self.estimator,
+            noise_floor=self.noise_floor,
+            denoises_only=self.recipe.denoises_only,
+        )
+        return prior.eval()
 
     @property
     def noise_floor(self) -> float:

@@ -1,0 +1,218 @@
+"""A model of colours with another that denoises gray pictures in its place."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from scalewise import NoiseModel, Picture, blocks, restore, store
+from scalewise.errors import ScalewiseError, UsageError
+from scalewise.networks import LocalConditional, UNet
+from scalewise.prior import MultiScalePrior
+from scalewise.rasters import open_raster
+from scalewise.store import names
+from scalewise.train import train_model
+from scalewise.training import Recipe
+
+
+def prior_of(channels: int, seed: int, **options: object) -> MultiScalePrior:
+    torch.manual_seed(seed)
+    details = [LocalConditional(channels, 9, width=8, blocks=2)]
+    prior = MultiScalePrior(UNet(channels, (8, 8), width=8), details, **options)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for tensor in prior.state_dict().values():
+            tensor.add_(0.1 * torch.rand_like(tensor))
+    return prior.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A folder with a model of colours, and that of gray images that it names."""
+    store.save(prior_of(1, 1, denoises_only=True), tmp_path / "grays")
+    store.save(prior_of(3, 0), tmp_path / "colours", gray="grays")
+    return tmp_path
+
+
+@pytest.fixture
+def noisy() -> Tensor:
+    return torch.rand(1, 24, 20, generator=torch.Generator().manual_seed(3))
+
+
+class TestWhoDenoises:
+    def test_gray_pictures_are_denoised_by_the_other_model_and_colours_by_this_one(
+        self, models: Path, noisy: Tensor
+    ) -> None:
+        both, gray = store.load(models / "colours"), store.load(models / "grays")
+        alone = prior_of(3, 0)
+        expected = gray.denoise(noisy[None], 0.1)[0]
+        found, _ = restore.denoise_plane(noisy, both, noise=0.1)
+        torch.testing.assert_close(found, expected)
+        whole = restore.denoise(Picture(noisy), both, sigma=0.1)
+        torch.testing.assert_close(whole.picture.pixels[0], expected)
+        colours = noisy.expand(3, -1, -1) * torch.tensor([1.0, 0.5, 0.8]).view(3, 1, 1)
+        found, _ = restore.denoise_plane(colours, both, noise=0.1)
+        torch.testing.assert_close(found, alone.denoise(colours[None], 0.1)[0])
+
+    def test_no_note_says_that_gray_was_made_colours(self, models: Path, noisy: Tensor) -> None:
+        both, alone = store.load(models / "colours"), prior_of(3, 0)
+        with_gray = restore.denoise(Picture(noisy), both, sigma=0.1).notes
+        without = restore.denoise(Picture(noisy), alone, sigma=0.1).notes
+        assert set(without) - set(with_gray) == {"gray image converted to RGB for the model"}
+
+    def test_samples_and_uncertainty_are_of_the_same_model(
+        self, models: Path, noisy: Tensor
+    ) -> None:
+        both, gray = store.load(models / "colours"), store.load(models / "grays")
+        wanted = {"sigma": 0.1, "samples": 2, "uncertainty": True, "seed": 4}
+        found = restore.denoise(Picture(noisy), both, **wanted)  # type: ignore[arg-type]
+        expected = restore.denoise(Picture(noisy), gray, **wanted)  # type: ignore[arg-type]
+        for one, other in zip(found.pictures, expected.pictures, strict=True):
+            assert torch.equal(one.pixels, other.pixels)
+        assert found.deviation is not None
+        assert expected.deviation is not None
+        assert torch.equal(found.deviation.pixels, expected.deviation.pixels)
+
+    def test_checking_asks_the_same_model(self, models: Path, noisy: Tensor) -> None:
+        both, gray = store.load(models / "colours"), store.load(models / "grays")
+        noise, picture = NoiseModel.white(0.1), Picture(noisy)
+        cleaned = Picture(0.5 * noisy + 0.25)
+        found = restore.check(picture, cleaned, both, noise=noise)
+        assert found == restore.check(picture, cleaned, gray, noise=noise)
+
+    def test_pictures_in_one_batch_are_each_answered_by_their_model(
+        self, models: Path, noisy: Tensor
+    ) -> None:
+        both = store.load(models / "colours")
+        colours = noisy.expand(3, -1, -1).clone()
+        pictures = [Picture(each) for each in (noisy, colours, noisy.flip(2), colours.flip(2))]
+        works = [restore.denoising(each, both, sigma=0.1) for each in pictures]
+        together = restore.answered_together(works)
+        for picture, found in zip(pictures, together, strict=True):
+            assert isinstance(found, restore.Restored)
+            alone = restore.denoise(picture, both, sigma=0.1)
+            torch.testing.assert_close(found.picture.pixels, alone.picture.pixels)
+
+    def test_blocks_of_a_large_image_are_denoised_by_the_same_model(
+        self, models: Path, noisy: Tensor, tmp_path: Path
+    ) -> None:
+        import numpy as np
+
+        both, gray = store.load(models / "colours"), store.load(models / "grays")
+        np.save(tmp_path / "noisy.npy", noisy[0].numpy())
+        blocks.denoise(
+            open_raster(tmp_path / "noisy.npy"),
+            both,
+            tmp_path / "clean.npy",
+            noise=NoiseModel.white(0.1),
+        )
+        found = torch.from_numpy(np.load(tmp_path / "clean.npy"))
+        torch.testing.assert_close(
+            found, gray.denoise(noisy[None], 0.1)[0, 0], atol=1e-5, rtol=1e-5
+        )
+
+    def test_everything_else_is_done_by_the_model_of_colours(
+        self, models: Path, noisy: Tensor
+    ) -> None:
+        both, alone = store.load(models / "colours"), prior_of(3, 0)
+        found = restore.upscale(Picture(noisy), both, factor=2, samples=None).picture.pixels
+        expected = restore.upscale(Picture(noisy), alone, factor=2, samples=None).picture.pixels
+        torch.testing.assert_close(found, expected)
+
+
+class TestFolders:
+    def test_the_name_survives_saving_and_loading(self, models: Path, tmp_path: Path) -> None:
+        config = store.read_config(models / "colours")
+        assert config.gray == "grays"
+        store.save(store.load(models / "colours"), tmp_path / "copy", **config.told)
+        again = store.load(tmp_path / "copy").gray
+        assert again is not None
+        assert again.denoises_only
+
+    def test_weights_of_the_other_model_stand_in_its_own_folder_alone(self, models: Path) -> None:
+        assert (
+            store.load(models / "colours").state_dict().keys() == prior_of(3, 0).state_dict().keys()
+        )
+
+    def test_a_packaged_model_is_found_without_a_folder_beside(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path
+    ) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        store.save(prior_of(3, 0), elsewhere / "colours", gray="grays")
+        monkeypatch.setattr("scalewise.store.folders.PACKAGED", models)
+        assert store.load(elsewhere / "colours").gray is not None
+
+    def test_a_model_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        store.save(prior_of(3, 0), tmp_path / "colours", gray="lost")
+        with pytest.raises(ScalewiseError, match="gray names 'lost', but no such model"):
+            store.load(tmp_path / "colours")
+
+    def test_models_that_name_each_other_are_refused(self, models: Path, tmp_path: Path) -> None:
+        store.save(prior_of(3, 0), tmp_path / "others", gray="colours")
+        with pytest.raises(ScalewiseError, match="not that of 3"):
+            store.load(tmp_path / "others")
+        store.save(prior_of(1, 1), tmp_path / "self", gray="self")
+        with pytest.raises(ScalewiseError, match="not this one of 1 channel"):
+            store.load(tmp_path / "self")
+
+    @pytest.mark.parametrize("name", ["../grays", "owner/name", "", ".hidden", "a b"])
+    def test_the_name_is_no_path(self, models: Path, name: str) -> None:
+        file = models / "colours" / names.CONFIG
+        file.write_text(file.read_text().replace('"grays"', f'"{name}"'))
+        with pytest.raises(ScalewiseError, match="gray"):
+            store.load(models / "colours")
+
+    def test_the_card_tells_of_it(self, models: Path) -> None:
+        assert "denoised by the model `grays`" in (models / "colours" / names.CARD).read_text()
+        assert "it draws, enlarges and fills nothing" in (models / "grays" / names.CARD).read_text()
+
+
+class TestModelsThatDenoiseAlone:
+    def test_they_refuse_to_draw_and_to_enlarge(self, models: Path, noisy: Tensor) -> None:
+        gray = store.load(models / "grays")
+        for asked in (
+            lambda: gray.sample(1),
+            lambda: gray.upscale(noisy[None], 2),
+            lambda: gray.upscale_mean(noisy[None], 2),
+            lambda: gray.nll(noisy[None]),
+        ):
+            with pytest.raises(UsageError, match="learnt to remove noise alone"):
+                asked()
+
+    @pytest.mark.parametrize(
+        ("fields", "alone"),
+        [
+            ({"denoising_fraction": 1, "mean_fraction": 0, "low_denoising_fraction": 1}, True),
+            ({"denoising_fraction": 0.9, "mean_fraction": 0, "low_denoising_fraction": 1}, False),
+            ({"denoising_fraction": 1, "mean_fraction": 0, "low_denoising_fraction": 0.5}, False),
+            ({"levels": 0, "low_denoising_fraction": 1}, True),
+            ({"form": "bias-free", "low_denoising_fraction": 1, "levels": 0}, False),
+        ],
+    )
+    def test_a_recipe_that_teaches_nothing_else_says_so(
+        self, fields: dict[str, object], alone: bool
+    ) -> None:
+        assert Recipe(**fields).denoises_only is alone  # type: ignore[arg-type]
+
+    def test_what_is_trained_by_it_says_so(self, tmp_path: Path) -> None:
+        import numpy as np
+
+        images = np.random.default_rng(0).random((6, 32, 32), "float32")
+        np.save(tmp_path / "images.npy", images)
+        train_model(
+            tmp_path / "images.npy",
+            tmp_path / "mine",
+            levels=1,
+            steps=2,
+            width=8,
+            blocks=1,
+            receptive_field=7,
+            low_local=True,
+            denoising_fraction=1.0,
+            mean_fraction=0.0,
+            low_denoising_fraction=1.0,
+            estimator_fraction=0.0,
+            compare=None,
+        )
+        assert store.load(tmp_path / "mine").denoises_only
