@@ -2,13 +2,24 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from scalewise import NoiseModel, Picture, blocks, restore, store
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.networks import LocalConditional, UNet
+from scalewise.networks import (
+    BiasFreeConditional,
+    BiasFreeDenoiser,
+    ConditionalDenoiser,
+    Denoiser,
+    LocalConditional,
+    LocalDenoiser,
+    Network,
+    UNet,
+    in_gray,
+)
 from scalewise.prior import MultiScalePrior
 from scalewise.rasters import open_raster
 from scalewise.store import names
@@ -96,8 +107,6 @@ class TestWhoDenoises:
     def test_blocks_of_a_large_image_are_denoised_by_the_same_model(
         self, models: Path, noisy: Tensor, tmp_path: Path
     ) -> None:
-        import numpy as np
-
         both, gray = store.load(models / "colours"), store.load(models / "grays")
         np.save(tmp_path / "noisy.npy", noisy[0].numpy())
         blocks.denoise(
@@ -196,8 +205,6 @@ class TestModelsThatDenoiseAlone:
         assert Recipe(**fields).denoises_only is alone  # type: ignore[arg-type]
 
     def test_what_is_trained_by_it_says_so(self, tmp_path: Path) -> None:
-        import numpy as np
-
         images = np.random.default_rng(0).random((6, 32, 32), "float32")
         np.save(tmp_path / "images.npy", images)
         train_model(
@@ -216,3 +223,84 @@ class TestModelsThatDenoiseAlone:
             compare=None,
         )
         assert store.load(tmp_path / "mine").denoises_only
+
+
+class TestLearningFromAModelOfColours:
+    """Gray images take its networks over, as those of gray images."""
+
+    @pytest.mark.parametrize(
+        "network",
+        [
+            LocalConditional(3, 9, width=8, blocks=2, noise_maps=True),
+            LocalDenoiser(3, 9, width=8, blocks=2),
+            UNet(3, (8, 8), width=8, noise_maps=True),
+            BiasFreeConditional(3, [3, 1, 3], width=8),
+            BiasFreeDenoiser(3, [3, 3], width=8, size=(8, 8)),
+        ],
+        ids=lambda network: type(network).__name__,
+    )
+    def test_they_make_the_mean_of_what_networks_of_colours_make(self, network: Network) -> None:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for tensor in network.state_dict().values():
+                tensor.add_(0.1 * torch.rand_like(tensor))
+            if not isinstance(network, BiasFreeDenoiser | ConditionalDenoiser):
+                network.mean.copy_(network.mean.mean(0, keepdim=True))  # type: ignore[operator]
+        network.eval()
+        gray = in_gray(network).eval()
+        low, details = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8) - 0.5
+        sigma = 0.2 if network.noise_conditional else None
+        if isinstance(network, Denoiser):
+            found = gray(low, sigma)
+            expected = network(low.expand(-1, 3, -1, -1), sigma).mean(1, keepdim=True)
+            torch.testing.assert_close(found, expected)
+            return
+        repeated = details.repeat_interleave(3, dim=1), low.expand(-1, 3, -1, -1)
+        told = {} if sigma is None else {"noisy_low": low + 0.1}
+        all_told = {name: each.expand(-1, 3, -1, -1) for name, each in told.items()}
+        found = gray(details, low, sigma, **told)
+        expected = network(*repeated, sigma, **all_told)
+        torch.testing.assert_close(found.details, expected.details.unflatten(1, (3, 3)).mean(2))
+        torch.testing.assert_close(found.low, expected.low.mean(1, keepdim=True))
+
+    def test_a_run_starts_with_them_and_with_new_ones_where_the_recipe_says_so(
+        self, models: Path, tmp_path: Path
+    ) -> None:
+        np.save(tmp_path / "images.npy", np.random.default_rng(0).random((6, 32, 32), "float32"))
+        record = train_model(
+            tmp_path / "images.npy",
+            tmp_path / "mine",
+            channels=1,
+            start=str(models / "colours"),
+            fresh=("low",),
+            low_width=16,
+            steps=1,
+            learning_rate=1e-9,
+            estimator_fraction=0.0,
+            compare=None,
+        )
+        mine, colours = store.load(tmp_path / "mine"), store.load(models / "colours")
+        assert mine.channels == 1
+        torch.testing.assert_close(
+            mine.details[0].state_dict(), in_gray(colours.conditionals[0]).state_dict()
+        )
+        assert mine.low.settings["width"] == 16
+        assert record["training"]["recipe"]["low_width"] == 16
+
+    def test_colours_do_not_start_with_a_model_of_gray_images(
+        self, models: Path, tmp_path: Path
+    ) -> None:
+        np.save(tmp_path / "images.npy", np.random.default_rng(0).random((6, 32, 32, 3), "float32"))
+        with pytest.raises(UsageError, match="must be the same"):
+            train_model(
+                tmp_path / "images.npy",
+                tmp_path / "mine",
+                channels=3,
+                start=str(models / "grays"),
+                steps=1,
+                compare=None,
+            )
+
+    def test_levels_that_are_not_there_cannot_be_fresh(self) -> None:
+        with pytest.raises(ValueError, match="fresh must name low or a level from 1 to 2, found 3"):
+            Recipe(levels=2, fresh=(1, 3))

@@ -327,6 +327,34 @@ def with_noise_maps(network: AnyNetwork) -> AnyNetwork:
     return grown
 
 
+def in_gray(network: AnyNetwork) -> AnyNetwork:
+    """A network of gray images: the mean of what a network makes of them, repeated in its channels.
+
+    Args:
+        network: of images of any number of channels, which follow each other in all that its first
+            convolution sees and its last one makes; its mean colour, if it has one, is taken for
+            gray.
+
+    Examples:
+        >>> from scalewise.networks import UNet, in_gray
+        >>> in_gray(UNet(channels=3, size=(16, 16), width=8)).channels
+        1
+    """
+    channels = network.channels
+    gray = type(network)(**network.settings | {"channels": 1})
+    state = {}
+    for (name, fewer), tensor in zip(
+        gray.state_dict().items(), network.state_dict().values(), strict=True
+    ):
+        if fewer.shape[:1] != tensor.shape[:1]:
+            tensor = tensor.unflatten(0, (-1, channels)).mean(dim=1)
+        if fewer.shape[1:2] != tensor.shape[1:2]:
+            tensor = tensor.unflatten(1, (-1, channels)).sum(dim=2)
+        state[name] = tensor
+    gray.load_state_dict(state)
+    return gray
+
+
 def transformed() -> bool:
     """Whether a transform of `torch.func` (jvp, vmap, ...) is at work."""
     return torch._C._functorch.peek_interpreter_stack() is not None

@@ -50,7 +50,7 @@ def started(recipe: Recipe, given: dict[str, Any]) -> tuple[Recipe, MultiScalePr
     if recipe.start is None:
         return recipe, None
     fixed = [key for key in OF_NETWORKS if given.get(key) is not None]
-    if fixed:
+    if fixed and not recipe.fresh:
         raise UsageError(
             f"{', '.join(fixed)} cannot be chosen with start: the networks are those of the model "
             f"{recipe.start}; leave one or the other out"

@@ -109,7 +109,9 @@ class Recipe(BaseModel):
             float32), or "auto", bfloat16 where the processor computes with it.
         seed: of everything drawn.
         start: model whose networks the run starts with, in place of new ones; their sizes then
-            count, not the recipe's.
+            count, not the recipe's. Networks of colours become those of gray images where these
+            are what is learnt.
+        fresh: levels, or "low", that begin with new networks all the same.
         only_level: the one level that this run trains, or "low" for the low-pass image and the
             estimator of noise; others train the rest, and `scalewise assemble` joins them. Where
             a level needs a coarser estimate of its low-pass image to learn denoising, it comes
@@ -165,6 +167,7 @@ class Recipe(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     start: str | None = None
+    fresh: tuple[int | Literal["low"], ...] = ()
     only_level: int | Literal["low"] | None = None
 
     @model_validator(mode="before")
@@ -185,17 +188,22 @@ class Recipe(BaseModel):
         return fields
 
     @model_validator(mode="after")
+    def _of_levels_that_are_there(self) -> Recipe:
+        known = {"low", *range(1, self.levels + 1)}
+        for name, named in (("fresh", {*self.fresh}), ("only_level", {self.only_level or "low"})):
+            for unknown in named - known:
+                raise ValueError(
+                    f"{name} must name low or a level from 1 to {self.levels}, found {unknown}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Recipe:
         if self.minutes is not None and self.steps is not None:
             raise ValueError("minutes and steps are two ways to say one thing; give one of them")
         if self.denoising_fraction + self.mean_fraction > 1:
             raise ValueError(
                 "denoising_fraction and mean_fraction are shares of a batch; their sum is above 1"
-            )
-        if isinstance(self.only_level, int) and not 1 <= self.only_level <= self.levels:
-            raise ValueError(
-                f"only_level must be low or a level from 1 to {self.levels}, found "
-                f"{self.only_level}"
             )
         if self.low_local and self.form == "bias-free":
             raise ValueError(
@@ -250,6 +258,10 @@ class Recipe(BaseModel):
         """Whether networks learn to remove noise, and nothing of what is drawn or enlarged."""
         details = self.levels == 0 or self.denoising_fraction == 1
         return self.form != "bias-free" and details and self.low_denoising_fraction == 1
+
+    def begins_anew(self, level: int) -> bool:
+        """Whether a level, or the low-pass image, `levels + 1`, takes no network of `start`."""
+        return scale_key(level, self.levels) in self.fresh
 
     def level_weight(self, level: int) -> float:
         """Weight of a level, or of the low-pass image, `levels + 1`."""

@@ -15,7 +15,7 @@ import torch
 from scalewise import processes
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.networks import NoiseEstimator, with_noise_maps
+from scalewise.networks import NoiseEstimator, in_gray, with_noise_maps
 from scalewise.networks.base import AnyNetwork
 from scalewise.prior import MultiScalePrior
 from scalewise.training.batches import batch_of, crop_side
@@ -304,10 +304,10 @@ class TrainingRun:
     def summary(self) -> dict[str, Any]:
         """What to store beside the weights: recipe, data, steps, seconds and scores.
 
-        Of a run that started with a model's networks, the recipe says nothing of their form: the
-        model does.
+        Of a run that started with all networks of a model, the recipe says nothing of their form:
+        the model does.
         """
-        formed = OF_NETWORKS if self.recipe.start is not None else ()
+        formed = OF_NETWORKS if self.recipe.start is not None and not self.recipe.fresh else ()
         return {
             "recipe": self.recipe.model_dump(mode="json", exclude_none=True, exclude=set(formed)),
             "data": {"name": self.images.name, "images": len(self.images)},
@@ -375,17 +375,18 @@ class TrainingRun:
             deviation = float(split(scale, recipe.wavelet)[1].square().mean().sqrt())
             deviation = self._without_noise(deviation, level)
             network = (
-                _trainable(self.start.conditionals[level - 1], recipe)
-                if self.start
-                else recipe.details_network(channels, level, round(deviation, 4))
+                recipe.details_network(channels, level, round(deviation, 4))
+                if self.start is None or recipe.begins_anew(level)
+                else _trainable(self.start.conditionals[level - 1], recipe, channels)
             )
             coarser = self._coarser(level)
             return DetailsObjective(network, coarser, recipe, level, round(deviation, 4))
         mean = self._mean_image(scale)
         deviation = float((scale - mean).square().mean().sqrt())
         deviation = round(self._without_noise(deviation, level), 4)
-        if self.start:
-            return LowObjective(_trainable(self.start.low, recipe), recipe, level, deviation)
+        if self.start is not None and not recipe.begins_anew(level):
+            low = _trainable(self.start.low, recipe, channels)
+            return LowObjective(low, recipe, level, deviation)
         height, width = scale.shape[-2:]
         low = recipe.low_network(channels, (height, width), deviation)
         low.set_mean(mean)
@@ -494,7 +495,7 @@ def _longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def _check_start(start: MultiScalePrior, recipe: Recipe, channels: int) -> None:
-    found = (start.levels, start.wavelet, start.channels)
+    found = (start.levels, start.wavelet, start.channels if channels > 1 else 1)
     if found != (recipe.levels, recipe.wavelet, channels):
         raise UsageError(
             "the model to start from has levels, wavelet and channels "
@@ -502,8 +503,10 @@ def _check_start(start: MultiScalePrior, recipe: Recipe, channels: int) -> None:
         )
 
 
-def _trainable(network: AnyNetwork, recipe: Recipe) -> AnyNetwork:
+def _trainable(network: AnyNetwork, recipe: Recipe, channels: int) -> AnyNetwork:
     """A copy of a network, to train further; seeing noise maps where the recipe has such noise."""
+    if network.channels != channels:
+        network = in_gray(network)
     if recipe.structured_fraction > 0:
         network = with_noise_maps(network)
     return copy.deepcopy(network).requires_grad_(True).train()
