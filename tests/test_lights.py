@@ -203,9 +203,16 @@ class TestCurves:
     def test_true_ones_stay(self, curve: NoiseModel) -> None:
         assert seen_in_lights(curve, self.noisy(curve), None, lambda _: steps()) == curve
 
-    def test_falling_ones_of_white_noise_stay_in_doubt(self) -> None:
+    def test_falling_ones_of_white_noise_go(self) -> None:
         white = self.noisy(NoiseModel.white(0.06))
-        assert seen_in_lights(self.FALLING, white, None, lambda _: steps()) == self.FALLING
+        found = seen_in_lights(self.FALLING, white, None, lambda _: steps())
+        assert found == NoiseModel.white(0.06)
+
+    def test_those_of_noise_that_falls_in_the_darks_alone_stay(self) -> None:
+        """As a tone curve makes it: even in most places, not far from white noise in all."""
+        shadows = NoiseModel(scales=((0.06,),), curve=((0.0, 2.0), (0.4, 0.9), (1.0, 0.8)))
+        noisy = self.noisy(shadows)
+        assert seen_in_lights(self.FALLING, noisy, None, lambda _: steps()) == self.FALLING
 
     def test_those_that_fall_where_noise_rises_go(self) -> None:
         noisy = self.noisy(self.RISING)
