@@ -12,8 +12,9 @@ from torch import Tensor
 
 from scalewise import restore
 from scalewise.errors import UsageError
-from scalewise.images import Picture, read_image
+from scalewise.images import Picture, read_coefficients, read_image, write_image
 from scalewise.noise_model import NoiseModel
+from scalewise.operators import Blur, Downscaling
 from scalewise.restore import averaged
 
 
@@ -156,3 +157,67 @@ def test_the_command_tells_the_price(models: Path, tmp_path: Path) -> None:
     refused = scalewise(*words, "--force", "--average", 2, "--samples", 2)
     assert refused.code == 2
     assert "average 2 is for the estimate of least error alone" in refused.sentence
+
+
+class TestEnlargements:
+    @pytest.mark.parametrize("count", [2, 4, 8])
+    def test_the_mean_of_block_means_is_that_of_the_estimates(self, count: int) -> None:
+        prior = tiny_prior(3, (8, 8), 2)
+        picture = Picture(smooth(6, 8), depth="float32")
+        found = restore.upscale(picture, prior, factor=2, samples=None, average=count)
+        expected = averaged(lambda small: prior.upscale_mean(small, 2), picture.pixels, count)
+        torch.testing.assert_close(found.picture.pixels, expected)
+        assert f"the mean of {count} estimates, for {count} times the work" in found.notes
+
+    def test_it_still_agrees_with_the_small_picture(self) -> None:
+        small = (255 * smooth(6, 8, 3)).byte().movedim(0, -1).numpy()
+        prior = tiny_prior(3, (8, 8), 2)
+        found = restore.upscale(small, prior, factor=2, samples=None, average=8).array
+        means = found.astype(float).reshape(6, 2, 8, 2, 3).mean((1, 3))
+        assert (means == small).all()
+
+    @pytest.mark.parametrize("size", [(12, 15), (12, 12)])
+    @pytest.mark.parametrize("count", [2, 8])
+    def test_that_of_filters_is_of_pictures_turned_with_them(
+        self, size: tuple[int, int], count: int
+    ) -> None:
+        prior = tiny_prior(3, (8, 8), 1)
+        picture = Picture(smooth(8, size[1] * 2 // 3), depth="float32")
+
+        def restored(measured: Tensor) -> Tensor:
+            height, width = measured.shape[-2:]
+            operator = Downscaling((height * 3 // 2, width * 3 // 2), (height, width), "bicubic")
+            return prior.restore(measured, operator)
+
+        found = restore.enlarge(picture, size, "bicubic", prior, samples=None, average=count)
+        expected = averaged(restored, picture.pixels, count)
+        torch.testing.assert_close(found.picture.pixels, expected, atol=1e-5, rtol=1e-5)
+
+    def test_it_is_of_the_mean_alone(self) -> None:
+        prior, picture = tiny_prior(3, (8, 8), 1), Picture(smooth(8, 8))
+        with pytest.raises(UsageError, match="least error alone; samples and uncertainty"):
+            restore.upscale(picture, prior, average=2)
+        with pytest.raises(UsageError, match="least error alone"):
+            restore.upscale(picture, prior, samples=None, uncertainty=True, average=2)
+        with pytest.raises(UsageError, match="least error alone; samples are"):
+            restore.enlarge(picture, (16, 16), "bicubic", prior, samples=1, average=2)
+
+    def test_kernels_and_jpegs_are_not_turned(self, tmp_path: Path) -> None:
+        prior, picture = tiny_prior(3, (8, 8), 1), Picture(smooth(8, 8))
+        blur = Blur.gaussian(0.8)
+        with pytest.raises(UsageError, match="filters by their names, not kernels"):
+            restore.enlarge(picture, (16, 16), blur, prior, samples=None, average=2)
+        write_image(tmp_path / "small.jpg", picture)
+        held = read_coefficients(tmp_path / "small.jpg")
+        with pytest.raises(UsageError, match="whose blocks are not turned with it"):
+            restore.enlarge(picture, (16, 16), "bicubic", prior, samples=None, average=2, jpeg=held)
+
+    def test_the_command_line_takes_it(self, models: Path, tmp_path: Path) -> None:
+        file = picture_file(tmp_path / "small.png", 8, 8)
+        given = ("upscale", file, tmp_path / "big.png", "--model", models / "photos")
+        done = scalewise(*given, "--mode", "mean", "--average", "2", "--json")
+        assert done.records[0]["notes"] == ["the mean of 2 estimates, for 2 times the work"]
+        assert read_image(tmp_path / "big.png").pixels.shape[-2:] == (16, 16)
+        refused = scalewise(*given, "--average", "2", "--force")
+        assert refused.code == 2
+        assert "least error alone" in refused.stderr

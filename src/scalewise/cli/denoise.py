@@ -115,14 +115,7 @@ def denoise(
             help="1: the least error; 0: as sharp as a clean photo, at the least error that costs.",
         ),
     ] = 1.0,
-    average: Annotated[
-        int,
-        typer.Option(
-            metavar="1|2|4|8",
-            help="The mean of so many estimates, of the image mirrored and turned: a little less "
-            "error (about 0.1 dB) for so many times the time.",
-        ),
-    ] = 1,
+    average: options.Average = 1,
     seed: options.Seed = 0,
     mask: Annotated[
         Path | None,

@@ -104,6 +104,14 @@ Mode = Annotated[
         "to the truth on average."
     ),
 ]
+Average = Annotated[
+    int,
+    typer.Option(
+        metavar="1|2|4|8",
+        help="The mean of so many estimates, of the image mirrored and turned: a little less "
+        "error (about 0.1 dB) for so many times the time.",
+    ),
+]
 Samples = Annotated[
     int,
     typer.Option(min=1, max=9999, help="How many to draw; from 2 the output name gets -1, -2, ..."),

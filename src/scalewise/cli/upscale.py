@@ -54,6 +54,7 @@ def upscale(
     ] = False,
     mode: options.Mode = options.ModeName.SAMPLE,
     samples: options.Samples = 1,
+    average: options.Average = 1,
     uncertainty: Annotated[
         Path | None,
         typer.Option(
@@ -93,7 +94,7 @@ def upscale(
 
     Examples:
       scalewise upscale small.png big.png --factor 4
-      scalewise upscale small.png big.png --factor 4 --mode mean
+      scalewise upscale small.png big.png --factor 4 --mode mean --average 8
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
       scalewise upscale small.png big.png --mode mean --uncertainty half.tif --confidence 90
       scalewise upscale web.jpg big.png --factor 3 --reduced-by bicubic --mode mean
@@ -123,10 +124,11 @@ def upscale(
     from scalewise.cli.paths import save_all
     from scalewise.images import read_image
     from scalewise.posterior import DRAWS
-    from scalewise.restore import enlarge
+    from scalewise.restore import check_average, enlarge
     from scalewise.restore import upscale as restored
     from scalewise.samplers import SAMPLERS
 
+    check_average(average, "" if mode is options.ModeName.MEAN else "samples")
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     rule, count = SAMPLERS[sampler.value], None if mode is options.ModeName.MEAN else samples
     if reduced_by is None:
@@ -144,6 +146,7 @@ def upscale(
         {
             "--reduced-by": reduced_by is not None,
             "--uncertainty": uncertainty is not None,
+            "--average": average != 1,
             "--sheet": sheet is not None,
             "--sampler paper": sampler is options.SamplerName.PAPER,
         },
@@ -189,6 +192,7 @@ def upscale(
                 prior,
                 sigma=sigma / 255,
                 samples=count,
+                average=average,
                 seed=seed,
                 jpeg=held,
                 callback=share.fill,
@@ -199,6 +203,7 @@ def upscale(
                 prior,
                 factor=int(factor),
                 samples=count,
+                average=average,
                 uncertainty=job.deviation is not None,
                 confidence=confidence,
                 seed=seed,

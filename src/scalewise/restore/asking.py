@@ -123,9 +123,5 @@ def check_wanted(
             "samples, fidelity and uncertainty are of the image without any of the noise; leave "
             "out strength and keep-grain"
         )
-    check_average(average)
-    if average > 1 and (samples is not None or fidelity < 1 or uncertainty):
-        raise UsageError(
-            f"average {average} is for the estimate of least error alone; samples, fidelity and "
-            "uncertainty are those of the picture as it is, so leave out one or the other"
-        )
+    others = samples is not None or fidelity < 1 or uncertainty
+    check_average(average, "samples, fidelity and uncertainty" if others else "")

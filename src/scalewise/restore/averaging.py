@@ -25,13 +25,14 @@ def averaged(denoise: Callable[[Tensor], Tensor], images: Tensor, count: int) ->
     One after the other, so that no more memory is needed than for one.
 
     Args:
-        denoise: maps images (N, C, H, W), and (N, C, W, H), to images of the same shape. What it
-            is told of the noise must not depend on the place but through the image.
+        denoise: maps images (N, C, H, W), and (N, C, W, H), to images of the same shape, or of one
+            that is as many times as large. What it is told of the noise must not depend on the
+            place but through the image.
         images: shape (N, C, H, W).
         count: 1 as they are; 2 mirrored left to right, too; 4 upside down, too; 8 transposed, too.
 
     Returns:
-        Shape (N, C, H, W).
+        The mean, upright.
 
     Raises:
         UsageError: `count` is none of these.
@@ -46,10 +47,15 @@ def estimates(denoise: Callable[[Tensor], Tensor], images: Tensor, count: int) -
         yield _back(denoise(_turned(images, number)), number)
 
 
-def check_average(count: int) -> None:
-    """Refuse other numbers than those of `COUNTS`."""
+def check_average(count: int, besides: str = "") -> None:
+    """Refuse other numbers than those of `COUNTS`, and means of what is asked for `besides`."""
     if isinstance(count, bool) or count not in COUNTS:
         raise UsageError(f"average must be 1 (off), 2, 4 or 8, found {count}")
+    if count > 1 and besides:
+        raise UsageError(
+            f"average {count} is for the estimate of least error alone; {besides} are those of the "
+            "picture as it is, so leave out one or the other"
+        )
 
 
 def price(count: int) -> list[str]:

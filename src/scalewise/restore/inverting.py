@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import torch
@@ -24,10 +25,12 @@ from scalewise.inverse import DRAWING
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import Blur, Chain, Decimation, Downscaling, Inpainting, Operator
 from scalewise.prior import MultiScalePrior
+from scalewise.restore.averaging import averaged, check_average, price
 from scalewise.restore.denoising import visible
 from scalewise.restore.finding import noise_for
 from scalewise.restore.jpeg import check_coefficients, keeping
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
+from scalewise.windows import size_of
 
 CONTEXT = 48
 """Pixels around a hole that are looked at to fill it, at least."""
@@ -175,6 +178,7 @@ def enlarge(
     *,
     sigma: float | None = 0.0,
     samples: int | None = 1,
+    average: int = 1,
     seed: int = 0,
     jpeg: JpegCoefficients | None = None,
     callback: Callback | None = None,
@@ -193,13 +197,15 @@ def enlarge(
         prior: of any number of channels.
         sigma: standard deviation of white noise, in [0, 1]; None to estimate it.
         samples: how many to draw; None for the mean.
+        average: of how many such means the result is the mean, of the picture mirrored and turned,
+            as for `denoise`; where a filter reduced it, which does not know left from right.
         seed: of the samples; each plane has fields of its own.
         jpeg: what the file of the picture holds, if it is a JPEG whose loss is to be undone.
         callback: called with the share of the work that is done.
 
     Raises:
-        UsageError: the filter is none, the size smaller than the picture, or the coefficients are
-            of another size or other channels.
+        UsageError: the filter is none, the size smaller than the picture, the coefficients are of
+            another size or other channels, or there is no mean of several.
 
     Examples:
         >>> picture, prior = scalewise.Picture(torch.rand(1, 12, 12)), scalewise.load("photos")
@@ -210,12 +216,25 @@ def enlarge(
     picture = picture_of(picture)
     small = (picture.pixels.shape[-2], picture.pixels.shape[-1])
     reduction: Downscaling | Decimation
+    turned: Downscaling | Decimation
     if isinstance(reduced_by, str):
         reduction = Downscaling(size, small, reduced_by)
+        turned = Downscaling(size[::-1], small[::-1], reduced_by)
     else:
-        reduction = Decimation(size, _whole_factor(size, small), reduced_by)
+        reduction = turned = Decimation(size, _whole_factor(size, small), reduced_by)
+    _check_means(average, samples, reduced_by, jpeg)
     if jpeg is None:
-        restored = _inverted(picture, reduction, prior, sigma, samples, seed, callback)
+        restored = _inverted(
+            picture,
+            reduction,
+            prior,
+            sigma,
+            samples,
+            seed,
+            callback,
+            average=average,
+            turned=turned,
+        )
     else:
         check_coefficients(jpeg, picture, prior)
         restored = _inverted(
@@ -246,15 +265,18 @@ def _inverted(
     seed: int,
     callback: Callback | None,
     held: tuple[Tensor, Tensor] | None = None,
+    average: int = 1,
+    turned: Operator | None = None,
 ) -> Restored:
     """A picture whose planes an operator has measured.
 
     `held`: what was measured, (1, c, h, w), and the deviation of its own noise, where it is not
-    the picture itself.
+    the picture itself. `average`: of how many means the result is one; `turned` is the operator of
+    the picture that is turned by a quarter.
     """
     if sigma is not None and not 0 <= sigma < math.inf:
         raise UsageError(f"sigma must be 0 or more, found {sigma}")
-    progress = counted(callback, len(picture.pixels) * (samples or 1) * DRAWING.steps)
+    progress = counted(callback, len(picture.pixels) * (samples or average) * DRAWING.steps)
     valid = visible(picture)
     planes, found = [], []
     for index, plane in enumerate(fill_hidden(picture).pixels):
@@ -264,19 +286,47 @@ def _inverted(
             noise = noise_for(prior, given, None if valid is None else valid[index])
         measurement, own = (given[None], None) if held is None else held
         spread = noise.sigma if own is None else (own**2 + noise.sigma**2).sqrt()
-        drawn = prior.restore(
-            measurement,
-            operator,
-            spread,
-            samples=samples,
-            seed=seed + index,
-            callback=progress,
+        restore = partial(
+            prior.restore, noise=spread, samples=samples, seed=seed + index, callback=progress
         )
+        drawn = _mean_of(average, restore, measurement, (operator, turned or operator))
         planes.append(_drawn(drawn, samples))
         found.append(noise)
-    notes = [*picture.notes, *conversion(picture, prior)]
+    notes = [*picture.notes, *conversion(picture, prior), *price(average)]
     restored = _restored(picture, torch.stack(planes, dim=1), notes)
     return replace(restored, noise=tuple(found))
+
+
+def _mean_of(
+    average: int,
+    restore: Callable[[Tensor, Operator], Tensor],
+    measurement: Tensor,
+    operators: tuple[Operator, Operator],
+) -> Tensor:
+    """What was measured, restored, or the mean of several: `operators` are upright, and turned."""
+    if average == 1:
+        return restore(measurement, operators[0])
+    upright = size_of(measurement)
+    return averaged(
+        lambda given: restore(given, operators[size_of(given) != upright]), measurement, average
+    )
+
+
+def _check_means(
+    average: int, samples: int | None, reduced_by: str | Blur, jpeg: JpegCoefficients | None
+) -> None:
+    """Refuse the mean of several estimates where they would not be of the same picture."""
+    check_average(average, "" if samples is None else "samples")
+    if average > 1 and not isinstance(reduced_by, str):
+        raise UsageError(
+            f"average {average} takes reductions that do not know left from right: filters by "
+            "their names, not kernels"
+        )
+    if average > 1 and jpeg is not None:
+        raise UsageError(
+            f"average {average} is not for what a JPEG tells, whose blocks are not turned with it; "
+            "take its pixels as they are (--ignore-jpeg)"
+        )
 
 
 def _whole_factor(size: tuple[int, int], small: tuple[int, int]) -> int:

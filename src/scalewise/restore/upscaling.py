@@ -16,6 +16,7 @@ from scalewise.images.kinds import is_float, type_ends
 from scalewise.posterior import DRAWS, spread
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.asking import calibrated, check_interval
+from scalewise.restore.averaging import averaged, check_average, price
 from scalewise.restore.result import Restored, conversion, difference_picture
 from scalewise.samplers import Sampler, few_steps
 from scalewise.wavelets import is_haar
@@ -28,6 +29,7 @@ def upscale(
     *,
     factor: int = 2,
     samples: int | None = 1,
+    average: int = 1,
     uncertainty: bool = False,
     confidence: int | None = None,
     seed: int = 0,
@@ -46,6 +48,8 @@ def upscale(
         prior: of any number of channels; gray and RGB are converted, and gray comes back gray.
         factor: enlargement of each side: 2, 4, ... up to `2 ** prior.levels`.
         samples: how many to draw; None for the least-squares estimate.
+        average: of how many estimates that estimate is the mean, of the picture mirrored and
+            turned, as for `denoise`.
         uncertainty: whether to tell how far the truth is from the least-squares estimate: its
             standard deviation, from at least `posterior.DRAWS` samples, corrected where the prior
             has learnt how (`evaluation.learn_upscaling`).
@@ -69,6 +73,8 @@ def upscale(
     picture = picture_of(picture)
     table = prior.upscaling.get(factor)
     check_interval(uncertainty, confidence, table)
+    others = samples is not None or uncertainty
+    check_average(average, "samples and uncertainty" if others else "")
     filled = fill_hidden(picture)
     planes, told = [], []
     for index, plane in enumerate(filled.pixels):
@@ -80,12 +86,13 @@ def upscale(
             sharp = prior.upscale(small, factor, samples=count, **options)
             sharp = to_channels(sharp[:, 0].cpu(), shown)[0]
         if samples is None or uncertainty:
-            mean = to_channels(prior.upscale_mean(small, factor).cpu(), shown)[0]
+            mean = averaged(lambda small: prior.upscale_mean(small, factor).cpu(), small, average)
+            mean = to_channels(mean, shown)[0]
         planes.append(mean if samples is None else sharp[:samples])
         if uncertainty:
             told.append(calibrated(spread(sharp[:, None], mean)[0], table, CONTRAST, confidence))
     drawn = torch.stack(planes, dim=1)
-    notes = [*picture.notes, *conversion(picture, prior)]
+    notes = [*picture.notes, *conversion(picture, prior), *price(average)]
     small = to_channels(filled.pixels, drawn.shape[2])[0]
     if is_haar(prior.wavelet):
         drawn = torch.stack([fit_to_type(pixels, small, filled, factor) for pixels in drawn])
