@@ -41,7 +41,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A packaged recipe (photos, photos-noise, photos-free, faces, texture, "
+            help="A packaged recipe (photos, photos-noise, photos-gray, photos-free, faces, texture, "
             "texture-fast) or a JSON file; options override it."
         ),
     ] = None,
