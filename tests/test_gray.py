@@ -1,10 +1,12 @@
 """A model of colours with another that denoises gray pictures in its place."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cli_tools import scalewise
 from torch import Tensor
 
 from scalewise import NoiseModel, Picture, blocks, restore, store
@@ -304,3 +306,33 @@ class TestLearningFromAModelOfColours:
     def test_levels_that_are_not_there_cannot_be_fresh(self) -> None:
         with pytest.raises(ValueError, match="fresh must name low or a level from 1 to 2, found 3"):
             Recipe(levels=2, fresh=(1, 3))
+
+
+class TestCalibration:
+    @pytest.fixture
+    def pictures(self, tmp_path: Path) -> Path:
+        np.save(tmp_path / "gray.npy", np.random.default_rng(0).random((4, 24, 24), "float32"))
+        return tmp_path / "gray.npy"
+
+    def test_of_gray_images_it_is_that_of_the_model_that_denoises_them(
+        self, models: Path, pictures: Path
+    ) -> None:
+        given = ("--sigma", 25, "--samples", 0, "--crop", 24, "--json")
+        found = []
+        for model in ("colours", "grays"):
+            file = pictures.with_suffix(f".{model}.json")
+            done = scalewise(
+                *("evaluate", "calibration", pictures, "--model", models / model), *given, file
+            )
+            assert done.code == 0, done.stderr
+            found.append(json.loads(file.read_text())["coverage"])
+        assert found[0] == found[1]
+
+    def test_it_is_learnt_for_that_model_alone(self, models: Path, pictures: Path) -> None:
+        given = ("evaluate", "calibration", pictures, "--learn", "--sigma", 25, "--crop", 24)
+        refused = scalewise(*given, "--model", models / "colours")
+        assert refused.code == 2
+        assert "another model denoises those in the place of" in refused.stderr
+        done = scalewise(*given, "--model", models / "grays", "--samples", 2)
+        assert done.code == 0, done.stderr
+        assert store.load(models / "colours").denoiser_of(1).calibration is not None

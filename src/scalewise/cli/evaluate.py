@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +14,11 @@ from scalewise.cli.program import Command, Program, add, with_lines
 from scalewise.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from scalewise.calibration import Calibration
     from scalewise.cli.console import Record
+    from scalewise.prior import MultiScalePrior
 
 evaluate = typer.Typer(
     name="evaluate",
@@ -348,6 +351,8 @@ def calibration(
         raise UsageError(f"{model} is told no noise level: it has no uncertainty to measure")
     if learn and not Path(model).is_dir():
         raise UsageError(f"--learn writes into a model folder, and {model} is none; give its path")
+    if factor is None:
+        prior = _denoiser_of(pictures, prior, model, learn)
     levels = tuple(sigma or SIGMAS)
     given: dict[str, Any] = {"samples": samples, "seed": seed, "crop": crop}
     learnt_from: Callable[..., Calibration] = learn_calibration
@@ -376,6 +381,19 @@ def calibration(
         "coverage": records[0]["coverage"],
     }
     bench.finish(records, records, columns, settings, digits=1)
+
+
+def _denoiser_of(
+    images: Mapping[str, Tensor], prior: MultiScalePrior, model: str, learn: bool
+) -> MultiScalePrior:
+    """The prior that denoises these images; of gray ones perhaps another, which learns alone."""
+    one = prior.denoiser_of(max(len(image) for image in images.values()))
+    if learn and one is not prior:
+        raise UsageError(
+            f"the images are gray, and another model denoises those in the place of {model} "
+            f"(scalewise info {model} names it): --learn for that one"
+        )
+    return one
 
 
 add(evaluate, denoise, cls=ManySigmas)
