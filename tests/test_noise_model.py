@@ -13,6 +13,7 @@ from cli_tools import tiny_prior
 from torch import Tensor
 
 from scalewise import restore, store
+from scalewise.data.photos import sample_photo
 from scalewise.errors import UsageError
 from scalewise.images import Intensities, Picture
 from scalewise.images.srgb import to_linear, to_srgb
@@ -248,6 +249,11 @@ def scene(side: int = 192) -> Tensor:
     return F.interpolate(coarse, size=(side, side), mode="bicubic")[0].clamp(0.05, 0.95)
 
 
+def textured() -> Tensor:
+    """A photograph whose texture hides noise in its channels, (3, 192, 192)."""
+    return sample_photo("astronaut")[:, 100:292, 100:292]
+
+
 class TestFinding:
     def test_without_an_estimator_noise_is_white(self) -> None:
         noisy = scene() + 0.1 * torch.randn(3, 192, 192, generator=seeded())
@@ -270,6 +276,33 @@ class TestFinding:
             for deviation in found.scale(level):
                 assert deviation == pytest.approx(there, rel=within)
         assert any("correlated" in words for words in found.in_words())
+
+    @pytest.mark.parametrize("colours", [(1.0, 1.0, 1.0), (1.0, 0.5, 1.5)])
+    def test_texture_does_not_hide_noise_that_channels_do_not_share(
+        self, photos: MultiScalePrior, colours: tuple[float, ...]
+    ) -> None:
+        noise = 0.1 * blurred(torch.randn(3, 192, 192, generator=seeded()))
+        noise = noise * torch.tensor(colours).view(3, 1, 1)
+        found = find_noise(textured() + noise, 3, estimator=photos.estimator)
+        _, details = decompose(noise[None], 3)
+        for level, bands in enumerate(details, start=1):
+            there = bands.unflatten(1, (3, 3)).square().mean(dim=(0, 1, 3, 4)).sqrt() * 2**level
+            for deviation, one in zip(found.scale(level), there.tolist(), strict=True):
+                assert deviation == pytest.approx(one, rel=0.3)
+
+    def test_noise_that_channels_share_is_not_taken_for_less(
+        self, photos: MultiScalePrior, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Their differences do not have it: what single channels show stays."""
+        shared = 0.1 * blurred(torch.randn(1, 192, 192, generator=seeded()))
+        own = 0.01 * torch.randn(3, 192, 192, generator=seeded(1))
+        noisy = scene() + shared + own
+        found = find_noise(noisy, 3, estimator=photos.estimator)
+        monkeypatch.setattr("scalewise.spectrum._raised", lambda found, *_: found)
+        assert found == find_noise(noisy, 3, estimator=photos.estimator)
+
+    def test_texture_of_clean_pictures_is_no_noise(self, photos: MultiScalePrior) -> None:
+        assert find_noise(textured(), 3, estimator=photos.estimator).sigma < 2 / 255
 
     def test_photon_noise_grows(self, photos: MultiScalePrior) -> None:
         camera = Camera(electrons=200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,6 +53,11 @@ much stronger that of cameras then usually is at the second scale."""
 
 APART = 1.25
 """What the estimate of a scale differs by, at most, from what finer ones lead to expect."""
+
+
+UNSHARED, FLAT = 0.7, 0.95
+"""Deviation of the noise that differences of channels show, over that of the channels, from which
+channels share none of it; and from which a curve that was found in them is of texture."""
 
 
 class Estimate(NamedTuple):
@@ -129,7 +135,51 @@ def estimate_noise(
         seen.append(known)
     if not seen:
         return NOTHING
-    return _fitted(seen, len(image), white, plain if usable is None else plain[:, usable])
+    estimate = _fitted(seen, len(image), white, plain if usable is None else plain[:, usable])
+    finest = _overall(estimate.noise.scales[0])
+    if len(image) < 3 or white >= UNSHARED * finest:
+        return estimate
+    return _raised(estimate, image.to(weight), len(seen), estimator, mask)
+
+
+def _raised(
+    found: Estimate, image: Tensor, levels: int, estimator: NoiseEstimator, mask: Tensor | None
+) -> Estimate:
+    """An estimate that is no less than what differences of channels show, where that is noise.
+
+    Texture is about the same in all channels, and hides noise that they do not share: their
+    differences are free of it. Noise that they do share is not seen there, so the finest scale must
+    show about all of it before coarser ones, which texture hides most, are believed. Differences
+    tell nothing of a curve: where there is one, they must show more.
+    """
+    scales = list(found.noise.scales)
+    for level in range(levels):
+        planes = low_pass(image[None], level)[0]
+        there = None if mask is None else (_reduced(mask, level) == 1)[0]
+        apart = [value / GAIN**level for value in _unshared(planes, estimator, there)]
+        least = FLAT if found.noise.curve else UNSHARED
+        if level == 0 and _overall(apart) < least * _overall(scales[0]):
+            return found
+        scales[level] = tuple(map(max, scales[level], apart))
+    if len(scales) > levels:
+        scales[levels] = tuple(_expected(list(each)) for each in zip(*scales[:levels], strict=True))
+    return Estimate(NoiseModel(scales=tuple(scales)), 1.0)
+
+
+def _unshared(planes: Tensor, estimator: NoiseEstimator, valid: Tensor | None) -> list[float]:
+    """Deviation of the noise of three planes (3, H, W), each its own, from their differences.
+
+    A difference has the variance of both.
+    """
+    places = [estimator.places(each[None], valid) for each in planes - planes.roll(-1, 0)]
+    first, second, third = (0.0 if one is None else float(one.level) ** 2 for one in places)
+    twice = (first + third - second, first + second - third, second + third - first)
+    return [math.sqrt(max(0.0, each / 2)) for each in twice]
+
+
+def _overall(deviations: Sequence[float]) -> float:
+    """Root mean square of deviations."""
+    return math.sqrt(sum(each**2 for each in deviations) / len(deviations))
 
 
 def _fitted(seen: list[list[Places]], channels: int, white: float, pixels: Tensor) -> Estimate:
