@@ -60,6 +60,10 @@ UNSHARED, FLAT = 0.7, 0.95
 channels share none of it; and from which a curve that was found in them is of texture."""
 
 
+ALIKE = 1.1
+"""Ratio of the channels' deviations at the finest scale below which they count as alike in all."""
+
+
 class Estimate(NamedTuple):
     """What was found.
 
@@ -152,15 +156,19 @@ def _raised(
     show about all of it before coarser ones, which texture hides most, are believed. Differences
     tell nothing of a curve: where there is one, they must show more.
     """
-    scales = list(found.noise.scales)
+    scales, alike = list(found.noise.scales), False
     for level in range(levels):
         planes = low_pass(image[None], level)[0]
         there = None if mask is None else (_reduced(mask, level) == 1)[0]
-        apart = [value / GAIN**level for value in _unshared(planes, estimator, there)]
-        least = FLAT if found.noise.curve else UNSHARED
-        if level == 0 and _overall(apart) < least * _overall(scales[0]):
-            return found
-        scales[level] = tuple(map(max, scales[level], apart))
+        apart = [each / GAIN**level for each in _unshared(planes, estimator, there)]
+        whole = _overall(apart)
+        if level == 0:
+            least = FLAT if found.noise.curve else UNSHARED
+            if whole < least * _overall(scales[0]):
+                return found
+            alike = max(apart) < ALIKE * min(apart)
+        floor = [whole, whole, whole] if alike else apart
+        scales[level] = tuple(map(max, scales[level], floor))
     if len(scales) > levels:
         scales[levels] = tuple(_expected(list(each)) for each in zip(*scales[:levels], strict=True))
     return Estimate(NoiseModel(scales=tuple(scales)), 1.0)
