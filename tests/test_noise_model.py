@@ -22,6 +22,7 @@ from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import find_noise, noise_of_frame, photon_noise
+from scalewise.spectrum import Estimate
 from scalewise.stabilise import Stabiliser
 from scalewise.training.camera import Camera, demosaiced, jpeg
 from scalewise.wavelets import decompose
@@ -298,8 +299,21 @@ class TestFinding:
         own = 0.01 * torch.randn(3, 192, 192, generator=seeded(1))
         noisy = scene() + shared + own
         found = find_noise(noisy, 3, estimator=photos.estimator)
-        monkeypatch.setattr("scalewise.spectrum._raised", lambda found, *_: found)
+        monkeypatch.setattr("scalewise.spectrum._compared", lambda found, *_: found)
         assert found == find_noise(noisy, 3, estimator=photos.estimator)
+
+    def test_white_noise_does_not_become_correlated_by_texture(
+        self, photos: MultiScalePrior, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the differences have as much as a statistic of white noise, it is white."""
+        rising = Estimate(NoiseModel(scales=((0.045,) * 3, (0.08,) * 3, (0.1,) * 3)), 0.9)
+        monkeypatch.setattr("scalewise.spectrum._fitted", lambda *_: rising)
+        noisy = textured() + 0.04 * torch.randn(3, 192, 192, generator=seeded())
+        found = find_noise(noisy, 3, estimator=photos.estimator)
+        assert found.is_white
+        assert found.sigma == pytest.approx(0.04, rel=0.05)
+        shared = textured() + 0.04 * torch.randn(1, 192, 192, generator=seeded())
+        assert find_noise(shared, 3, estimator=photos.estimator) == rising.noise
 
     def test_texture_of_clean_pictures_is_no_noise(self, photos: MultiScalePrior) -> None:
         assert find_noise(textured(), 3, estimator=photos.estimator).sigma < 2 / 255

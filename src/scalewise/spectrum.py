@@ -55,10 +55,17 @@ APART = 1.25
 """What the estimate of a scale differs by, at most, from what finer ones lead to expect."""
 
 
+RISING = 1.5
+"""Ratio of the second scale to the finest from which noise is correlated."""
+
 UNSHARED, FLAT = 0.7, 0.95
 """Deviation of the noise that differences of channels show, over that of the channels, from which
 channels share none of it; and from which a curve that was found in them is of texture."""
 
+
+AGREEING, SHOWN = 0.9, 0.6
+"""Share of that deviation that a statistic of white noise finds from which noise is white, and how
+much of the channels' it must be."""
 
 ALIKE = 1.1
 """Ratio of the channels' deviations at the finest scale below which they count as alike in all."""
@@ -140,21 +147,42 @@ def estimate_noise(
     if not seen:
         return NOTHING
     estimate = _fitted(seen, len(image), white, plain if usable is None else plain[:, usable])
-    finest = _overall(estimate.noise.scales[0])
-    if len(image) < 3 or white >= UNSHARED * finest:
+    unlike = white < AGREEING * _overall(estimate.noise.scales[0])
+    if not (unlike or estimate.noise.curve or rises(estimate.noise)):
         return estimate
-    return _raised(estimate, image.to(weight), len(seen), estimator, mask)
+    if len(image) < 3 or math.isinf(white):
+        return estimate
+    return _compared(estimate, image.to(weight), len(seen), estimator, mask, white)
 
 
-def _raised(
-    found: Estimate, image: Tensor, levels: int, estimator: NoiseEstimator, mask: Tensor | None
+def rises(noise: NoiseModel) -> bool:
+    """Whether the second scale has so much more than the finest that noise is correlated."""
+    finest, *coarser = map(sum, noise.scales)
+    return bool(coarser) and coarser[0] > RISING * finest
+
+
+def _white(found: Estimate, finest: Sequence[float]) -> Estimate:
+    """An estimate of noise that is known to be white: what rises in it is texture."""
+    if not rises(found.noise):
+        return found
+    return Estimate(found.noise.model_copy(update={"scales": (tuple(finest),)}), 1.0)
+
+
+def _compared(
+    found: Estimate,
+    image: Tensor,
+    levels: int,
+    estimator: NoiseEstimator,
+    mask: Tensor | None,
+    white: float,
 ) -> Estimate:
-    """An estimate that is no less than what differences of channels show, where that is noise.
+    """An estimate that agrees with what differences of channels show, where that is noise.
 
     Texture is about the same in all channels, and hides noise that they do not share: their
-    differences are free of it. Noise that they do share is not seen there, so the finest scale must
-    show about all of it before coarser ones, which texture hides most, are believed. Differences
-    tell nothing of a curve: where there is one, they must show more.
+    differences are free of it. Where a statistic of white noise finds the same there is no other.
+    Noise that channels do share is not seen there, so the finest scale must show about all of it
+    before coarser ones, which texture hides most, are believed. Differences tell nothing of a
+    curve: where there is one, they must show more.
     """
     scales, alike = list(found.noise.scales), False
     for level in range(levels):
@@ -163,8 +191,10 @@ def _raised(
         apart = [each / GAIN**level for each in _unshared(planes, estimator, there)]
         whole = _overall(apart)
         if level == 0:
-            least = FLAT if found.noise.curve else UNSHARED
-            if whole < least * _overall(scales[0]):
+            shown = whole / max(math.ulp(0), _overall(scales[0]))
+            if white >= AGREEING * whole and shown >= SHOWN:
+                return _white(found, [white / whole * each for each in apart])
+            if shown < (FLAT if found.noise.curve else UNSHARED):
                 return found
             alike = max(apart) < ALIKE * min(apart)
         floor = [whole, whole, whole] if alike else apart

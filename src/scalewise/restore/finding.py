@@ -17,7 +17,7 @@ from scalewise.noise_model import UNEVEN, NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import remove_defects, share_of_impulses
 from scalewise.restore.lights import seen_in_lights
-from scalewise.spectrum import HIDDEN, estimate_noise
+from scalewise.spectrum import HIDDEN, estimate_noise, rises
 from scalewise.wavelets import GAIN, decompose, split
 
 GRAY_GAIN = math.hypot(*LUMA)
@@ -31,9 +31,6 @@ DOUBTED, BELIEVED = 0.2, 0.5
 
 VISIBLE = 8 / 255
 """Noise that is plain to see, so that it is not mistaken for texture."""
-
-RISING = 1.5
-"""Ratio of the second scale to the finest from which noise is correlated."""
 
 WITHIN, FEW = 0.2, 0.8 / 255
 """What estimates of white noise differ by from each other: of its level, and at least."""
@@ -118,8 +115,7 @@ def find_noise(
     found, confidence = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
     finest = found.scales[0]
     believed = confidence > (BELIEVED if found.sigma < FAINT else DOUBTED)
-    coarser = found.scales[min(1, len(found.scales) - 1)]
-    correlated = found.sigma > WEAK and sum(coarser) > RISING * sum(finest)
+    correlated = found.sigma > WEAK and rises(found)
     if gray:
         joint = finest[0]
     else:

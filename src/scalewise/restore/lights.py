@@ -183,9 +183,9 @@ def seen_in_lights(
         return spreads.line.noise(clean)
     if found.curve:
         rising = found.curve[-1][1] > found.curve[0][1]
-        falsely = spreads.line.ratio > FALSE or spreads.contradict(found.curve)
-        texture = spreads.alike < ALIKE if rising else falsely
-        return NoiseModel.white(found.sigma) if texture else found
+        texture = spreads.alike < ALIKE if rising else spreads.line.ratio > FALSE
+        falsely = texture or spreads.contradict(found.curve)
+        return NoiseModel.white(found.sigma) if falsely else found
     return found
 
 
