@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, read_json
-from scalewise.store import load, read_config, save
+from scalewise.store import load, packaged, read_config, save
 from scalewise.training import Recipe
 from scalewise.training.recipe import OF_NETWORKS
+
+GRAY = ("gray photos", "Set12")
+"""Sets of gray images, which a model that `gray` names denoises in the place of another."""
 
 WEIGHTS = ROOT / "src" / "scalewise" / "weights"
 
@@ -24,14 +27,17 @@ WEIGHTS = ROOT / "src" / "scalewise" / "weights"
 def scores(name: str, results: Path = RESULTS) -> dict[str, Any]:
     """What the card of a packaged model tells, from the results that are of this model."""
     found: dict[str, Any] = {}
+    asked = next((one for one in packaged() if read_config(WEIGHTS / one).gray == name), name)
     denoising, upscaling = (
-        read_json(results / f"denoising-{name}.json") or read_json(results / "denoising.json"),
+        read_json(results / f"denoising-{asked}.json") or read_json(results / "denoising.json"),
         read_json(results / "upscaling.json"),
     )
-    if any(record.get("model") == name for record in denoising.get("records", ())):
+    if any(record.get("model") == asked for record in denoising.get("records", ())):
         table: dict[str, Any] = {}
+        apart = read_config(WEIGHTS / asked).gray is not None
         for mean in denoising["means"]:
-            if mean["method"] == "scalewise":
+            answers = not apart or (mean["set"] in GRAY) == (asked != name)
+            if mean["method"] == "scalewise" and answers:
                 kind = table.setdefault(f"{mean['set']} ({mean['count']} images)", {})
                 kind[f"sigma {mean['sigma']:g}"] = round(mean["psnr"], 2)
         found["denoising blind, PSNR in dB"] = table
@@ -84,7 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
     kept: dict[str, Any] = dict(before.training)
     training["data"] = {**training["data"], "license": options.data or kept["data"]["license"]}
     recipe = Recipe(**training["recipe"])
-    formed = set() if recipe.start is None else set(OF_NETWORKS)  # the start says what they are
+    started = recipe.start is not None and not recipe.fresh  # then the start says what they are
+    formed = set(OF_NETWORKS) if started else set()
     training["recipe"] = recipe.model_dump(mode="json", exclude_none=True, exclude=formed)
     training["data"]["name"] = kept["data"]["name"]
     save(
@@ -95,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
         training=training,
         scores=scores(options.name),
         license=options.license or before.license,
+        gray=before.gray,
         dtype="float16",
         force=True,
     )

@@ -525,6 +525,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "restoration": ("restoration.json", restoration),
     "coverage": ("calibration.json", coverage),
     "bounds": ("calibration.json", bounds),
+    "coverage-gray": ("calibration-photos-gray.json", coverage),
     "enlargements": ("calibration-upscaling.json", enlargements),
     "enlarged-faces": ("calibration-upscaling-faces.json", enlargements),
     "inverse": ("inverse.json", inverse),

@@ -2,8 +2,9 @@
 A gray picture
 ==============
 
-For whoever has gray pictures, and a model of colour ones: gray goes in and gray comes out. The
-noise is estimated; the title says what was found and what was true.
+For whoever has gray pictures: gray goes in and gray comes out, by a model of gray pictures that
+``photos`` asks in its place. The noise is estimated; the title says what was found and what was
+true.
 """
 
 import matplotlib.pyplot as plt

@@ -24,7 +24,7 @@ def packaged() -> list[str]:
 
     Examples:
         >>> scalewise.packaged()
-        ['deep-field', 'faces', 'gravel', 'photos', 'photos-free']
+        ['deep-field', 'faces', 'gravel', 'photos', 'photos-free', 'photos-gray']
     """
     return sorted(config.parent.name for config in PACKAGED.glob(f"*/{CONFIG}"))
 
