@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +145,11 @@ class TestFolders:
         assert (
             store.load(models / "colours").state_dict().keys() == prior_of(3, 0).state_dict().keys()
         )
+
+    def test_it_moves_with_the_other(self, models: Path) -> None:
+        both = store.load(models / "colours").double()
+        assert both.gray is not None
+        assert {each.dtype for each in both.gray.parameters()} == {torch.float64}
 
     def test_a_packaged_model_is_found_without_a_folder_beside(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Path
@@ -303,9 +309,10 @@ class TestLearningFromAModelOfColours:
                 compare=None,
             )
 
-    def test_levels_that_are_not_there_cannot_be_fresh(self) -> None:
-        with pytest.raises(ValueError, match="fresh must name low or a level from 1 to 2, found 3"):
-            Recipe(levels=2, fresh=(1, 3))
+    @pytest.mark.parametrize("fields", [{"fresh": (1, 3)}, {"only_level": 3}, {"only_level": 0}])
+    def test_levels_that_are_not_there_are_refused(self, fields: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"must name low or a level from 1 to 2, found [03]"):
+            Recipe(levels=2, **fields)
 
 
 class TestCalibration:

@@ -102,6 +102,13 @@ class MultiScalePrior(Scales):
         """The prior that denoises gray images in the place of this one."""
         return self._gray[0]
 
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> MultiScalePrior:
+        """Move or convert all weights, those of `gray` too."""
+        if self.gray is not None:
+            self.gray._apply(function, recurse)
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def denoiser_of(self, channels: int) -> MultiScalePrior:
         """The prior that denoises pictures of so many channels: of one, `gray` where there is one.
 

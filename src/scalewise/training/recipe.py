@@ -190,8 +190,9 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _of_levels_that_are_there(self) -> Recipe:
         known = {"low", *range(1, self.levels + 1)}
-        for name, named in (("fresh", {*self.fresh}), ("only_level", {self.only_level or "low"})):
-            for unknown in named - known:
+        only = () if self.only_level is None else (self.only_level,)
+        for name, named in (("fresh", self.fresh), ("only_level", only)):
+            for unknown in set(named) - known:
                 raise ValueError(
                     f"{name} must name low or a level from 1 to {self.levels}, found {unknown}"
                 )
