@@ -123,6 +123,33 @@ class TestWhoDenoises:
             found, gray.denoise(noisy[None], 0.1)[0, 0], atol=1e-5, rtol=1e-5
         )
 
+    @pytest.mark.parametrize("told", [True, False])
+    def test_noise_that_pixels_share_is_known_to_the_model_of_colours(
+        self,
+        models: Path,
+        noisy: Tensor,
+        told: bool,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+    ) -> None:
+        shared = NoiseModel(scales=((0.05,), (0.1,)))
+        if not told:
+            monkeypatch.setattr("scalewise.restore.finding.find_noise", lambda *_, **__: shared)
+        noise = shared if told else None
+        both, alone, picture = store.load(models / "colours"), prior_of(3, 0), Picture(noisy)
+        expected, _ = restore.denoise_plane(noisy, alone, noise=shared)
+        found, _ = restore.denoise_plane(noisy, both, noise=noise)
+        torch.testing.assert_close(found, expected)
+        whole = restore.denoise(picture, both, noise=noise).picture.pixels[0]
+        torch.testing.assert_close(whole, expected)
+        checked = restore.check(picture, picture, both, noise=noise).best
+        assert checked == pytest.approx(restore.check(picture, picture, alone, noise=noise).best)
+        np.save(tmp_path / "noisy.npy", noisy[0].numpy())
+        raster = open_raster(tmp_path / "noisy.npy")
+        blocks.denoise(raster, both, tmp_path / "clean.npy", noise=noise)
+        part = torch.from_numpy(np.load(tmp_path / "clean.npy"))
+        torch.testing.assert_close(part, expected[0], atol=1e-5, rtol=1e-5)
+
     def test_everything_else_is_done_by_the_model_of_colours(
         self, models: Path, noisy: Tensor
     ) -> None:
@@ -181,7 +208,7 @@ class TestFolders:
             store.load(models / "colours")
 
     def test_the_card_tells_of_it(self, models: Path) -> None:
-        assert "denoised by the model `grays`" in (models / "colours" / names.CARD).read_text()
+        assert "denoised by `grays`" in (models / "colours" / names.CARD).read_text()
         assert "it draws, enlarges and fills nothing" in (models / "grays" / names.CARD).read_text()
 
 

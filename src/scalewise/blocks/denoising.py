@@ -40,7 +40,7 @@ from scalewise.rasters import Raster
 from scalewise.rasters.opening import same_file
 from scalewise.rasters.raster import LOOKED_AT, TILE
 from scalewise.restore.defects import find_defects
-from scalewise.restore.finding import noise_for
+from scalewise.restore.finding import denoiser_for, noise_for
 from scalewise.restore.result import conversion
 from scalewise.stabilise import stabiliser_of
 from scalewise.wavelets import GAIN
@@ -64,7 +64,7 @@ def denoise(
 
     Args:
         source: the noisy image; its planes are denoised one by one.
-        prior: of any number of channels.
+        prior: of any number of channels; of gray images perhaps another, as for `restore.denoise`.
         output: file or store (`docs/large.md`).
         noise: what it is like; None to estimate it, from tiles all over a large image.
         strength: how much of it to remove.
@@ -92,7 +92,9 @@ def denoise(
         >>> clean.shape, 18 < 255 * outcome.noise[0].sigma < 22, bool(clean.std() < 5)
         ((96, 128), True, True)
     """
-    prior = prior.denoiser_of(source.channels)
+    if prior.denoiser_of(source.channels) is not prior:
+        prior, _ = denoiser_for(prior, source.looked_at(0), noise)
+        give_memory_back()
     check_model(prior)
     work = Denoising(source, prior, noise, strength, mask)
     key = {

@@ -99,7 +99,6 @@ def check(
             for each in (noisy, cleaned)
         ]
         raise UsageError(f"the pictures must be of one size and kind, found {' and '.join(sizes)}")
-    prior = prior.denoiser_of(noisy.pixels.shape[1])
     if not prior.noise_conditional:
         raise UsageError("the model is told no noise level: it cannot say what is uncertain")
     before, after = noisy.pixels[0], cleaned.pixels[0]
@@ -107,6 +106,7 @@ def check(
     told = noise is not None
     if noise is None:
         noise = noise_for(prior, before)
+    prior = prior.denoiser_of(len(before), noise)
     if noise.sigma == 0:
         raise UsageError("no noise was found in the first picture; sigma tells it")
     mean, variance = _estimate(before, prior, noise)

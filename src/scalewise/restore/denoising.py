@@ -25,7 +25,7 @@ from scalewise.restore.asking import (
 )
 from scalewise.restore.averaging import price
 from scalewise.restore.defects import find_defects, remove_defects
-from scalewise.restore.finding import GRAY_GAIN, VISIBLE, noise_for
+from scalewise.restore.finding import GRAY_GAIN, VISIBLE, denoiser_for, noise_for
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 from scalewise.score import residual_sigma
 from scalewise.stabilise import stabiliser_of
@@ -96,7 +96,8 @@ def denoise(
         picture: what to denoise, as `images.picture_of` takes it; its planes are denoised one by
             one, each with its own noise.
         prior: of any number of channels; gray and RGB are converted, and gray comes back gray. A
-            gray picture is denoised by `prior.gray`, where there is one.
+            gray picture is denoised by `prior.gray`, where there is one and pixels of the first
+            plane share no noise.
         sigma: standard deviation of white noise, in [0, 1] from black to white; None to estimate
             what the noise is like.
         noise: what it is like, instead.
@@ -173,25 +174,28 @@ def denoising(
         0.1
     """
     picture = picture_of(picture)
-    prior = prior.denoiser_of(picture.pixels.shape[1])
     if sigma is not None and not 0 <= sigma < math.inf:
         raise UsageError(f"sigma must be 0 or more, found {sigma}")
     if sigma is not None and noise is not None:
         raise UsageError("sigma and noise both say what the noise is; give one of them")
     strength = strength if isinstance(strength, Strength) else Strength(strength, strength)
-    check_interval(uncertainty, confidence, prior.calibration)
     check_wanted(samples, fidelity, average, uncertainty, strength != Strength())
     if mask is not None:
         check_mask(mask, picture)
     given = NoiseModel.white(sigma) if sigma is not None else noise
     seen, valid = fill_hidden(picture).pixels, visible(picture)
+    prior, first = denoiser_for(
+        prior, remove_defects(seen[0], fix), given, None if valid is None else valid[0]
+    )
+    check_interval(uncertainty, confidence, prior.calibration)
     planes, deviations, found, notes = [], [], [], list(picture.notes)
     for index, noisy in enumerate(seen):
         there = None if valid is None else valid[index]
         notes += find_defects(noisy) if not fix else []
         fixed = remove_defects(noisy, fix)
         ask = asking(samples, fidelity, average, seed + index)
-        clean, model = yield from _denoised(fixed, prior, given, strength, there, ask)
+        noise = first if index == 0 else given
+        clean, model = yield from _denoised(fixed, prior, noise, strength, there, ask)
         planes.append(clean.to(seen))
         found.append(model)
         if uncertainty:
@@ -267,7 +271,7 @@ def denoise_plane(
     """
     if isinstance(noise, float | int):
         noise = NoiseModel.white(noise)
-    prior = prior.denoiser_of(len(noisy))
+    prior, noise = denoiser_for(prior, noisy, noise, valid)
     clean, model = answered(_denoised(noisy, prior, noise, strength, valid, MEAN))
     return clean[0], model
 

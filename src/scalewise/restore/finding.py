@@ -74,6 +74,22 @@ def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None
     return seen_in_lights(noise, noisy, valid, denoise)
 
 
+def denoiser_for(
+    prior: MultiScalePrior, noisy: Tensor, noise: NoiseModel | None, valid: Tensor | None = None
+) -> tuple[MultiScalePrior, NoiseModel | None]:
+    """Who denoises an image, by its noise; and that, where it had to be found to tell.
+
+    Args:
+        prior: that was asked.
+        noisy: as for `find_noise`.
+        noise: what it is like; None to find it.
+        valid: as for `find_noise`.
+    """
+    if noise is None and prior.denoiser_of(len(noisy)) is not prior:
+        noise = noise_for(prior, noisy, valid)
+    return prior.denoiser_of(len(noisy), noise), noise
+
+
 def find_noise(
     noisy: Tensor,
     levels: int,
