@@ -315,6 +315,13 @@ class TestFinding:
         shared = textured() + 0.04 * torch.randn(1, 192, 192, generator=seeded())
         assert find_noise(shared, 3, estimator=photos.estimator) == rising.noise
 
+    def test_a_quiet_channel_beside_a_noisy_one_stays_quiet(self, photos: MultiScalePrior) -> None:
+        deviations = torch.tensor([0.04, 0.02, 0.16]).view(3, 1, 1)
+        noisy = textured() + deviations * torch.randn(3, 192, 192, generator=seeded())
+        found = find_noise(noisy, 3, estimator=photos.estimator)
+        for level in range(1, len(found.scales) + 1):
+            assert found.scale(level)[1] < 0.03
+
     def test_texture_of_clean_pictures_is_no_noise(self, photos: MultiScalePrior) -> None:
         assert find_noise(textured(), 3, estimator=photos.estimator).sigma < 2 / 255
 

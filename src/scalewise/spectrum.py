@@ -67,8 +67,9 @@ AGREEING, SHOWN = 0.9, 0.6
 """Share of that deviation that a statistic of white noise finds from which noise is white, and how
 much of the channels' it must be."""
 
-ALIKE = 1.1
-"""Ratio of the channels' deviations at the finest scale below which they count as alike in all."""
+ALIKE, QUIET = 1.1, 0.5
+"""Ratio of the channels' deviations at the finest scale below which they count as alike in all; and
+share of the strongest below which a channel's own is lost in what the differences have of it."""
 
 
 class Estimate(NamedTuple):
@@ -197,7 +198,8 @@ def _compared(
             if shown < (FLAT if found.noise.curve else UNSHARED):
                 return found
             alike = max(apart) < ALIKE * min(apart)
-        floor = [whole, whole, whole] if alike else apart
+        loud = [each if each >= QUIET * max(apart) else 0.0 for each in apart]
+        floor = [whole, whole, whole] if alike else loud
         scales[level] = tuple(map(max, scales[level], floor))
     if len(scales) > levels:
         scales[levels] = tuple(_expected(list(each)) for each in zip(*scales[:levels], strict=True))
