@@ -31,6 +31,7 @@ from scalewise.inverse import DRAWING, ITERATIONS
 from scalewise.metrics import psnr
 from scalewise.operators import Blur, Demosaicking, Downscaling, Inpainting, Operator
 from scalewise.prior import MultiScalePrior
+from scalewise.restore import averaged
 
 SIDE = 128
 """Of the middle parts of McMaster that are measured."""
@@ -165,23 +166,49 @@ def field_protocol(prior: MultiScalePrior, images: dict[str, Tensor]) -> dict[st
     for factor in (2, 4):
         rows = []
         for title, image in images.items():
-            height, width = (side - side % factor for side in image.shape[-2:])
-            clean = image[None, :, :height, :width]
-            operator = Downscaling((height, width), (height // factor, width // factor))
-            small = (255 * operator.A(clean)).clamp(0, 255).round() / 255
-            rounding = 1 / (255 * math.sqrt(12))
+            clean, small = _reduced(image, factor)
+            size = (clean.shape[-2], clean.shape[-1])
             values = {
-                "bicubic": F.interpolate(small, size=(height, width), mode="bicubic"),
-                "mean": prior.restore(small, operator, rounding),
+                "bicubic": F.interpolate(small, size=size, mode="bicubic"),
+                "mean": _enlarged(prior, small, factor),
             }
-            scores = {}
-            for key, each in values.items():
-                cut = [luma(one)[..., factor:-factor, factor:-factor] for one in (clean, each)]
-                scores[key] = float(psnr(cut[0], cut[1]))
+            scores = {key: _of_luma(clean, each, factor) for key, each in values.items()}
             rows.append({"image": title, **scores})
             print(factor, rows[-1], flush=True)
         found[f"×{factor}"] = rows
     return found
+
+
+def means_of(
+    prior: MultiScalePrior, images: dict[str, Tensor], count: int, factor: int
+) -> dict[str, float]:
+    """The same at one factor, of the mean of so many estimates, by image."""
+    found = {}
+    for title, image in images.items():
+        clean, small = _reduced(image, factor)
+        mean = averaged(lambda given: _enlarged(prior, given, factor), small, count)
+        found[title] = _of_luma(clean, mean, factor)
+        print(factor, count, title, found[title], flush=True)
+    return found
+
+
+def _reduced(image: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """An image cut to whole blocks, and reduced by the bicubic filter to 8 bits."""
+    height, width = (side - side % factor for side in image.shape[-2:])
+    clean = image[None, :, :height, :width]
+    operator = Downscaling((height, width), (height // factor, width // factor))
+    return clean, (255 * operator.A(clean)).clamp(0, 255).round() / 255
+
+
+def _enlarged(prior: MultiScalePrior, small: Tensor, factor: int) -> Tensor:
+    height, width = small.shape[-2:]
+    operator = Downscaling((factor * height, factor * width), (height, width))
+    return prior.restore(small, operator, 1 / (255 * math.sqrt(12)))
+
+
+def _of_luma(clean: Tensor, estimate: Tensor, factor: int) -> float:
+    cut = [luma(one)[..., factor:-factor, factor:-factor] for one in (clean, estimate)]
+    return float(psnr(cut[0], cut[1]))
 
 
 class Counted(nn.Module):
@@ -293,6 +320,7 @@ def main() -> None:
     parser.add_argument("--mcmaster", type=Path, default=DATA / "eval" / "mcmaster")
     parser.add_argument("--set5", type=Path, default=DATA / "eval" / "set5")
     parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--average", type=int, help="Set5 at a factor of 4 alone, mean of so many")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--failures", type=Path)
@@ -305,7 +333,10 @@ def main() -> None:
             return
     images = read_images(options.mcmaster, 3, options.images)
     known = read_json(options.out)
-    if options.deepinv:
+    if options.average:
+        means = means_of(prior, read_images(options.set5, 3), options.average, 4)
+        found = {"averages": {**known.get("averages", {}), str(options.average): means}}
+    elif options.deepinv:
         found = {"deepinv": beside_deepinv(prior, images)}
     else:
         set5 = read_images(options.set5, 3)

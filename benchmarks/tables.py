@@ -213,6 +213,8 @@ def set5(content: dict[str, Any]) -> str:
         [name, *(_number(fmean(row[key] for row in found)) for key in ("bicubic", "mean"))]
         for name, found in content["set5"].items()
     ]
+    for count, found in content.get("averages", {}).items():
+        rows.append([f"×4, `--average {count}`", "", _number(fmean(found.values()))])
     return markdown(["PSNR of luma in dB, Set5", "bicubic", "Scalewise, mean"], rows)
 
 
