@@ -163,10 +163,11 @@ def rises(noise: NoiseModel) -> bool:
 
 
 def _white(found: Estimate, finest: Sequence[float]) -> Estimate:
-    """An estimate of noise that is known to be white: what rises in it is texture."""
+    """An estimate of noise that is white, `finest` at the most: what rises in it is texture."""
     if not rises(found.noise):
         return found
-    return Estimate(found.noise.model_copy(update={"scales": (tuple(finest),)}), 1.0)
+    least = tuple(map(min, found.noise.scales[0], finest))
+    return Estimate(found.noise.model_copy(update={"scales": (least,)}), 1.0)
 
 
 def _compared(
