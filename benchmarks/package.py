@@ -16,7 +16,6 @@ from typing import Any
 from benchmarks.common import RESULTS, ROOT, read_json
 from scalewise.store import load, packaged, read_config, save
 from scalewise.training import Recipe
-from scalewise.training.recipe import OF_NETWORKS
 
 GRAY = ("gray photos", "Set12")
 """Sets of gray images, which a model that `gray` names denoises in the place of another."""
@@ -90,9 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
     kept: dict[str, Any] = dict(before.training)
     training["data"] = {**training["data"], "license": options.data or kept["data"]["license"]}
     recipe = Recipe(**training["recipe"])
-    started = recipe.start is not None and not recipe.fresh  # then the start says what they are
-    formed = set(OF_NETWORKS) if started else set()
-    training["recipe"] = recipe.model_dump(mode="json", exclude_none=True, exclude=formed)
+    training["recipe"] = recipe.model_dump(mode="json", exclude_none=True, exclude=recipe.unsaid)
     training["data"]["name"] = kept["data"]["name"]
     save(
         load(str(source), device="cpu"),

@@ -87,7 +87,8 @@ def test_completion_knows_commands_options_values_and_models() -> None:
     assert completed("scalewise evaluate c") == ["calibration", "compare"]
     assert completed("scalewise denoise --keep") == ["--keep-grain"]
     assert completed("scalewise denoise a.png b.png --precision bf") == ["bfloat16"]
-    assert completed("scalewise denoise a.png b.png --model photos-f") == ["photos-free"]
+    names = ["photos-free", "photos-gray"]
+    assert completed("scalewise denoise a.png b.png --model photos-") == names
     assert completed("scalewise info f") == ["faces"]
 
 

@@ -136,10 +136,9 @@ def estimate_noise(
     mask = None if usable is None else _areas(usable)[None, None].to(weight)
     seen: list[list[Places]] = []
     for level in range(1, levels + 1):
-        planes = low_pass(image[None].to(weight), level - 1)[0]
+        planes, there = _at(level, image.to(weight), mask)
         if seen and min(planes.shape[1:]) < LEARNT_SIDE:
             break
-        there = None if mask is None else (_reduced(mask, level - 1) == 1)[0]
         found = [estimator.places(plane[None], there) for plane in planes]
         known = [places for places in found if places is not None]
         if len(known) < len(found):
@@ -154,6 +153,12 @@ def estimate_noise(
     if len(image) < 3 or math.isinf(white):
         return estimate
     return _compared(estimate, image.to(weight), len(seen), estimator, mask, white)
+
+
+def _at(level: int, image: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The planes (C, h, w) whose details are those of a level, and which of their pixels count."""
+    there = None if mask is None else (_reduced(mask, level - 1) == 1)[0]
+    return low_pass(image[None], level - 1)[0], there
 
 
 def rises(noise: NoiseModel) -> bool:
@@ -188,8 +193,7 @@ def _compared(
     """
     scales, alike = list(found.noise.scales), False
     for level in range(levels):
-        planes = low_pass(image[None], level)[0]
-        there = None if mask is None else (_reduced(mask, level) == 1)[0]
+        planes, there = _at(level + 1, image, mask)
         apart = [each / GAIN**level for each in _unshared(planes, estimator, there)]
         whole = _overall(apart)
         if level == 0:

@@ -40,7 +40,7 @@ from scalewise.rasters import Raster
 from scalewise.rasters.opening import same_file
 from scalewise.rasters.raster import LOOKED_AT, TILE
 from scalewise.restore.defects import find_defects
-from scalewise.restore.finding import denoiser_for, noise_for
+from scalewise.restore.finding import noise_for
 from scalewise.restore.result import conversion
 from scalewise.stabilise import stabiliser_of
 from scalewise.wavelets import GAIN
@@ -92,11 +92,8 @@ def denoise(
         >>> clean.shape, 18 < 255 * outcome.noise[0].sigma < 22, bool(clean.std() < 5)
         ((96, 128), True, True)
     """
-    if prior.denoiser_of(source.channels) is not prior:
-        prior, _ = denoiser_for(prior, source.looked_at(0), noise)
-        give_memory_back()
-    check_model(prior)
     work = Denoising(source, prior, noise, strength, mask)
+    check_model(work.prior)
     key = {
         "task": "denoise",
         "noise": None if noise is None else noise.model_dump(mode="json"),
@@ -107,7 +104,7 @@ def denoise(
         work,
         key,
         source,
-        shown(source.picture, prior),
+        shown(source.picture, work.prior),
         Path(output),
         limits=limits,
         force=force,
@@ -144,6 +141,11 @@ class Denoising:
             raise UsageError(f"strength must be 0 or more, found {strength:g}")
         if mask is not None:
             check_mask(mask, source)
+        self.first = noise  # of the first plane, by which it is told who denoises
+        if noise is None and prior.denoiser_of(source.channels) is not prior:
+            self.first = noise_for(prior, source.looked_at(0))
+            give_memory_back()
+        prior = prior.denoiser_of(source.channels, self.first)
         self.source: Raster | None = source
         self.prior, self.noise, self.strength, self.mask = prior, noise, strength, mask
         self.notes = [*source.picture.notes, *conversion(source.picture, prior)]
@@ -181,7 +183,7 @@ class Denoising:
         looked = source.looked_at(plane)
         for sentence in find_defects(looked) if looked.shape[1:] == source.size else ():
             self.notes.append(sentence)
-        noise = self.noise
+        noise = self.first if plane == 0 else self.noise
         if noise is None and prior.noise_conditional:
             noise = noise_for(prior, looked)
             give_memory_back()

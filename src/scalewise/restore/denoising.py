@@ -184,17 +184,15 @@ def denoising(
         check_mask(mask, picture)
     given = NoiseModel.white(sigma) if sigma is not None else noise
     seen, valid = fill_hidden(picture).pixels, visible(picture)
-    prior, first = denoiser_for(
-        prior, remove_defects(seen[0], fix), given, None if valid is None else valid[0]
-    )
-    check_interval(uncertainty, confidence, prior.calibration)
     planes, deviations, found, notes = [], [], [], list(picture.notes)
     for index, noisy in enumerate(seen):
         there = None if valid is None else valid[index]
         notes += find_defects(noisy) if not fix else []
         fixed = remove_defects(noisy, fix)
-        ask = asking(samples, fidelity, average, seed + index)
-        noise = first if index == 0 else given
+        ask, noise = asking(samples, fidelity, average, seed + index), given
+        if index == 0:  # the first plane tells who denoises all
+            prior, noise = denoiser_for(prior, fixed, given, there)
+            check_interval(uncertainty, confidence, prior.calibration)
         clean, model = yield from _denoised(fixed, prior, noise, strength, there, ask)
         planes.append(clean.to(seen))
         found.append(model)

@@ -49,8 +49,8 @@ def started(recipe: Recipe, given: dict[str, Any]) -> tuple[Recipe, MultiScalePr
     """The model that a recipe starts from, and the recipe with its levels and wavelet."""
     if recipe.start is None:
         return recipe, None
-    fixed = [key for key in OF_NETWORKS if given.get(key) is not None]
-    if fixed and not recipe.fresh:
+    fixed = [key for key in OF_NETWORKS if key in recipe.unsaid and given.get(key) is not None]
+    if fixed:
         raise UsageError(
             f"{', '.join(fixed)} cannot be chosen with start: the networks are those of the model "
             f"{recipe.start}; leave one or the other out"

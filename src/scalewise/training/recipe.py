@@ -260,6 +260,11 @@ class Recipe(BaseModel):
         details = self.levels == 0 or self.denoising_fraction == 1
         return self.form != "bias-free" and details and self.low_denoising_fraction == 1
 
+    @property
+    def unsaid(self) -> set[str]:
+        """Fields of `OF_NETWORKS` that count for nothing: `start` says what its networks are."""
+        return set(OF_NETWORKS) if self.start is not None and not self.fresh else set()
+
     def begins_anew(self, level: int) -> bool:
         """Whether a level, or the low-pass image, `levels + 1`, takes no network of `start`."""
         return scale_key(level, self.levels) in self.fresh

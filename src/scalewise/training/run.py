@@ -25,7 +25,7 @@ from scalewise.training.files import held, load_plain, load_state, save_state
 from scalewise.training.level import LevelTrainer
 from scalewise.training.objectives import DetailsObjective, LowObjective, Objective, StandIn
 from scalewise.training.plan import Plan, Segment
-from scalewise.training.recipe import OF_NETWORKS, Recipe, scale_key, scale_name
+from scalewise.training.recipe import Recipe, scale_key, scale_name
 from scalewise.wavelets import GAIN, low_pass, split
 
 PUBLISH_SECONDS = 60.0
@@ -307,9 +307,9 @@ class TrainingRun:
         Of a run that started with all networks of a model, the recipe says nothing of their form:
         the model does.
         """
-        formed = OF_NETWORKS if self.recipe.start is not None and not self.recipe.fresh else ()
+        recipe = self.recipe
         return {
-            "recipe": self.recipe.model_dump(mode="json", exclude_none=True, exclude=set(formed)),
+            "recipe": recipe.model_dump(mode="json", exclude_none=True, exclude=recipe.unsaid),
             "data": {"name": self.images.name, "images": len(self.images)},
             "levels": {
                 str(scale_key(level, self.recipe.levels)): {
