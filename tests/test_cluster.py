@@ -107,6 +107,43 @@ class TestBlocks:
         assert np.array_equal(denoised(source, tmp_path / "o.npy", workers=2), right)
         assert len(sent) > 2
 
+    def test_nothing_is_sent_to_all_workers_at_once(
+        self, source: Raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Dask waits for good for one that dies then, and holds up everything that is sent."""
+        from distributed import Scheduler
+
+        async def replicate(self: Scheduler, *given: Any, **options: Any) -> None:
+            await asyncio.sleep(3600)
+
+        right = denoised(source, tmp_path / "right.npy", on_disk=True)
+        monkeypatch.setattr(Scheduler, "replicate", replicate)
+        monkeypatch.setattr(teams, "SENDING", 2.0)
+        monkeypatch.setattr(teams, "AGAIN", 3)
+        assert np.array_equal(denoised(source, tmp_path / "o.npy", workers=2), right)
+
+    def test_a_worker_that_dies_while_it_starts(
+        self, source: Raster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Others are started in its place; where that does not help, a sentence says so."""
+        from distributed import Nanny
+
+        right, real = denoised(source, tmp_path / "right.npy", on_disk=True), Nanny.start_unsafe
+        started: list[Nanny] = []
+
+        async def start(self: Nanny) -> Any:
+            started.append(self)
+            if len(started) == 1:
+                raise RuntimeError("Nanny failed to start worker process")
+            return await real(self)
+
+        monkeypatch.setattr(Nanny, "start_unsafe", start)
+        assert np.array_equal(denoised(source, tmp_path / "o.npy", workers=2), right)
+        monkeypatch.setattr(teams, "STARTS", 1)
+        started.clear()
+        with pytest.raises(ScalewiseError, match="the 2 workers could not be started"):
+            denoised(source, tmp_path / "p.npy", workers=2)
+
     def test_a_scheduler_that_is_killed(self, tmp_path: Path) -> None:
         """A sentence; and with another one the same command goes on."""
         told = without_scheduler(tmp_path, side=128)

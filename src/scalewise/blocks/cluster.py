@@ -31,7 +31,10 @@ RECOVERY = 120.0
 """Seconds that another worker is waited for, when the last one has died."""
 
 SENDING = 60.0
-"""Seconds that the model may be under way to all workers."""
+"""Seconds that the model may be under way to a worker."""
+
+STARTS = 5
+"""How often workers of this machine are started anew, if one dies before it is there."""
 
 RECENT = 2.0
 """Seconds for which the number of workers counts."""
@@ -50,14 +53,15 @@ def team_of(
         scheduler: address of one that runs, such as tcp://host:8786.
 
     Raises:
-        ScalewiseError: the extra big is not installed, or the scheduler does not answer.
+        ScalewiseError: the extra big is not installed, the scheduler does not answer, or workers
+            cannot be started.
     """
     if workers == 1 and scheduler is None:
         yield Alone(prior)
         return
     try:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError as error:
         raise ScalewiseError(
             "for several workers the extra big is needed: pip install 'scalewise[big]'"
@@ -70,17 +74,7 @@ def team_of(
     }
     with dask.config.set(settings):
         if scheduler is None:
-            with (
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address="127.0.0.1:0",  # of two runs at once each has one
-                    memory_limit=0,
-                    silence_logs=50,
-                ) as cluster,
-                Client(cluster) as client,
-            ):
+            with _of_this_machine(workers) as cluster, Client(cluster) as client:
                 yield _Cluster(client, prior)
             return
         try:
@@ -97,6 +91,28 @@ def team_of(
                     f"the scheduler at {scheduler} has no workers; start some"
                 ) from error
             yield _Cluster(client, prior)
+
+
+def _of_this_machine(workers: int) -> Any:
+    """A scheduler in this process, and workers in others."""
+    from distributed import LocalCluster
+
+    for _ in range(STARTS):
+        try:
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",  # of two runs at once each has one
+                memory_limit=0,
+                silence_logs=50,
+            )
+        except RuntimeError as error:  # a worker ended before it was there
+            reason = error
+    raise ScalewiseError(
+        f"the {workers} workers could not be started ({reason}); with fewer --workers, or less "
+        "else on this machine, they may"
+    ) from reason
 
 
 @dataclass
@@ -158,11 +174,15 @@ class _Cluster:
             yield part, result
 
     def _sent(self, value: Any) -> Any:
-        """A value that lies with every worker; one may die while it is sent."""
+        """A value that lies with a worker, from which others get it; it may die while it is sent.
+
+        Dask's broadcast would wait for good for a worker that dies then, and let nothing else be
+        sent.
+        """
 
         async def send() -> Any:
             """Send it; for a worker that dies at the wrong moment Dask looks in vain, or waits."""
-            options = {"broadcast": True, "hash": False, "asynchronous": True}
+            options = {"hash": False, "asynchronous": True}
             try:
                 return await asyncio.wait_for(
                     self.client.scatter(_Whole(value), **options), SENDING
