@@ -308,6 +308,7 @@ class TestLearningFromAModelOfColours:
             channels=1,
             start=str(models / "colours"),
             fresh=("low",),
+            added_blocks=2,
             low_width=16,
             steps=1,
             learning_rate=1e-9,
@@ -316,11 +317,14 @@ class TestLearningFromAModelOfColours:
         )
         mine, colours = store.load(tmp_path / "mine"), store.load(models / "colours")
         assert mine.channels == 1
-        torch.testing.assert_close(
-            mine.details[0].state_dict(), in_gray(colours.conditionals[0]).state_dict()
-        )
+        began = in_gray(colours.conditionals[0])
+        assert mine.conditionals[0].receptive_field == began.receptive_field + 4
+        details, low = torch.rand(1, 3, 16, 16) - 0.5, torch.rand(1, 1, 16, 16)
+        found = mine.conditionals[0](details, low, 0.1, noisy_low=low)
+        torch.testing.assert_close(found, began(details, low, 0.1, noisy_low=low))
         assert mine.low.settings["width"] == 16
         assert record["training"]["recipe"]["low_width"] == 16
+        assert "width" not in record["training"]["recipe"]
 
     def test_colours_do_not_start_with_a_model_of_gray_images(
         self, models: Path, tmp_path: Path

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from scalewise.networks import (
     LocalDenoiser,
     Network,
     UNet,
+    deepened,
     parameters_of,
     probe_receptive_field,
     spread_kernels,
@@ -156,6 +158,27 @@ class TestReceptiveField:
             assert threes[:1] in ([], [0])
             gaps = np.diff([*threes, depth])
             assert len(threes) == 0 or max(gaps) - min(gaps) <= 1
+
+
+class TestDeepened:
+    @pytest.mark.parametrize("make", [LocalConditional, LocalDenoiser])
+    def test_more_blocks_add_nothing_and_learn(self, make: type[Any]) -> None:
+        network = randomised(make(1, 9, width=8, blocks=2))
+        deeper = deepened(network, 3).eval()
+        assert deeper.receptive_field == probe_receptive_field(deeper) == 15
+        given = torch.rand(2, 3 if make is LocalConditional else 1, 12, 12)
+        low = {"low": torch.rand(2, 1, 12, 12)} if make is LocalConditional else {}
+        found, before = deeper(given, sigma=0.1, **low), network(given, sigma=0.1, **low)
+        torch.testing.assert_close(found, before)
+        (found.details if low else found).square().mean().backward()
+        assert all(block.pointwise.weight.grad.abs().max() > 0 for block in deeper.blocks[-3:])
+
+    @pytest.mark.parametrize(
+        "network", [LocalConditional(1, 7, width=8, blocks=2), UNet(1, (16, 16), width=8)]
+    )
+    def test_others_are_refused(self, network: Network) -> None:
+        with pytest.raises(UsageError, match="only local networks of 3x3 convolutions throughout"):
+            deepened(network, 1)
 
 
 class TestHomogeneity:

@@ -15,7 +15,7 @@ from torch import Tensor
 from scalewise import restore, store
 from scalewise.data.photos import sample_photo
 from scalewise.errors import UsageError
-from scalewise.images import Intensities, Picture
+from scalewise.images import Intensities, Picture, to_channels
 from scalewise.images.srgb import to_linear, to_srgb
 from scalewise.metrics import psnr
 from scalewise.noise import NoiseLevels
@@ -235,7 +235,12 @@ class TestCamera:
     def test_gray_pictures(self) -> None:
         gray = torch.rand(1, 32, 32, generator=seeded())
         camera = Camera(electrons=300, bayer=True, tone=True, quality=90)
-        assert camera.take(gray, seeded()).shape == gray.shape
+        taken = camera.take(gray, seeded())
+        in_colours = camera.take(gray.repeat(3, 1, 1), seeded())
+        assert torch.equal(taken, to_channels(in_colours, 1)[0])
+        noise = Camera(electrons=300, bayer=True).take(torch.full_like(gray, 0.5), seeded()) - 0.5
+        beside = (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
+        assert beside > 0.2, "noise of a mosaic is shared by pixels side by side"
         assert jpeg(gray, 95).shape == gray.shape
 
 

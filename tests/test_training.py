@@ -370,6 +370,12 @@ def test_learning_rate_rises_stays_and_falls() -> None:
         ({"form": "bias-free", "low_local": True}, "leave one or the other out"),
         ({"width": [4, 8, 12, 16]}, "a list of 3, one per level, finest first; found 4"),
         ({"colour": 3}, "Extra inputs"),
+        ({"added_blocks": 2}, "added to networks of details of start; give blocks"),
+        ({"added_blocks": 2, "start": "photos", "levels": 0}, "networks of details of start"),
+        (
+            {"added_blocks": [2, 0, 1], "start": "photos", "fresh": [3]},
+            "level 3 begins with a new network; give its blocks, not added_blocks",
+        ),
     ],
 )
 def test_bad_recipes(choices: dict[str, Any], message: str) -> None:

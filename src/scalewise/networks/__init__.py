@@ -15,7 +15,7 @@ from scalewise.networks.base import (
 from scalewise.networks.bias_free import BiasFreeConditional, BiasFreeDenoiser
 from scalewise.networks.convolution import spread_kernels
 from scalewise.networks.estimator import NoiseEstimator
-from scalewise.networks.local import LocalConditional, LocalDenoiser
+from scalewise.networks.local import LocalConditional, LocalDenoiser, deepened
 from scalewise.networks.probe import probe_receptive_field
 from scalewise.networks.unet import UNet
 
@@ -32,6 +32,7 @@ __all__ = [
     "Network",
     "NoiseEstimator",
     "UNet",
+    "deepened",
     "in_gray",
     "parameters_of",
     "probe_receptive_field",

@@ -15,6 +15,7 @@ from scalewise.errors import UsageError
 from scalewise.networks import strips
 from scalewise.networks.base import (
     NOISE_FEATURES,
+    AnyNetwork,
     BandNoise,
     Bands,
     BandSigma,
@@ -99,6 +100,41 @@ class Trunk(Network):
         inner = [block.stage(scale, shift) for block, (scale, shift) in self._modulated(values)]
         enter = strips.Layer(self.enter.weight, self.enter.bias)
         return [enter, *inner, strips.Layer(self.leave.weight, self.leave.bias)]
+
+
+def deepened(network: AnyNetwork, more: int) -> AnyNetwork:
+    """A copy of a local network with more blocks at its end, which add nothing until they learn.
+
+    Each makes the receptive field larger by 2.
+
+    Args:
+        network: of ours, whose blocks all have 3x3 convolutions.
+        more: blocks to add.
+
+    Raises:
+        UsageError: the network is of another kind, or has 1x1 convolutions in their place.
+
+    Examples:
+        >>> from scalewise.networks import LocalConditional, deepened
+        >>> network = LocalConditional(channels=1, receptive_field=9, width=16, blocks=2)
+        >>> deepened(network, 3).receptive_field
+        15
+    """
+    if not isinstance(network, Trunk) or network.receptive_field != 2 * len(network.blocks) + 5:
+        raise UsageError("only local networks of 3x3 convolutions throughout can be deepened")
+    blocks = len(network.blocks) + more
+    deeper = type(network)(
+        **network.settings | {"receptive_field": 2 * blocks + 5, "blocks": blocks}
+    )
+    with torch.no_grad():
+        for block in cast(list[ModulatedBlock], list(deeper.blocks))[-more:]:
+            block.pointwise.weight.zero_()
+        for weight in deeper.modulate.parameters():
+            weight.zero_()
+    state = deeper.state_dict()
+    for name, tensor in network.state_dict().items():
+        state[name][: len(tensor)] = tensor
+    return deeper
 
 
 class LocalConditional(Trunk, ConditionalDenoiser):

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from scalewise.images import to_channels
 from scalewise.images.srgb import to_linear, to_srgb
 
 MIDDLE = 0.214
@@ -55,12 +56,15 @@ class Camera:
 
         Args:
             picture: in [0, 1], in sRGB where `tone`, else in linear light; shape (C, H, W), C = 1
-                or 3; even sides where `bayer`.
+                or 3; even sides where `bayer`. A camera whose pixels see colours takes gray
+                pictures in colour, and they are made gray after that.
             generator: of the noise; None for none.
 
         Returns:
             What the file holds, of the same shape.
         """
+        if self.bayer and len(picture) == 1:
+            return to_channels(self.take(picture.expand(3, -1, -1), generator)[None], 1)[0][0]
         scene = self.scene(picture)
         light = to_linear(scene) if self.tone else scene
         gain = torch.tensor(self.balance[: len(light)]).view(-1, 1, 1)
@@ -69,7 +73,7 @@ class Camera:
             counts = torch.poisson(counts.clamp(min=0), generator)
             counts = counts + self.read * torch.randn(counts.shape, generator=generator)
         taken = counts * gain / self.electrons
-        if self.bayer and len(taken) == 3:
+        if self.bayer:
             taken = demosaiced(taken)
         if self.tone:
             taken = to_srgb(taken.clamp(0, 1))

@@ -22,14 +22,13 @@ from scalewise.wavelets import filters, is_haar
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
-PER_LEVEL = ("receptive_field", "width", "blocks", "batch", "crop")
+PER_LEVEL = ("receptive_field", "width", "blocks", "added_blocks", "batch", "crop")
 """Fields that may be lists, one entry per level of details, level 1 (finest) first."""
 
-OF_NETWORKS = (
-    "form", "receptive_field", "width", "blocks", "depth",
-    "low_width", "low_multiples", "low_blocks", "low_local", "low_dropout",
-)  # fmt: skip
-"""Fields that say what new networks are made of."""
+OF_LOCAL = ("receptive_field", "width", "blocks")
+OF_LOW = ("low_width", "low_multiples", "low_blocks", "low_local", "low_dropout")
+OF_NETWORKS = ("form", "depth", *OF_LOCAL, *OF_LOW)
+"""Fields that say what new networks are made of: local ones, those of low-pass images, all."""
 
 Form = Literal["noise-conditional", "bias-free"]
 
@@ -53,9 +52,9 @@ _RENAMED = {
 class Recipe(BaseModel):
     """How to train a prior; the defaults suit a few hundred photographs.
 
-    `receptive_field`, `width`, `blocks`, `batch` and `crop` are one number, or a list of one number
-    per level of details, level 1 (finest) first: a level costs a quarter of the next finer one, so
-    coarse levels can afford more. `at` gives the value of a level.
+    `receptive_field`, `width`, `blocks`, `added_blocks`, `batch` and `crop` are one number, or a
+    list of one number per level of details, level 1 (finest) first: a level costs a quarter of the
+    next finer one, so coarse levels can afford more. `at` gives the value of a level.
 
     Attributes:
         levels: number of wavelet levels J; 0 learns images in the pixel domain.
@@ -112,6 +111,8 @@ class Recipe(BaseModel):
             count, not the recipe's. Networks of colours become those of gray images where these
             are what is learnt.
         fresh: levels, or "low", that begin with new networks all the same.
+        added_blocks: residual blocks that networks of details of `start` get more, which add
+            nothing until they learn; each makes the receptive field larger by 2.
         only_level: the one level that this run trains, or "low" for the low-pass image and the
             estimator of noise; others train the rest, and `scalewise assemble` joins them. Where
             a level needs a coarser estimate of its low-pass image to learn denoising, it comes
@@ -168,6 +169,7 @@ class Recipe(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     start: str | None = None
     fresh: tuple[int | Literal["low"], ...] = ()
+    added_blocks: PerLevel[Annotated[int, Field(ge=0, le=256)]] = 0
     only_level: int | Literal["low"] | None = None
 
     @model_validator(mode="before")
@@ -229,6 +231,17 @@ class Recipe(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _deepens_what_is_there(self) -> Recipe:
+        deeper = [j for j in range(1, self.levels + 1) if self.at("added_blocks", j)]
+        if (self.at("added_blocks", 1) and not self.levels) or (deeper and self.start is None):
+            raise ValueError("added_blocks are added to networks of details of start; give blocks")
+        for level in set(deeper) & set(self.fresh):
+            raise ValueError(
+                f"level {level} begins with a new network; give its blocks, not added_blocks"
+            )
+        return self
+
     def at(self, name: str, level: int) -> int:
         """Value of a field of `PER_LEVEL` at a level, from 1; beyond the last, that of the last.
 
@@ -263,7 +276,12 @@ class Recipe(BaseModel):
     @property
     def unsaid(self) -> set[str]:
         """Fields of `OF_NETWORKS` that count for nothing: `start` says what its networks are."""
-        return set(OF_NETWORKS) if self.start is not None and not self.fresh else set()
+        if self.start is None:
+            return set()
+        if not self.fresh:
+            return set(OF_NETWORKS)
+        local = self.low_local or set(self.fresh) != {"low"}
+        return set(() if local else OF_LOCAL) | set(() if "low" in self.fresh else OF_LOW)
 
     def begins_anew(self, level: int) -> bool:
         """Whether a level, or the low-pass image, `levels + 1`, takes no network of `start`."""

@@ -15,7 +15,7 @@ import torch
 from scalewise import processes
 from scalewise.data import ImageSet
 from scalewise.errors import ScalewiseError, UsageError
-from scalewise.networks import NoiseEstimator, in_gray, with_noise_maps
+from scalewise.networks import NoiseEstimator, deepened, in_gray, with_noise_maps
 from scalewise.networks.base import AnyNetwork
 from scalewise.prior import MultiScalePrior
 from scalewise.training.batches import batch_of, crop_side
@@ -374,11 +374,12 @@ class TrainingRun:
         if level <= recipe.levels:
             deviation = float(split(scale, recipe.wavelet)[1].square().mean().sqrt())
             deviation = self._without_noise(deviation, level)
-            network = (
-                recipe.details_network(channels, level, round(deviation, 4))
-                if self.start is None or recipe.begins_anew(level)
-                else _trainable(self.start.conditionals[level - 1], recipe, channels)
-            )
+            if self.start is None or recipe.begins_anew(level):
+                network = recipe.details_network(channels, level, round(deviation, 4))
+            else:
+                network = _trainable(self.start.conditionals[level - 1], recipe, channels)
+                if more := recipe.at("added_blocks", level):
+                    network = deepened(network, more)
             coarser = self._coarser(level)
             return DetailsObjective(network, coarser, recipe, level, round(deviation, 4))
         mean = self._mean_image(scale)
