@@ -319,7 +319,7 @@ class TestLearningFromAModelOfColours:
         assert mine.channels == 1
         began = in_gray(colours.conditionals[0])
         fields = began.receptive_field, mine.conditionals[0].receptive_field
-        assert fields == (7, 11)
+        assert fields == (9, 13)
         details, low = torch.rand(1, 3, 16, 16) - 0.5, torch.rand(1, 1, 16, 16)
         found = mine.conditionals[0](details, low, 0.1, noisy_low=low)
         torch.testing.assert_close(found, began(details, low, 0.1, noisy_low=low))
