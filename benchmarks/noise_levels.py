@@ -2,11 +2,12 @@
 
     python -m benchmarks.noise_levels --model photos
     python -m benchmarks.noise_levels --train 25 --model photos --into photos-with-estimator
+    python -m benchmarks.noise_levels --train 25 --further --model photos --into photos-further
 
 White noise is added to validation photographs, in colour and in gray, and is not clipped. The
 first command measures the estimates, and how many images come out of `restore.denoise_plane` worse
 than they went in; the second trains an estimator on the training photographs, and stores it with
-the networks of a model in a new folder.
+the networks of a model in a new folder; the third goes on with that of the model.
 """
 
 from __future__ import annotations
@@ -109,9 +110,14 @@ def train(options: argparse.Namespace) -> None:
         if step % 100 == 0:
             print(f"step {step}, loss {loss:.4f}", flush=True)
 
-    prior.estimator = train_estimator(images, minutes=options.train, callback=tell)
+    prior.estimator = train_estimator(
+        images,
+        minutes=options.train,
+        estimator=prior.estimator if options.further else None,
+        callback=tell,
+    )
     config = store.read_config(store.resolve(options.model))
-    kept = config.model_dump(include={"description", "training", "scores", "license"})
+    kept = config.model_dump(include={"description", "training", "scores", "license", "gray"})
     store.save(prior, options.into, name=config.name, **kept, dtype="float16", force=True)
 
 
@@ -121,6 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="photos", help="packaged name or folder")
     parser.add_argument("--data", type=Path, default=DATA, help="holds photos and freephotos")
     parser.add_argument("--train", type=float, help="minutes of training, in place of measuring")
+    parser.add_argument("--further", action="store_true", help="train the one of the model on")
     parser.add_argument("--into", type=Path, help="folder of the model with its new estimator")
     parser.add_argument("--images", type=int, default=25, help="of each set, at the most")
     parser.add_argument("--side", type=int, default=256, help="of the crops")

@@ -287,6 +287,8 @@ class TestTraining:
     def test_it_learns(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(training, "PIXELS", 40_000)
         monkeypatch.setattr(training, "STRUCTURED", 0.2)
+        monkeypatch.setattr(training, "COARSER", (0.4, 0.4, 0.2))
+        monkeypatch.setattr(training, "RATE", 2e-3)
         monkeypatch.setattr(training, "WARMUP", 5)
         losses = list[float]()
         images = photos()

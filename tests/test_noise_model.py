@@ -341,6 +341,14 @@ class TestFinding:
                 there, rel=0.25
             )
 
+    def test_noise_of_shadows_falls_ever_more_slowly(self, photos: MultiScalePrior) -> None:
+        light = torch.linspace(0.05, 0.95, 256).expand(3, 256, 256)
+        deviation = 0.06 * (-0.8 * light).exp()
+        noisy = light + deviation * torch.randn(3, 256, 256, generator=seeded())
+        found = find_noise(noisy, 3, estimator=photos.estimator)
+        wrong = (found.sigma * found.at(light) / deviation - 1).abs()
+        assert float(wrong.max()) < 0.14
+
     def test_clean_constant_and_tiny_images_have_none(self, photos: MultiScalePrior) -> None:
         for image in (torch.full((3, 64, 64), 0.4), torch.full((1, 1, 1), 0.4), scene(96)):
             found = find_noise(image, 3, estimator=photos.estimator)

@@ -31,11 +31,14 @@ BELOW, DOUBT = 0.9, 0.25
 SURE = 0.15
 """Mean belief in the parts of a scale from which it may differ from the next finer one."""
 
-RIDGE, LEAST = 0.02, 0.05
+RIDGE, LEAST = 0.02 * np.array([[1.0, -1.0], [-1.0, 1.0]]), 0.05
 """Weight against a curve where all parts are of one brightness; least belief in a plane's parts."""
 
 FLOOR, NODES = 0.03, 9
 """Least variance of a curve over its largest, and the number of its intensities."""
+
+SHADOWS = 6.0
+"""Variance at black over that at white, at most: what falls faster is of texture in the darks."""
 
 EVEN = 1.4
 """Ratio of deviations in bright and dark parts up to which noise counts as the same in both."""
@@ -102,6 +105,32 @@ class Part:
     brightness: float
     variance: float
     belief: float
+
+
+class Growth(NamedTuple):
+    """How the variance of noise depends on the intensity, relative to some intensity.
+
+    In linear light it grows in proportion to the photons; a tone curve is steepest in the darks, so
+    that what falls does so ever more slowly.
+
+    Attributes:
+        dark: at black.
+        bright: at white.
+    """
+
+    dark: float
+    bright: float
+
+    @property
+    def even(self) -> bool:
+        """Whether it counts as the same everywhere."""
+        return max(self) <= EVEN**2 * min(self)
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """The variance at intensities: on a line where it rises, its logarithm where it falls."""
+        if self.dark > self.bright:
+            return np.asarray(self.dark ** (1 - places) * self.bright**places)
+        return np.maximum(self.dark + (self.bright - self.dark) * places, FLOOR * self.bright)
 
 
 def estimate_noise(
@@ -232,17 +261,16 @@ def _fitted(seen: list[list[Places]], channels: int, white: float, pixels: Tenso
     flat = [places for level in seen for places in level]
     parts = [part for number, places in enumerate(flat) for part in _parts(number, places)]
     strengths = [float(places.level) ** 2 for places in flat]
-    dark = bright = 1.0
+    growth = Growth(1.0, 1.0)
     if any(part.belief > 0.5 for part in parts):
         for _ in range(ROUNDS):
-            dark, bright = _line(parts, strengths)
-            strengths = _strengths(parts, dark, bright, strengths)
-    if max(dark, bright) <= EVEN**2 * min(dark, bright):
-        dark = bright = 1.0
-        strengths = _strengths(parts, dark, bright, strengths)
+            growth = _growth(parts, strengths)
+            strengths = _strengths(parts, growth, strengths)
+    if growth.even:
+        growth = Growth(1.0, 1.0)
+        strengths = _strengths(parts, growth, strengths)
     places = np.linspace(0, 1, NODES)
-    least = FLOOR * max(dark, bright)
-    factors = np.maximum(dark + (bright - dark) * places, least)
+    factors = growth.at(places)
     typical = float(np.interp(pixels.flatten().numpy(), places, factors).mean())
     scales: list[list[float]] = []
     confidence = [_belief(parts, level, channels) for level in range(len(seen))]
@@ -260,7 +288,7 @@ def _fitted(seen: list[list[Places]], channels: int, white: float, pixels: Tenso
         scales.append(deviations)
     if len(scales) > 1:  # of all coarser ones, and of the low-pass image
         scales.append([_expected(list(channel)) for channel in zip(*scales, strict=True)])
-    curve = () if dark == bright else tuple(zip(places, factors / typical, strict=True))
+    curve = () if growth.even else tuple(zip(places, factors / typical, strict=True))
     noise = NoiseModel(scales=tuple(tuple(scale) for scale in scales), curve=curve)
     return Estimate(noise, confidence[0])
 
@@ -287,32 +315,39 @@ def _parts(number: int, places: Places) -> list[Part]:
     return parts
 
 
-def _line(parts: list[Part], strengths: list[float]) -> tuple[float, float]:
-    """Variance at black and at white that fits all parts best, over the strength of their plane."""
+def _growth(parts: list[Part], strengths: list[float]) -> Growth:
+    """The growth that fits all parts best, of their variance over the strength of their plane."""
     used = [part for part in parts if strengths[part.plane] > 0]
     if not used:
-        return 1.0, 1.0
+        return Growth(1.0, 1.0)
     belief = np.array([part.belief for part in used])
     place = np.clip([part.brightness for part in used], 0, 1)
     ratios = np.minimum([part.variance / strengths[part.plane] for part in used], 1 / FLOOR)
     design = np.stack([1 - place, place], axis=1)
-    ridge = RIDGE * np.array([[1.0, -1.0], [-1.0, 1.0]])
-    line = np.ones(2)
+
+    def fit(wanted: np.ndarray, growth: Growth) -> np.ndarray:
+        weighted = (belief * _doubted(ratios, growth.at(place)))[:, None] * design
+        return np.asarray(np.linalg.solve(weighted.T @ design + RIDGE, weighted.T @ wanted))
+
+    growth = Growth(1.0, 1.0)
     for _ in range(ROUNDS):
-        weighted = (belief * _doubted(ratios, design @ line))[:, None] * design
-        line = np.linalg.solve(weighted.T @ design + ridge, weighted.T @ ratios)
-        line = np.maximum(line, FLOOR * max(line.max(), FLOOR))
-    return float(line[0]), float(line[1])
+        line = fit(ratios, growth)
+        growth = Growth(*np.maximum(line, FLOOR * max(line.max(), FLOOR)))
+    if growth.dark > growth.bright:
+        for _ in range(ROUNDS):
+            dark, bright = np.exp(fit(np.log(np.maximum(ratios, FLOOR)), growth))
+            growth = Growth(dark, max(bright, dark / SHADOWS))
+    return growth
 
 
-def _strengths(parts: list[Part], dark: float, bright: float, before: list[float]) -> list[float]:
+def _strengths(parts: list[Part], growth: Growth, before: list[float]) -> list[float]:
     """Variance of every plane where the curve is 1; as before where nothing is believed."""
     found = []
     for number, old in enumerate(before):
         own = [part for part in parts if part.plane == number]
         belief = np.array([part.belief for part in own])
         place = np.clip([part.brightness for part in own], 0, 1)
-        variance = np.array([part.variance for part in own]) / (dark + (bright - dark) * place)
+        variance = np.array([part.variance for part in own]) / growth.at(place)
         strength = old
         if belief.sum() > LEAST:
             for _ in range(ROUNDS):

@@ -28,13 +28,14 @@ PIXELS = 196_608
 LEAST, MOST, CLEAN = 0.3 / 255, 110 / 255, 0.2
 """Noise levels, log-uniform, and the share of crops without noise."""
 
-STRUCTURED = 0.6
-"""Share of the crops whose noise is not white."""
+STRUCTURED, TAKEN = 0.7, 0.6
+"""Share of the crops whose noise is not white; and of those, the share whose noise is a camera's,
+which is told hardest."""
 
 LUMA = 0.6
 """Share of the planes that are the luma of an image, not one of its channels."""
 
-COARSER = (0.4, 0.4, 0.2)
+COARSER = (0.3, 0.4, 0.3)
 """Shares of batches whose planes are the images themselves, `x_1` and `x_2`."""
 
 SMALLEST = 48
@@ -52,7 +53,7 @@ PARTS = 4
 SOFT = 0.4 / 255
 """Level below which errors count as they are, and above which relative to the level."""
 
-RATE, WARMUP, DECAY, GAMMA = 2e-3, 100, 0.5, 20
+RATE, WARMUP, DECAY, GAMMA = 1.5e-3, 100, 0.5, 20
 
 
 def train_estimator(
@@ -134,7 +135,7 @@ def draw_planes(
     sigma, shaped = sigma.view(-1, 1, 1, 1), chance.uniform() < STRUCTURED
     white = chance.normal(crops)
     chosen = (shaped & (sigma.flatten() > 0)).view(-1, 1, 1, 1)
-    made = structured_noise(crops, white, sigma, chosen, 0, "haar", chance)
+    made = structured_noise(crops, white, sigma, chosen, 0, "haar", chance, taken=TAKEN)
     channel = (chance.uniform() * images.channels).long()
     luma = (chance.uniform() < LUMA).view(-1, 1, 1, 1)
 

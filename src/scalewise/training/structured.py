@@ -52,6 +52,8 @@ def structured_noise(
     levels: int,
     wavelet: str,
     chance: Chance,
+    *,
+    taken: float = TAKEN,
 ) -> Structured:
     """Shape the white noise of some images; the others keep it.
 
@@ -63,15 +65,16 @@ def structured_noise(
         levels: how many levels of details to tell the deviation of.
         wavelet: between the levels.
         chance: of what each image's noise is like.
+        taken: share of the chosen images whose noise is a camera's.
     """
     lows = [low_pass(images, level, wavelet) for level in range(levels + 1)]
     share = _in_half(chance.uniform(1, 1, 1).to(images.device))
     growth = [_brightness(low, share).expand_as(low).clone() for low in lows]
     noise = sigma * _shaped(white, chance) * growth[0]
     unseen = torch.zeros_like(noise)
-    taken = (chance.uniform(1, 1, 1) < TAKEN).to(chosen.device)
+    by_cameras = chosen & (chance.uniform(1, 1, 1) < taken).to(chosen.device)
     generators = chance.generators()
-    for index in (chosen & taken).flatten().nonzero().flatten().tolist():
+    for index in by_cameras.flatten().nonzero().flatten().tolist():
         generator = generators[index]
         image = images[index].cpu()
         plain = image[:1] if bool((image == image[:1]).all()) else image
