@@ -106,7 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
     best = min(SAMPLERS, key=lambda name: chosen[name]["accuracy"])
     print("to report", flush=True)
     default = next(iter(SAMPLERS))
-    reported = measure(prior, photos[1::2], {name: SAMPLERS[name] for name in {default, best}})
+    kept = {name: SAMPLERS[name] for name in (default, best)}
+    reported = measure(prior, photos[1::2], kept)
     content = {"benchmark": "looks", "chosen": best, "validation": chosen, "test": reported}
     write_json(options.json, {**content, **made})
 
