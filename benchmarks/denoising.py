@@ -155,9 +155,11 @@ def run_baselines(report: Report, sets: Sets, sigmas: list[float]) -> None:
 
 
 def run_prior(report: Report, sets: Sets, sigmas: list[float], model: str, device: str) -> None:
-    """Run the prior, blind, on these sets; earlier values of it on them are dropped."""
+    """Run the prior, blind, on these sets and levels; earlier values of it on them are dropped."""
     prior = load_prior(model, device)
-    report.drop("scalewise", lambda record: record["set"] not in sets)
+    report.drop(
+        "scalewise", lambda record: record["set"] not in sets or record["sigma"] not in sigmas
+    )
     for kind, images in sets.items():
         places = {name: index for index, name in enumerate(images)}
 

@@ -528,7 +528,7 @@ class TestBenchmarks:
     ) -> None:
         looks = importlib.import_module("benchmarks.looks")
         monkeypatch.setattr(looks, "load_prior", lambda model, device: prior)
-        for name, value in (("SIDE", 32), ("PART", 16), ("SHOWN", 4)):
+        for name, value in (("SIDE", 32), ("PART", 16), ("SHOWN", ("coffee", "rocket"))):
             monkeypatch.setattr(looks, name, value)
         names = list(looks.SAMPLERS)
         answers = iter([0.9, 0.8, *(0.7, 0.6, 0.5, 0.6), 0.5, 0.9, 0.8, *(0.7, 0.6), 0.5])
@@ -557,7 +557,7 @@ class TestBenchmarks:
         looks.main([*words, "--out", str(tmp_path / "sheet.png")])
         assert read_image(tmp_path / "sheet.png").pixels.shape[1:] == (
             3,
-            2 * 32 + 3 * 8,
+            5 * 32 + 6 * 8,
             6 * 32 + 7 * 8,
         )
 
@@ -566,6 +566,11 @@ class TestBenchmarks:
         image = torch.arange(128.0**2).view(1, 1, 128, 128) / 128**2
         corners = torch.cat([image[..., :64, :64], image[..., 64:, 64:]])
         assert torch.equal(looks.parts(image), corners)
+        rows, columns = torch.arange(200.0)[:, None], torch.arange(300.0)
+        places = looks.crops(torch.stack([rows.expand(200, 300), columns.expand(200, 300)]))
+        begin = [[0, 0], [0, 172], [72, 0], [72, 172], [36, 86]]
+        assert places.shape == (5, 2, 128, 128)
+        assert places[:, :, 0, 0].tolist() == begin
         small = low_pass(smooth(2, 3, 32, 32), 2)
         assert torch.equal(looks.enlarged(prior, small, None), prior.upscale_mean(small, 4))
         for sampler in looks.SAMPLERS.values():
