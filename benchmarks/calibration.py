@@ -4,8 +4,8 @@
     python -m benchmarks.calibration --model photos --picture docs/images/uncertainty.jpg
 
 The first command learns the correction on every second validation photograph and stores it in the
-model's folder; the second measures it on the others, which nothing was chosen on. With
-`--factors 2 4 8` the same of enlargements. The middle 96x96 of every photograph is looked at.
+model's folder; the second measures it on the others. With `--factors 2 4 8` the same of
+enlargements. The middle 96x96 of every photograph is looked at.
 """
 
 from __future__ import annotations

@@ -69,15 +69,15 @@ def measure(
     }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure every setting, and write the JSON file; settings that are there are kept."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="faces")
     parser.add_argument("--faces", type=Path, default=DATA / "faces")
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS / "calls.json")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     prior = load_prior(options.model, options.device)
     training = read_faces(options.faces / "training", prior.channels)
     validation = read_faces(options.faces / "validation", prior.channels)

@@ -34,6 +34,14 @@ from scalewise.evaluation import SIGMAS, Record, add_noise, compare, evaluate_de
 Sets = dict[str, dict[str, Tensor]]
 SAVE_SECONDS = 20.0
 
+SETS = {
+    "gray photos": ("photos", 1),
+    "Set12": ("set12", 1),
+    "photos": ("photos", 3),
+    "McMaster": ("mcmaster", 3),
+}
+"""By name: the option that tells the folder, and how many channels images are to have."""
+
 
 def bm3d(noisy: np.ndarray, sigma: float) -> np.ndarray:
     """BM3D of the PyPI package, default profile, on one thread; (H, W) or (H, W, 3)."""
@@ -147,9 +155,11 @@ def run_baselines(report: Report, sets: Sets, sigmas: list[float]) -> None:
 
 
 def run_prior(report: Report, sets: Sets, sigmas: list[float], model: str, device: str) -> None:
-    """Run the prior, blind, on everything; earlier values of it are dropped."""
+    """Run the prior, blind, on these sets and levels; earlier values of it on them are dropped."""
     prior = load_prior(model, device)
-    report.drop("scalewise", lambda record: False)
+    report.drop(
+        "scalewise", lambda record: record["set"] not in sets or record["sigma"] not in sigmas
+    )
     for kind, images in sets.items():
         places = {name: index for index, name in enumerate(images)}
 
@@ -159,18 +169,6 @@ def run_prior(report: Report, sets: Sets, sigmas: list[float], model: str, devic
             report.add(head | {"sigma": record["sigma"]} | made | record)
 
         evaluate_denoise(prior, images, sigmas=sigmas, seed=report.seed, callback=add)
-
-
-def read_sets(photos: Path | None, set12: Path | None, count: int) -> Sets:
-    """Photos in gray, Set12, and photos in colour, the slowest; those whose folder is given."""
-    sets: Sets = {}
-    if photos is not None:
-        sets["gray photos"] = read_images(photos, 1, count)
-    if set12 is not None:
-        sets["Set12"] = read_images(set12, 1, count)
-    if photos is not None:
-        sets["photos"] = read_images(photos, 3, count)
-    return sets
 
 
 def _key(record: Record) -> tuple[Any, ...]:
@@ -183,6 +181,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", help="packaged name or folder; baselines only where absent")
     parser.add_argument("--photos", type=Path, default=DATA / "photos" / "validation")
     parser.add_argument("--set12", type=Path, default=DATA / "eval" / "set12")
+    parser.add_argument("--mcmaster", type=Path, default=DATA / "eval" / "mcmaster")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS, metavar="SET")
     parser.add_argument("--images", type=int, default=20, help="at most so many of each set")
     parser.add_argument("--sigma", type=float, nargs="+", default=list(SIGMAS))
     parser.add_argument("--seed", type=int, default=0)
@@ -190,7 +190,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, default=RESULTS / "denoising.json")
     options = parser.parse_args(arguments)
     report = Report(options.json, options.seed, options.device)
-    sets = read_sets(options.photos, options.set12, options.images)
+    sets: Sets = {}
+    for name in options.sets:
+        folder, channels = SETS[name]
+        sets[name] = read_images(getattr(options, folder), channels, options.images)
     if options.model:
         run_prior(report, sets, options.sigma, options.model, options.device)
     run_baselines(report, sets, options.sigma)

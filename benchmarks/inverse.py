@@ -320,7 +320,8 @@ def main() -> None:
     parser.add_argument("--mcmaster", type=Path, default=DATA / "eval" / "mcmaster")
     parser.add_argument("--set5", type=Path, default=DATA / "eval" / "set5")
     parser.add_argument("--images", type=int, default=4)
-    parser.add_argument("--average", type=int, help="Set5 at a factor of 4 alone, mean of so many")
+    parser.add_argument("--average", type=int, help="Set5 at one factor alone, mean of so many")
+    parser.add_argument("--factor", type=int, default=4, help="that of --average")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--failures", type=Path)
@@ -331,14 +332,15 @@ def main() -> None:
         if file:
             draw(prior, file)
             return
-    images = read_images(options.mcmaster, 3, options.images)
     known = read_json(options.out)
     if options.average:
-        means = means_of(prior, read_images(options.set5, 3), options.average, 4)
-        found = {"averages": {**known.get("averages", {}), str(options.average): means}}
+        means = means_of(prior, read_images(options.set5, 3), options.average, options.factor)
+        found = {"averages": known.get("averages", {})}
+        found["averages"].setdefault(f"×{options.factor}", {})[str(options.average)] = means
     elif options.deepinv:
-        found = {"deepinv": beside_deepinv(prior, images)}
+        found = {"deepinv": beside_deepinv(prior, read_images(options.mcmaster, 3, options.images))}
     else:
+        images = read_images(options.mcmaster, 3, options.images)
         set5 = read_images(options.set5, 3)
         found = {"tasks": measure(prior, images), "set5": field_protocol(prior, set5)}
     write_json(options.out, {**known, **facts(), "calls": CALLS, **found})

@@ -1,11 +1,13 @@
 """Whether enlarged photographs look like photographs: a classifier, and a sheet to look at.
 
-    python -m benchmarks.looks --out sheet.png
+    python -m benchmarks.looks
+    python -m benchmarks.looks --out docs/images/looks.jpg
 
 Samples at a factor of four, drawn by several samplers, the least-squares estimate, and other
 photographs in their place are told from photographs by a small network (`benchmarks.faces`): 50 %
 is the best. Samplers are chosen on every second photograph, and the others tell what that is worth.
-The sheet has the photograph, the estimate and a sample of twenty crops.
+The sheet has the photograph, the estimate and a sample of twenty crops of photographs that
+scikit-image ships, which may be shown.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from torch import Tensor
 from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, write_json
 from benchmarks.faces import two_sample_accuracy
 from scalewise.data.image_set import middle
+from scalewise.data.photos import sample_photo
 from scalewise.evaluation import sheet
 from scalewise.images import Picture, write_image
 from scalewise.networks import Network
@@ -31,7 +34,8 @@ from scalewise.wavelets import low_pass
 SIDE, PART = 128, 64
 """Of the middle of every photograph, and of the parts that are told apart."""
 
-SHOWN = 20
+SHOWN = ("astronaut", "coffee", "chelsea", "rocket")
+"""Photographs of the sheet; five crops of each."""
 
 
 def steps(count: int, eta: float) -> Sampler:
@@ -96,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     prior = load_prior(options.model, options.device)
     if options.out:
-        draw_sheet(prior, read_images(options.photos, 3, SHOWN), options.out)
+        draw_sheet(prior, options.out)
         return
     images = list(read_images(options.photos, 3).values())
     photos = torch.stack([middle(image, SIDE) for image in images])
@@ -106,20 +110,25 @@ def main(arguments: list[str] | None = None) -> None:
     best = min(SAMPLERS, key=lambda name: chosen[name]["accuracy"])
     print("to report", flush=True)
     default = next(iter(SAMPLERS))
-    reported = measure(prior, photos[1::2], {name: SAMPLERS[name] for name in {default, best}})
+    kept = {name: SAMPLERS[name] for name in (default, best)}
+    reported = measure(prior, photos[1::2], kept)
     content = {"benchmark": "looks", "chosen": best, "validation": chosen, "test": reported}
     write_json(options.json, {**content, **made})
 
 
-def draw_sheet(prior: MultiScalePrior, images: dict[str, Tensor], file: Path) -> None:
-    """The photograph, the least-squares estimate and a sample, two photographs per row."""
+def crops(image: Tensor) -> Tensor:
+    """The corners of an image (C, H, W) and its middle: (5, C, SIDE, SIDE)."""
+    rows = image[:, :SIDE], image[:, -SIDE:]
+    corners = [part for row in rows for part in (row[..., :SIDE], row[..., -SIDE:])]
+    return torch.stack([*corners, middle(image, SIDE)])
+
+
+def draw_sheet(prior: MultiScalePrior, file: Path) -> None:
+    """The photograph, the least-squares estimate and a sample, two crops per row."""
     rows = []
-    for image in images.values():
-        clean = middle(image, SIDE)[None]
-        small = low_pass(clean, 2)
-        rows.append(
-            [clean[0], enlarged(prior, small, None)[0], enlarged(prior, small, few_steps)[0]]
-        )
+    for clean in torch.cat([crops(sample_photo(name)) for name in SHOWN]):
+        small = low_pass(clean[None], 2)
+        rows.append([clean, enlarged(prior, small, None)[0], enlarged(prior, small, few_steps)[0]])
     pairs = [first + second for first, second in zip(rows[::2], rows[1::2], strict=False)]
     write_image(file, Picture(sheet(pairs)[None]), force=True)
 

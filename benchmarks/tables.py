@@ -106,6 +106,30 @@ def nearest(content: dict[str, Any]) -> str:
     return markdown(["distance to the nearest", "least", "5 %", "median", "95 %"], rows)
 
 
+def brightness(content: dict[str, Any]) -> str:
+    """Quantiles of the brightness and the contrast of samples and of faces."""
+    names = {"samples": "samples", "reference": "held-out faces", "training": "training faces"}
+    shown = ("0%", "5%", "25%", "50%", "75%", "95%", "100%")
+    rows = [
+        [f"{what}, {label}", *(_number(content[what][name][quantile], 3) for quantile in shown)]
+        for what in ("brightness", "contrast")
+        for name, label in names.items()
+    ]
+    words = ("least", "5 %", "25 %", "median", "75 %", "95 %", "largest")
+    return markdown(["mean and deviation of an image's intensities", *words], rows)
+
+
+def noise_levels(content: dict[str, Any]) -> str:
+    """Errors of estimated levels, by kind of image and level, and what blind denoising does."""
+    rows = []
+    for row in content["rows"]:
+        errors = (_number(row[key]) for key in ("median error", "worst error"))
+        gain = row["gain"] if row["sigma"] else None  # clean images have nothing to gain
+        what = f"{row['kind']}, σ = {row['sigma']}" if row["sigma"] else f"{row['kind']}, clean"
+        rows.append([what, *errors, _number(gain), f"{row['worse']} of {row['images']}"])
+    return markdown(["", "median error", "worst error", "gain in dB", "worse"], rows)
+
+
 def restoration(content: dict[str, Any]) -> str:
     """PSNR of each method on noise as cameras and microscopes make it."""
     methods = ("non-local means", "total variation", "BM3D", "blind")
@@ -213,8 +237,9 @@ def set5(content: dict[str, Any]) -> str:
         [name, *(_number(fmean(row[key] for row in found)) for key in ("bicubic", "mean"))]
         for name, found in content["set5"].items()
     ]
-    for count, found in content.get("averages", {}).items():
-        rows.append([f"×4, `--average {count}`", "", _number(fmean(found.values()))])
+    for factor, averages in content.get("averages", {}).items():
+        for count, found in averages.items():
+            rows.append([f"{factor}, `--average {count}`", "", _number(fmean(found.values()))])
     return markdown(["PSNR of luma in dB, Set5", "bicubic", "Scalewise, mean"], rows)
 
 
@@ -524,6 +549,8 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "faces": ("faces.json", faces),
     "looks": ("faces.json", looks),
     "nearest": ("faces.json", nearest),
+    "brightness": ("faces.json", brightness),
+    "noise-levels": ("noise-levels.json", noise_levels),
     "restoration": ("restoration.json", restoration),
     "coverage": ("calibration.json", coverage),
     "bounds": ("calibration.json", bounds),

@@ -227,6 +227,50 @@ def test_image_of_one_pixel(photos: Path, tmp_path: Path) -> None:
     assert stored(tmp_path / "big.png").shape == (4, 4, 3)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (7, 7), (48, 64)])
+@pytest.mark.parametrize(
+    ("model", "channels"),
+    [("photos", 1), ("photos", 3), ("gray", 1), ("packaged", 1), ("packaged", 3)],
+)
+def test_a_constant_picture_comes_back_as_it_was(
+    model: str, channels: int, size: tuple[int, int], models: Path, tmp_path: Path
+) -> None:
+    if model == "packaged" and "photos" not in store.packaged():
+        pytest.skip("needs the packaged models")
+    shade = torch.tensor([90, 200, 30])[:channels].view(-1, 1, 1) / 255
+    write_image(tmp_path / "even.png", Picture(shade.expand(channels, *size)))
+    name = "photos" if model == "packaged" else models / model
+    done = scalewise(
+        "denoise", tmp_path / "even.png", tmp_path / "clean.png", "--model", name, "--json"
+    )
+    assert done.code == 0, done.stderr
+    assert "no noise was found" in "".join(done.records[0]["notes"])
+    assert np.array_equal(stored(tmp_path / "clean.png"), stored(tmp_path / "even.png"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 2), (2, 2), (3, 5), (9, 9)])
+def test_a_tiny_picture_is_denoised_or_left_as_it_was(
+    size: tuple[int, int], channels: int, photos: Path, tmp_path: Path
+) -> None:
+    """Where pixels are too few to tell noise, nothing changes; told the level, it is denoised."""
+    generator = torch.Generator().manual_seed(1)
+    small = (0.5 + 0.1 * torch.randn(channels, *size, generator=generator)).clamp(0, 1)
+    write_image(tmp_path / "small.png", Picture(small))
+    words = ("denoise", tmp_path / "small.png", tmp_path / "clean.png", "--model", photos)
+    done = scalewise(*words, "--json")
+    assert done.code == 0, done.stderr
+    before, after = stored(tmp_path / "small.png"), stored(tmp_path / "clean.png")
+    assert after.shape == before.shape
+    (record,) = done.records
+    unseen = any("no noise was found" in note for note in record["notes"])
+    assert unseen == (record["sigma"] == 0)
+    assert np.array_equal(after, before) == unseen
+    assert unseen or min(size) >= 2
+    assert scalewise(*words, "--sigma", "25", "--force").code == 0
+    assert not np.array_equal(stored(tmp_path / "clean.png"), before)
+
+
 def test_intensities_on_another_scale_get_a_note(photos: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "raw.tif", Picture(255 * smooth(20, 20), depth="float32"))
     done = scalewise("denoise", tmp_path / "raw.tif", tmp_path / "o.tif", "--model", photos)

@@ -44,6 +44,8 @@ def test_demo_writes_a_sheet_and_single_results(
     assert head.split() == ["step", "image", "PSNR", "before", "PSNR", "after", "seconds"]
     assert [row.split()[0] for row in rows[:4]] == ["denoise", "upscale", "upscale", "synthesize"]
     assert "20.1" in rows[0]  # dB at sigma 25
+    assert rows[3].split()[:3] == ["synthesize", "16", "faces"]
+    assert len({file.read_bytes() for file in out.glob("face-*.png")}) == 16
     assert stored(out / "demo.png").shape[1:] == (demo.WIDTH, 3)
     small, large = (
         read_image(out / f"upscale-{kind}.png").pixels[0] for kind in ("small", "sample")

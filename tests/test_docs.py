@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import scalewise
+from scalewise.training import Recipe
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("examples/*/plot_*.py"))
@@ -238,3 +239,14 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert broken(page) == ["#other", "none.md", "page.md#no"]
+
+
+def test_the_recipe_of_own_data_makes_the_networks_that_it_names() -> None:
+    text = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    (written,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    fields = json.loads(written)
+    recipe = Recipe(**fields)
+    for level in range(1, fields["levels"] + 1):
+        network = recipe.details_network(3, level, 0.1)
+        for name in ("receptive_field", "width", "blocks"):
+            assert network.settings[name] == fields[name][level - 1]

@@ -353,7 +353,9 @@ class TestBenchmarks:
         monkeypatch.setattr(module, "BASELINES", {"BM3D": ("pillow", baseline)})
         monkeypatch.setattr(module, "load_prior", lambda model, device: prior)
         file = tmp_path / "out.json"
-        arguments = ["--photos", str(photos), "--set12", str(photos), "--json", str(file)]
+        folders = ["--photos", str(photos), "--set12", str(photos), "--mcmaster", str(photos)]
+        every, three = [*folders, "--json", str(file)], ["gray photos", "Set12", "photos"]
+        arguments = [*every, "--sets", *three]
         module.main([*arguments, "--sigma", "25", "--images", "1"])
         assert calls == [25 / 255] * 3
         module.main([*arguments, "--sigma", "25", "--model", "tiny"])
@@ -363,8 +365,17 @@ class TestBenchmarks:
         assert {r["count"] for r in content["means"]} == {2}
         assert set(content["runs"]) == {"BM3D", "scalewise"}
         assert content["runs"]["BM3D"]["machine"]["cores"] >= 1
+        before = content["records"]
+        module.main([*every, "--sets", "McMaster", "--sigma", "15", "--model", "tiny"])
+        assert len(calls) == 8
+        records = json.loads(file.read_text())["records"]
+        assert [one for one in records if one["set"] != "McMaster"] == before  # kept
+        assert {(one["sigma"], one["method"]) for one in records[len(before) :]} == {
+            (15, "BM3D"),
+            (15, "scalewise"),
+        }
         module.main([*arguments, "--sigma", "25", "--seed", "1"])
-        assert len(calls) == 12
+        assert len(calls) == 14
 
     def test_non_local_means_denoises(self) -> None:
         module = importlib.import_module("benchmarks.denoising")
@@ -512,6 +523,105 @@ class TestBenchmarks:
         assert faces.two_sample_accuracy(0.5 * first, second)["accuracy"] > 0.9
         assert faces.two_sample_accuracy(first, second)["accuracy"] < 0.8
 
+    def test_looks_are_chosen_on_one_half_and_reported_on_the_other(
+        self, tmp_path: Path, prior: MultiScalePrior, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looks = importlib.import_module("benchmarks.looks")
+        monkeypatch.setattr(looks, "load_prior", lambda model, device: prior)
+        for name, value in (("SIDE", 32), ("PART", 16), ("SHOWN", ("coffee", "rocket"))):
+            monkeypatch.setattr(looks, name, value)
+        names = list(looks.SAMPLERS)
+        answers = iter([0.9, 0.8, *(0.7, 0.6, 0.5, 0.6), 0.5, 0.9, 0.8, *(0.7, 0.6), 0.5])
+        seen: list[tuple[Tensor, Tensor]] = []
+
+        def told(first: Tensor, second: Tensor, paired: bool = False) -> dict[str, float]:
+            assert first.shape == second.shape
+            seen.append((first, second))
+            return {"accuracy": next(answers)}
+
+        monkeypatch.setattr(looks, "two_sample_accuracy", told)
+        for number in range(4):
+            image = smooth(3, 40, 36, seed=number)
+            write_image(tmp_path / f"{number}.png", Picture(image))
+        words = ["--photos", str(tmp_path)]
+        looks.main([*words, "--json", str(tmp_path / "looks.json")])
+        content = json.loads((tmp_path / "looks.json").read_text())
+        assert content["chosen"] == names[2]
+        assert list(content["validation"]) == ["bicubic", "least squares", *names, "photographs"]
+        kept = ["bicubic", "least squares", names[0], names[2], "photographs"]
+        assert list(content["test"]) == kept
+        halves = [seen[place][1] for place in (0, 7)]
+        photos = [read_image(tmp_path / f"{n}.png").pixels[0, :, 4:36, 2:34] for n in range(4)]
+        for half, first in zip(halves, (0, 1), strict=True):
+            torch.testing.assert_close(half, looks.parts(torch.stack(photos[first::2])))
+        looks.main([*words, "--out", str(tmp_path / "sheet.png")])
+        assert read_image(tmp_path / "sheet.png").pixels.shape[1:] == (
+            3,
+            5 * 32 + 6 * 8,
+            6 * 32 + 7 * 8,
+        )
+
+    def test_enlargements_that_are_looked_at(self, prior: MultiScalePrior) -> None:
+        looks = importlib.import_module("benchmarks.looks")
+        image = torch.arange(128.0**2).view(1, 1, 128, 128) / 128**2
+        corners = torch.cat([image[..., :64, :64], image[..., 64:, 64:]])
+        assert torch.equal(looks.parts(image), corners)
+        rows, columns = torch.arange(200.0)[:, None], torch.arange(300.0)
+        places = looks.crops(torch.stack([rows.expand(200, 300), columns.expand(200, 300)]))
+        begin = [[0, 0], [0, 172], [72, 0], [72, 172], [36, 86]]
+        assert places.shape == (5, 2, 128, 128)
+        assert places[:, :, 0, 0].tolist() == begin
+        small = low_pass(smooth(2, 3, 32, 32), 2)
+        assert torch.equal(looks.enlarged(prior, small, None), prior.upscale_mean(small, 4))
+        for sampler in looks.SAMPLERS.values():
+            found = looks.enlarged(prior, small, sampler)
+            torch.testing.assert_close(low_pass(found, 2), small, atol=1e-5, rtol=0)
+        default = looks.SAMPLERS["flow, 10 steps (default)"]
+        first = prior.upscale(small[:1], 4, seed=0)[0]
+        assert torch.equal(looks.enlarged(prior, small, default)[:1], first)
+
+    def test_settings_of_the_sampler_are_measured_and_kept(
+        self, tmp_path: Path, prior: MultiScalePrior, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls = importlib.import_module("benchmarks.calls")
+        monkeypatch.setattr(calls, "load_prior", lambda model, device: prior)
+        asked: list[Tensor] = []
+
+        def cascades(images: Tensor) -> dict[str, float]:
+            asked.append(images)
+            return {"one face": 1.0, "two eyes": 0.5}
+
+        monkeypatch.setattr(calls, "found_by_cascades", cascades)
+        monkeypatch.setattr(importlib.import_module("benchmarks.faces"), "EPOCHS", 1)
+        settings = {"few": ({"steps": 2}, {"steps": 2}), "more": ({"steps": 3}, {"steps": 2})}
+        monkeypatch.setattr(calls, "SETTINGS", settings)
+        for part, first in (("training", 0), ("validation", 24)):
+            (tmp_path / part).mkdir()
+            for number, face in enumerate(smooth(12, 3, 32, 32, seed=first)):
+                write_image(tmp_path / part / f"{number}.png", Picture(face))
+        words = ["--faces", str(tmp_path), "--out", str(tmp_path / "calls.json")]
+        calls.main(words)
+        content = json.loads((tmp_path / "calls.json").read_text())
+        assert list(content["settings"]) == ["few", "more"]
+        assert not torch.equal(*asked)
+        found = content["settings"]["few"]
+        assert found["cascades"] == {"one face": 1.0, "two eyes": 0.5}
+        assert set(found["floors"]) == {"level 1", "level 2", "low"}
+        assert 0 <= found["classifier"] <= 1
+        assert found["contrast"]["training"] == pytest.approx(
+            float(torch.stack([image.std() for image in smooth(12, 3, 32, 32)]).median()), abs=0.02
+        )
+        calls.main(words)
+        assert len(asked) == 2  # both are there
+
+    def test_a_setting_changes_one_rule_and_leaves_the_other(self, prior: MultiScalePrior) -> None:
+        calls = importlib.import_module("benchmarks.calls")
+        sampler = calls.sampler_of({"steps": 7}, {"eta": 0.5})
+        low, details = sampler(prior.low), sampler(prior.details[0])
+        plain = [calls.few_steps(network) for network in (prior.low, prior.details[0])]
+        assert (low.steps, low.eta) == (7, plain[0].eta)
+        assert (details.steps, details.eta) == (plain[1].steps, 0.5)
+
     def test_learning_curves(self, tmp_path: Path) -> None:
         pytest.importorskip("matplotlib")
         for part in ("training", "validation"):
@@ -532,6 +642,32 @@ class TestBenchmarks:
         curve = learning.Curve(lambda: 0.0, 1.0)
         curve.points = [{"seconds": s, "psnr": p} for s, p in ((1, 20), (3, 24), (4, 23))]
         assert [curve.reached(p) for p in (19, 22, 24, 25)] == [1, 2, 3, None]
+
+    def test_tables_of_brightness_and_of_noise_levels(self) -> None:
+        tables = importlib.import_module("benchmarks.tables")
+        quantiles = dict(
+            zip(("0%", "5%", "25%", "50%", "75%", "95%", "100%"), range(7), strict=True)
+        )
+        faces = {
+            name: {key: 0.1 * value for key, value in quantiles.items()}
+            for name in ("samples", "reference", "training")
+        }
+        text = tables.brightness({"brightness": faces, "contrast": faces})
+        row = "| 0.000 | 0.100 | 0.200 | 0.300 | 0.400 | 0.500 | 0.600 |"
+        for what in ("brightness", "contrast"):
+            for name in ("samples", "held-out faces", "training faces"):
+                assert f"| {what}, {name} {row}" in text
+        found = {"kind": "gray", "images": 16, "median error": 0.5, "worst error": 2.0}
+        text = tables.noise_levels(
+            {
+                "rows": [
+                    {**found, "sigma": 0, "gain": -38.0, "worse": 3},
+                    {**found, "sigma": 5, "gain": 4.16, "worse": 0},
+                ]
+            }
+        )
+        assert "| gray, clean | 0.50 | 2.00 | – | 3 of 16 |" in text
+        assert "| gray, σ = 5 | 0.50 | 2.00 | 4.16 | 0 of 16 |" in text
 
     def test_table_of_denoising_marks_the_best(self) -> None:
         tables = importlib.import_module("benchmarks.tables")

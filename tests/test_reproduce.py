@@ -463,3 +463,34 @@ def test_the_command(tmp_path: Path) -> None:
     missing = scalewise("reproduce", "--out", tmp_path / "x", "--faces", tmp_path / "report")
     assert missing.code == 1
     assert "holds no training or faces_train" in missing.sentence
+
+
+@pytest.mark.parametrize("kind", ["folders", "lists"])
+def test_the_command_takes_folders_and_lists_of_faces(kind: str, tmp_path: Path) -> None:
+    """The report is that of the same images in arrays."""
+    faces, arrays = tmp_path / "faces", tmp_path / "arrays"
+    for where in (faces, arrays, tmp_path / "pictures"):
+        where.mkdir()
+    images = np.random.default_rng(0).integers(0, 255, (8, 32, 32), dtype=np.uint8)
+    for part, some in (("training", images[:5]), ("validation", images[5:])):
+        np.savez(arrays / f"{part}.npz", images=some)
+        there = (faces if kind == "folders" else tmp_path / "pictures") / part
+        there.mkdir()
+        names = [there / f"{number}.png" for number in range(len(some))]
+        for name, image in zip(names, some, strict=True):
+            Image.fromarray(image).save(name)
+        if kind == "lists":
+            listed = "".join(f"../pictures/{part}/{name.name}\n" for name in names)
+            (faces / f"{part}.txt").write_text(f"# of {part}\n{listed}")
+    told = []
+    for source in (faces, arrays):
+        out = tmp_path / f"report of {source.name}"
+        words = ("reproduce", "--out", out, "--faces", source, "--quick", "--only", "filters")
+        done = scalewise(*words, "--steps-per-network", "2")
+        assert done.code == 0, done.stderr
+        told.append(json.loads((out / "results" / "filters.json").read_text())["numbers"])
+    assert told[0] == told[1]
+    (faces / f"training{'.txt' if kind == 'lists' else ''}").rename(faces / "others")
+    refused = scalewise("reproduce", "--out", tmp_path / "x", "--faces", faces, "--quick")
+    assert refused.code == 1
+    assert "holds no training or faces_train" in refused.sentence

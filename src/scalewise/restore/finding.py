@@ -35,6 +35,10 @@ VISIBLE = 8 / 255
 WITHIN, FEW = 0.2, 0.8 / 255
 """What estimates of white noise differ by from each other: of its level, and at least."""
 
+STRONG, ABOVE = 32 / 255, 1.05
+"""Noise of gray images from which texture no longer misleads a statistic of white noise, which is
+then more exact than the estimator; and how many times the estimate it may be at the most."""
+
 SPOILING = 0.001
 """Share of impulses from which they may hide noise."""
 
@@ -102,7 +106,8 @@ def find_noise(
     Noise is correlated where the statistic of white noise finds hardly any of it in all channels
     together, or where the second scale has far more than the finest. Else it is white, and has the
     estimate of the finest scale, which is the most exact; where that agrees with the statistic,
-    which is exact to a percent, it has that. Faint noise is taken for texture when in doubt.
+    which is exact to a percent, it has that; in gray images, which have less to tell texture by,
+    only strong noise has. Faint noise is taken for texture when in doubt.
     Without an estimator noise is always taken for white, or white in each channel.
 
     Args:
@@ -127,13 +132,19 @@ def find_noise(
     if len(noisy) == 3 and bool((noisy == noisy[:1]).all()):
         noisy = noisy[:1]
     gray = len(noisy) == 1
-    joint = math.inf if gray else estimate_sigma(noisy[None], valid=_batch(valid)).item()
+
+    def statistic() -> float:
+        return float(estimate_sigma(noisy[None], valid=_batch(valid)))
+
+    joint = math.inf if gray else statistic()
     found, confidence = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
     finest = found.scales[0]
     believed = confidence > (BELIEVED if found.sigma < FAINT else DOUBTED)
     correlated = found.sigma > WEAK and rises(found)
     if gray:
         joint = finest[0]
+        if joint > STRONG and joint < (exact := statistic()) < ABOVE * joint:
+            joint = exact
     else:
         correlated |= joint < HIDDEN * max(finest)
     if believed and correlated:
