@@ -290,7 +290,7 @@ def _denoised(
             return (yield from _denoised(given, prior, None, strength, valid, ask))
         noise = noise_for(prior, noisy, valid)
     if noise is not None:
-        _check_channels(noise, len(noisy))
+        check_channels(noise, len(noisy))
         if noise.uneven and not prior.noise_maps and not reduced:
             planes = []
             for index, channel in enumerate(noisy):
@@ -377,7 +377,12 @@ def _grain(removed: Tensor, wavelet: str) -> Tensor:
     return merge(torch.zeros_like(low), details, wavelet)[..., :height, :width]
 
 
-def _check_channels(noise: NoiseModel, channels: int) -> None:
+def check_channels(noise: NoiseModel, channels: int) -> None:
+    """Refuse a description of the noise of pictures of other channels.
+
+    Raises:
+        UsageError: it is one.
+    """
     if noise.channels not in (1, channels):
         raise UsageError(
             f"the noise is described for {noise.channels} channels, the picture has {channels}; "
