@@ -40,8 +40,6 @@ def tasks() -> dict[str, tuple[Operator, float]]:
         "×2 Lanczos": (reduced(64, "lanczos"), 0.0),
         "×2 Lanczos, σ 5": (reduced(64, "lanczos"), 5.0),
         "×2 blur of deviation 1, decimation": (Decimation(size, 2, Blur.gaussian(1.0)), 0.0),
-        "×3.3 bicubic": (reduced(39, "bicubic"), 0.0),
-        "×4 blur of deviation 1.6, decimation": (Decimation(size, 4, Blur.gaussian(1.6)), 0.0),
         "×8 bicubic": (reduced(16, "bicubic"), 0.0),
         "28 % of the frequencies, gray, σ 2": (MaskedFourier(columns()), 2.0),
     }

@@ -12,6 +12,7 @@ from cli_tools import save_models, scalewise, smooth
 from PIL import Image
 
 from scalewise.images import Picture, read_image, write_image
+from scalewise.noise_model import NoiseModel
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +190,49 @@ class TestEnlarge:
         assert done.code == 2
         assert "enlarged by a whole factor" in done.stderr
 
+    def test_noisy_and_small_at_once(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        shared = ("upscale", photo, tmp_path / "big.png", "--reduced-by", "mean", "--mode", "mean")
+        levels, apart = {}, {}
+        for name, options in (
+            ("none", ()),
+            ("auto", ("--sigma", "auto")),
+            ("told", ("--sigma", "13")),
+        ):
+            done = scalewise(*shared, *options, "--force", "--json", *model)
+            assert done.code == 0, done.stderr
+            levels[name] = done.records[0].get("sigma")
+            small = torch.nn.functional.avg_pool2d(read_image(tmp_path / "big.png").pixels, 2)
+            apart[name] = float(255 * (small - read_image(photo).pixels).square().mean().sqrt())
+        assert apart["none"] < 0.5
+        assert min(apart["auto"], apart["told"]) > 5
+        assert levels["none"] is None
+        assert levels["auto"] == pytest.approx(12.75, rel=0.15)
+        assert levels["told"] == 13
+
+    def test_noise_from_a_file(self, photo: Path, model: tuple[str, Path], tmp_path: Path) -> None:
+        described = tmp_path / "noise.json"
+        for channels in (1, 3):
+            noise = NoiseModel(scales=(channels * (0.03,), channels * (0.06,)))
+            described.write_text(noise.model_dump_json())
+            for command in (
+                ("upscale", photo, tmp_path / "a.png", "--reduced-by", "mean"),
+                ("deblur", photo, tmp_path / "b.png", "--kernel", "gaussian:1"),
+            ):
+                options = ("--mode", "mean", "--noise", described, "--force", "--json", *model)
+                done = scalewise(*command, *options)
+                assert done.code == 0, done.stderr
+                assert done.records[0]["sigma"] == pytest.approx(255 * noise.sigma, abs=1e-3)
+        write_image(tmp_path / "gray.png", Picture(smooth(40, 56)[:1]))
+        done = scalewise(
+            *("deblur", tmp_path / "gray.png", tmp_path / "c.png", "--kernel", "gaussian:1"),
+            *("--noise", described, *model),
+        )
+        assert done.code == 2
+        assert "described for 3 channels, the picture has 1" in done.stderr
+        assert not (tmp_path / "c.png").exists()
+
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
@@ -197,6 +241,16 @@ class TestEnlarge:
             (("--factor", "0.5", "--reduced-by", "mean"), "--factor must be 1 or more"),
             (("--reduced-by", "nearest"), "filter of a reduction must be mean, bicubic"),
             (("--sigma", "2"), "--sigma goes with --reduced-by"),
+            (("--sigma", "auto"), "--sigma goes with --reduced-by"),
+            (("--sigma", "some", "--reduced-by", "mean"), "'some' is neither a number nor auto"),
+            (("--sigma", "-1", "--reduced-by", "mean"), "-1 is not a finite number from 0"),
+            (("--sigma", "inf", "--reduced-by", "mean"), "inf is not a finite number from 0"),
+            (
+                ("--sigma", "auto", "--noise", "none.json", "--reduced-by", "mean"),
+                "--sigma and --noise both say what the noise is",
+            ),
+            (("--noise", "none.json"), "--noise goes with --reduced-by"),
+            (("--noise", "none.json", "--reduced-by", "mean"), "none.json"),
         ],
     )
     def test_bad_options(

@@ -138,10 +138,12 @@ def deblur(
         typer.Option(
             min=0,
             callback=options.finite,
-            help="Level of white noise in 8-bit units; estimated without.",
+            help="Level of white noise in 8-bit units; without it and --noise, what the noise is "
+            "like is estimated.",
             show_default=False,
         ),
     ] = None,
+    noise: options.NoiseFile = None,
     mode: options.Mode = options.ModeName.MEAN,
     samples: options.Samples = 1,
     uncertainty: options.Uncertainty = None,
@@ -171,6 +173,7 @@ def deblur(
     from scalewise.cli.paths import plan, save_all
 
     options.check_samples(mode, samples, uncertainty)
+    options.check_noise({"--sigma": sigma, "--noise": noise}, None, 0, 0)
     jobs = plan(
         input,
         output,
@@ -186,7 +189,7 @@ def deblur(
     from scalewise import restore, store
     from scalewise.images import read_image
 
-    blur = _blur(kernel)
+    blur, told = _blur(kernel), options.told_noise(sigma, noise)
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     count = None if mode is options.ModeName.MEAN else samples
 
@@ -196,7 +199,7 @@ def deblur(
             picture,
             blur,
             prior,
-            sigma=None if sigma is None else sigma / 255,
+            noise=told,
             samples=count,
             seed=seed,
             callback=share.fill,
