@@ -83,6 +83,21 @@ class TestInpaint:
         assert done.code == 1
         assert "holds no mask of the name a" in done.stderr
 
+    def test_a_sheet(
+        self, photo: Path, mask: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        images, sheet = tmp_path / "images", tmp_path / "sheet.png"
+        images.mkdir()
+        for name in ("a.png", "b.png"):
+            (images / name).write_bytes(photo.read_bytes())
+        options = (mask, tmp_path / "out", "--mode", "mean", "--sheet", sheet, *model)
+        done = scalewise("inpaint", images, *options)
+        assert done.code == 0, done.stderr
+        assert "2 done" in done.stdout
+        shown = read_image(sheet).pixels
+        assert shown.shape[-1] > 2 * 128
+        assert shown.shape[-2] > 2 * 128
+
     def test_bad_masks(
         self, photo: Path, mask: Path, model: tuple[str, Path], tmp_path: Path
     ) -> None:
