@@ -87,12 +87,7 @@ def measure(prior: MultiScalePrior, images: dict[str, Tensor], side: int) -> dic
         seconds = time.perf_counter() - start
         sample = prior.restore(seen, operator, noise / 255, samples=1)[0]
         values = {"plain": plain(operator, seen, side), "mean": mean, "sample": sample}
-        found[name] = {
-            key: [
-                float(psnr(one, other, clip=True)) for one, other in zip(clean, each, strict=True)
-            ]
-            for key, each in values.items()
-        }
+        found[name] = {key: psnr(clean, each, clip=True).tolist() for key, each in values.items()}
         apart = (operator.A(mean) - seen).square().mean().sqrt()
         found[name] |= {"agreement": 255 * float(apart), "seconds": seconds}
         print(name, found[name], flush=True)

@@ -18,6 +18,7 @@ from scalewise.errors import UsageError
 from scalewise.exact import gaussian_prior
 from scalewise.images import Picture
 from scalewise.metrics import psnr
+from scalewise.noise import SAMPLES
 from scalewise.noise_model import NoiseModel
 from scalewise.operators import (
     Blur,
@@ -31,7 +32,7 @@ from scalewise.operators import (
 )
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import deblur, enlarge, inpaint
-from scalewise.samplers import Multistep
+from scalewise.samplers import Multistep, draw
 
 SIZE = (9, 12)
 
@@ -159,6 +160,7 @@ class TestGaussianImages:
     """The exact distribution given a measurement is known there."""
 
     SPECTRUM = smooth_spectrum((8, 8))
+    COLOURED = coloured_spectrum(channels=3)
     CASES: ClassVar[dict[str, tuple[Operator, float]]] = {
         "holes": (Inpainting(mask((8, 8))), 0.0),
         "noisy holes": (Inpainting(mask((8, 8))), 0.05),
@@ -167,27 +169,39 @@ class TestGaussianImages:
         "means of blocks": (Downscaling((8, 8), (4, 4), "mean"), 0.0),
         "bicubic": (Downscaling((8, 8), (4, 4), "bicubic"), 0.02),
         "frequencies": (MaskedFourier(mask((8, 8), 0.7)), 0.05),
+        "lanczos": (Downscaling((8, 8), (5, 3), "lanczos"), 0.02),
+        "mosaic": (Demosaicking("GRBG"), 0.02),
+        "blur and holes": (Chain(Blur.gaussian(0.5), Inpainting(mask((8, 8)))), 0.02),
     }
     RULE = Multistep(8.0, 0.002, steps=40, rho=5.0, eta=1.0)
+    FINE = Multistep(8.0, 0.002, steps=100, rho=5.0, eta=1.0)
+    STEPPED = 0.015
+    """By how much so many steps make variances too large."""
+
+    def spectrum(self, operator: Operator) -> Tensor:
+        return self.COLOURED if isinstance(operator, Demosaicking) else self.SPECTRUM
 
     @pytest.fixture(params=CASES)
     def case(self, request: pytest.FixtureRequest) -> tuple[Operator, float, Tensor]:
         operator, noise = self.CASES[request.param]
-        root = torch.linalg.cholesky(dense_covariance(self.SPECTRUM))
-        clean = 0.5 + (root @ torch.randn(64, dtype=torch.float64)).view(1, 1, 8, 8)
-        seen = operator.A(clean)
-        return operator, noise, seen + noise * torch.randn_like(seen)
+        root = torch.linalg.cholesky(dense_covariance(self.spectrum(operator)))
+        generator = torch.Generator().manual_seed(0)
+        white = torch.randn(len(root), dtype=torch.float64, generator=generator)
+        seen = operator.A(0.5 + (root @ white).view(1, -1, 8, 8))
+        other = torch.randn(seen.shape, dtype=torch.float64, generator=generator)
+        return operator, noise, seen + noise * other
 
     def truth(self, operator: Operator, noise: float, seen: Tensor) -> tuple[Tensor, Tensor]:
-        units = torch.eye(64, dtype=torch.float64).view(64, 1, 8, 8)
-        look = operator.A(units).flatten(1).T
-        mean = torch.full((64,), 0.5, dtype=torch.float64)
+        covariance = dense_covariance(self.spectrum(operator))
+        units = torch.eye(len(covariance), dtype=torch.float64)
+        look = operator.A(units.view(len(units), -1, 8, 8)).flatten(1).T
+        mean = torch.full((len(units),), 0.5, dtype=torch.float64)
         least = max(noise, 1e-6) ** 2
-        return condition(mean, dense_covariance(self.SPECTRUM), look, seen.flatten(1), least)
+        return condition(mean, covariance, look, seen.flatten(1), least)
 
     def test_mean(self, case: tuple[Operator, float, Tensor]) -> None:
         operator, noise, seen = case
-        prior = gaussian_prior(self.SPECTRUM, 2)
+        prior = gaussian_prior(self.spectrum(operator), 2)
         found = prior.restore(seen, operator, noise, iterations=12, rule=self.RULE)
         mean, covariance = self.truth(*case)
         deviation = covariance.diagonal().mean().sqrt()
@@ -195,18 +209,50 @@ class TestGaussianImages:
         assert error < 0.03 * deviation
 
     def test_samples(self, case: tuple[Operator, float, Tensor]) -> None:
+        """Their mean and covariance, within four standard errors, in the axes of the truth."""
         operator, noise, seen = case
-        prior = gaussian_prior(self.SPECTRUM, 2)
-        count = 12
-        samples = prior.restore(
-            seen, operator, noise, samples=count, iterations=8, rule=self.RULE
+        count = 256
+        prior = gaussian_prior(self.spectrum(operator), 2)
+        many = seen.expand(count, -1, -1, -1)
+        start = inverse.images_of(many, operator) + 0.5
+        told = inverse.MeasuredNoise.of(noise, many, operator)
+        samples = draw(
+            inverse.measured(prior.denoise, many, operator, told, iterations=8),
+            prior.noise_field(tuple(range(count)), SAMPLES, start.shape[1], (8, 8), 0),
+            self.FINE,
+            mean=start,
         ).flatten(1)
         mean, covariance = self.truth(*case)
-        variance = covariance.diagonal().mean()
-        off = (samples.mean(0) - mean).square().mean() * count / variance
-        assert off < 3  # 1 on average
-        spread = (samples - mean).square().mean() / variance
-        assert spread == pytest.approx(1, abs=0.3)
+        sizes, axes = torch.linalg.eigh(covariance)
+        open_axes = sizes > 1e-3 * sizes.max()
+        off = (samples - mean) @ axes
+        assert bool((off[:, ~open_axes].square().mean(0) < 2e-3 * sizes.max()).all())
+        off = off[:, open_axes] / sizes[open_axes].sqrt()
+        kept = off.shape[1]
+        assert count * off.mean(0).square().mean() == pytest.approx(1, abs=4 * (2 / kept) ** 0.5)
+        found = off.T @ off / count
+        variances = found.diagonal()
+        error = (2 / count) ** 0.5
+        assert variances.mean() == pytest.approx(1, abs=4 * error / kept**0.5 + self.STEPPED)
+        assert (variances - 1).abs().max() < 4.5 * error + self.STEPPED
+        apart = count * (found - variances.diag()).square().sum() / (kept * (kept - 1))
+        assert apart == pytest.approx(1, abs=4 * 2 / kept)
+
+    def test_samples_of_a_batch_are_those_of_restore(self) -> None:
+        """What the test above draws together is what is drawn one by one."""
+        operator, noise = self.CASES["blur"]
+        prior = gaussian_prior(self.SPECTRUM, 2)
+        seen = operator.A(torch.rand(1, 1, 8, 8, dtype=torch.float64))
+        alone = prior.restore(seen, operator, noise, samples=2)[:, 0]
+        many = seen.expand(2, -1, -1, -1)
+        told = inverse.MeasuredNoise.of(noise, many, operator)
+        together = draw(
+            inverse.measured(prior.denoise, many, operator, told),
+            prior.noise_field((0, 1), SAMPLES, 1, (8, 8), 0),
+            inverse.DRAWING,
+            mean=torch.full((2, 1, 8, 8), 0.5, dtype=torch.float64),
+        )
+        torch.testing.assert_close(together, alone)
 
     def told(self, noise: NoiseModel, operator: Operator, seed: int) -> tuple[Tensor, Tensor]:
         """What was measured with such noise, and the covariance of that."""
