@@ -145,6 +145,17 @@ class TestDeblur:
         assert sentence in done.stderr
         assert not (tmp_path / "out.png").exists()
 
+    def test_a_level_far_off_is_told(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        for sigma, told in ((60, True), (13, False)):
+            done = scalewise(
+                *("deblur", photo, tmp_path / "sharp.png", "--kernel", "gaussian:1", "--force"),
+                *("--sigma", sigma, *model),
+            )
+            assert done.code == 0, done.stderr
+            assert ("sigma 60 was given; it looks like" in done.stdout) is told
+
     def test_a_kernel_is_needed(self, photo: Path, tmp_path: Path) -> None:
         done = scalewise("deblur", photo, tmp_path / "out.png")
         assert done.code == 2
@@ -255,6 +266,7 @@ class TestEnlarge:
             (("--factor", "1.5"), "must be a power of two from 2 (2, 4, 8, ...), found 1.5"),
             (("--factor", "0.5", "--reduced-by", "mean"), "--factor must be 1 or more"),
             (("--reduced-by", "nearest"), "filter of a reduction must be mean, bicubic"),
+            (("--reduced-by", "none.png"), "expected an image file, found no file of this name"),
             (("--sigma", "2"), "--sigma goes with --reduced-by"),
             (("--sigma", "auto"), "--sigma goes with --reduced-by"),
             (("--sigma", "some", "--reduced-by", "mean"), "'some' is neither a number nor auto"),

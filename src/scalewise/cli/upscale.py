@@ -235,9 +235,13 @@ def upscale(
 
 def _filter(reduced_by: str) -> str | Blur:
     """The name of a filter, or the blur of which a file holds the kernel."""
+    from scalewise.cli.paths import looks_like_image
     from scalewise.operators import Blur
 
-    return Blur(options.read_mask(Path(reduced_by))) if Path(reduced_by).is_file() else reduced_by
+    file = Path(reduced_by)
+    if file.is_file() or looks_like_image(file):
+        return Blur(options.read_mask(file))
+    return reduced_by
 
 
 def _jpeg(

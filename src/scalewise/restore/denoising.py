@@ -208,7 +208,7 @@ def denoising(
     notes += conversion(picture, prior)
     notes += price(average)
     if sigma is not None and prior.noise_conditional:
-        notes += _far(sigma, seen[0], prior, None if valid is None else valid[0])
+        notes += far(sigma, seen[0], prior, None if valid is None else valid[0])
     notes += _weak(max(model.sigma for model in found), prior, told=given is not None)
     drawn = torch.stack(planes, dim=1)
     apart = torch.stack(deviations) if uncertainty else None
@@ -329,7 +329,7 @@ def _weak(sigma: float, prior: MultiScalePrior, told: bool) -> list[str]:
     ]
 
 
-def _far(sigma: float, noisy: Tensor, prior: MultiScalePrior, valid: Tensor | None) -> list[str]:
+def far(sigma: float, noisy: Tensor, prior: MultiScalePrior, valid: Tensor | None) -> list[str]:
     """A sentence if a given level is far from what the picture seems to hold."""
     found = noise_for(prior, noisy, valid).sigma
     if VISIBLE / FAR <= max(sigma, found) and not found / FAR <= sigma <= FAR * found:

@@ -26,7 +26,7 @@ from scalewise.noise_model import NoiseModel
 from scalewise.operators import Blur, Chain, Decimation, Downscaling, Inpainting, Operator
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.averaging import averaged, check_average, price
-from scalewise.restore.denoising import check_channels, visible
+from scalewise.restore.denoising import check_channels, far, visible
 from scalewise.restore.finding import GRAY_GAIN, noise_for
 from scalewise.restore.jpeg import check_coefficients, keeping
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
@@ -322,6 +322,9 @@ def _inverted(
         planes.append(_drawn(drawn, samples))
         found.append(noise)
     notes += [*conversion(picture, prior), *price(average)]
+    if told is not None and told.is_white and told.sigma > 0 and prior.noise_conditional:
+        first = _given(fill_hidden(picture).pixels[0], prior)
+        notes += far(told.sigma, first, prior, None if valid is None else valid[0])
     restored = _restored(picture, torch.stack(planes, dim=1), list(dict.fromkeys(notes)))
     return replace(restored, noise=tuple(found))
 
