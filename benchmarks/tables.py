@@ -193,6 +193,16 @@ def inverse(content: dict[str, Any]) -> str:
     return markdown(["PSNR in dB", "plain", "mean", "one sample"], rows)
 
 
+def reductions(content: dict[str, Any]) -> str:
+    """PSNR of small pictures and of frequencies restored, and how far they agree."""
+    rows = []
+    for name, found in content["tasks"].items():
+        means = [fmean(found[key]) for key in ("plain", "mean", "sample")]
+        agreement = "–" if "σ" in name else _number(found["agreement"])
+        rows.append([name, *_best(means), agreement])
+    return markdown(["PSNR in dB", "without a model", "mean", "one sample", "disagreement"], rows)
+
+
 def mosaics(content: dict[str, Any]) -> str:
     """PSNR and seconds of ways from a mosaic to an image, by the level of white noise."""
     levels = list(next(iter(content["mosaics"].values())))
@@ -558,6 +568,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "enlargements": ("calibration-upscaling.json", enlargements),
     "enlarged-faces": ("calibration-upscaling-faces.json", enlargements),
     "inverse": ("inverse.json", inverse),
+    "reductions": ("reductions.json", reductions),
     "mosaics": ("raw.json", mosaics),
     "raw": ("raw.json", raw),
     "compressed": ("compressed.json", compressed),

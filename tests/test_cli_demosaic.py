@@ -56,6 +56,38 @@ def test_samples(raw: Path, model: tuple[str, Path], tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} >= {"out-1.png", "out-2.png", "deviation.tif"}
 
 
+def test_a_folder(raw: Path, model: tuple[str, Path], tmp_path: Path) -> None:
+    """Every raw file of it, damaged ones told; what is done is left the second time."""
+    card, out = tmp_path / "card", tmp_path / "out"
+    (card / "day").mkdir(parents=True)
+    picture_file(card / "raw.jpg")  # as cameras write beside it
+    whole = raw.read_bytes()
+    (card / "day" / "a.DNG").write_bytes(whole)
+    (card / "b.dng").write_bytes(whole[:2500])
+    options = (card, out, *model, "--steps", "1")
+    done = scalewise("demosaic", *options)
+    assert done.code == 1
+    assert "1 done, 1 failed: b.dng" in done.stdout
+    assert set(tree(out)) == {"day", "day/a.tif"}
+    (card / "b.dng").write_bytes(whole)
+    assert scalewise("demosaic", *options).code == 1
+    done = scalewise("demosaic", *options, "--skip-existing", "--jobs", "2")
+    assert done.code == 0, done.stderr
+    assert "1 done, 1 left as they were" in done.stdout
+    assert read_image(out / "b.tif").pixels.equal(read_image(out / "day" / "a.tif").pixels)
+    assert "nothing to do" in scalewise("demosaic", *options, "--skip-existing").stderr
+
+
+def test_a_folder_of_mosaics_as_images(model: tuple[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for name in ("a.png", "b.tif"):
+        write_image(tmp_path / "frames" / name, Picture(smooth(16, 16)[:1], depth="uint16"))
+    folders = (tmp_path / "frames", tmp_path / "out")
+    done = scalewise("demosaic", *folders, "--pattern", "RGGB", "--sigma", "2", *model)
+    assert done.code == 0, done.stderr
+    assert set(tree(tmp_path / "out")) == {"a.png", "b.tif"}
+
+
 @pytest.mark.parametrize("noise", [("--gain", "8", "--read-noise", "2"), ("--sigma", "2"), ()])
 def test_a_mosaic_as_an_image(
     noise: tuple[str, ...], model: tuple[str, Path], tmp_path: Path
@@ -82,7 +114,8 @@ def test_a_mosaic_as_an_image(
         (1, "raw.dng: damaged or cut short", ("cut/raw.dng", "out.png")),
         (1, "empty.dng: is empty", ("empty.dng", "out.png")),
         (1, "found nothing of this name", ("none.dng", "out.png")),
-        (2, "give one raw file at a time", (".", "out.png")),
+        (2, "names an image, but . is a folder; give a folder", (".", "out.png")),
+        (1, "holds no image; expected .3fr, .arw", ("images", "out")),
         (2, "unknown image suffix '.dng'", ("raw.dng", "out.dng")),
         (2, "must be three numbers such as", ("raw.dng", "out.png", "--white-balance", "2")),
         (2, "three numbers above 0", ("raw.dng", "out.png", "--white-balance", "2,0,1")),
@@ -109,6 +142,8 @@ def test_bad_input(
     picture_file(tmp_path / "rgb.png")
     (tmp_path / "empty.dng").touch()
     (tmp_path / "cut").mkdir()
+    (tmp_path / "images").mkdir()
+    picture_file(tmp_path / "images" / "rgb.png")
     (tmp_path / "cut" / "raw.dng").write_bytes(raw.read_bytes()[:2500])
     before = tree(tmp_path)
     named = "--model" in arguments

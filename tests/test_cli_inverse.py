@@ -12,6 +12,7 @@ from cli_tools import save_models, scalewise, smooth
 from PIL import Image
 
 from scalewise.images import Picture, read_image, write_image
+from scalewise.noise_model import NoiseModel
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,21 @@ class TestInpaint:
         assert done.code == 1
         assert "holds no mask of the name a" in done.stderr
 
+    def test_a_sheet(
+        self, photo: Path, mask: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        images, sheet = tmp_path / "images", tmp_path / "sheet.png"
+        images.mkdir()
+        for name in ("a.png", "b.png"):
+            (images / name).write_bytes(photo.read_bytes())
+        options = (mask, tmp_path / "out", "--mode", "mean", "--sheet", sheet, *model)
+        done = scalewise("inpaint", images, *options)
+        assert done.code == 0, done.stderr
+        assert "2 done" in done.stdout
+        shown = read_image(sheet).pixels
+        assert shown.shape[-1] > 2 * 128
+        assert shown.shape[-2] > 2 * 128
+
     def test_bad_masks(
         self, photo: Path, mask: Path, model: tuple[str, Path], tmp_path: Path
     ) -> None:
@@ -128,6 +144,17 @@ class TestDeblur:
         assert done.code in (1, 2)
         assert sentence in done.stderr
         assert not (tmp_path / "out.png").exists()
+
+    def test_a_level_far_off_is_told(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        for sigma, told in ((60, True), (13, False)):
+            done = scalewise(
+                *("deblur", photo, tmp_path / "sharp.png", "--kernel", "gaussian:1", "--force"),
+                *("--sigma", sigma, *model),
+            )
+            assert done.code == 0, done.stderr
+            assert ("sigma 60 was given; it looks like" in done.stdout) is told
 
     def test_a_kernel_is_needed(self, photo: Path, tmp_path: Path) -> None:
         done = scalewise("deblur", photo, tmp_path / "out.png")
@@ -189,6 +216,49 @@ class TestEnlarge:
         assert done.code == 2
         assert "enlarged by a whole factor" in done.stderr
 
+    def test_noisy_and_small_at_once(
+        self, photo: Path, model: tuple[str, Path], tmp_path: Path
+    ) -> None:
+        shared = ("upscale", photo, tmp_path / "big.png", "--reduced-by", "mean", "--mode", "mean")
+        levels, apart = {}, {}
+        for name, options in (
+            ("none", ()),
+            ("auto", ("--sigma", "auto")),
+            ("told", ("--sigma", "13")),
+        ):
+            done = scalewise(*shared, *options, "--force", "--json", *model)
+            assert done.code == 0, done.stderr
+            levels[name] = done.records[0].get("sigma")
+            small = torch.nn.functional.avg_pool2d(read_image(tmp_path / "big.png").pixels, 2)
+            apart[name] = float(255 * (small - read_image(photo).pixels).square().mean().sqrt())
+        assert apart["none"] < 0.5
+        assert min(apart["auto"], apart["told"]) > 5
+        assert levels["none"] is None
+        assert levels["auto"] == pytest.approx(12.75, rel=0.15)
+        assert levels["told"] == 13
+
+    def test_noise_from_a_file(self, photo: Path, model: tuple[str, Path], tmp_path: Path) -> None:
+        described = tmp_path / "noise.json"
+        for channels in (1, 3):
+            noise = NoiseModel(scales=(channels * (0.03,), channels * (0.06,)))
+            described.write_text(noise.model_dump_json())
+            for command in (
+                ("upscale", photo, tmp_path / "a.png", "--reduced-by", "mean"),
+                ("deblur", photo, tmp_path / "b.png", "--kernel", "gaussian:1"),
+            ):
+                options = ("--mode", "mean", "--noise", described, "--force", "--json", *model)
+                done = scalewise(*command, *options)
+                assert done.code == 0, done.stderr
+                assert done.records[0]["sigma"] == pytest.approx(255 * noise.sigma, abs=1e-3)
+        write_image(tmp_path / "gray.png", Picture(smooth(40, 56)[:1]))
+        done = scalewise(
+            *("deblur", tmp_path / "gray.png", tmp_path / "c.png", "--kernel", "gaussian:1"),
+            *("--noise", described, *model),
+        )
+        assert done.code == 2
+        assert "described for 3 channels, the picture has 1" in done.stderr
+        assert not (tmp_path / "c.png").exists()
+
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
@@ -196,7 +266,18 @@ class TestEnlarge:
             (("--factor", "1.5"), "must be a power of two from 2 (2, 4, 8, ...), found 1.5"),
             (("--factor", "0.5", "--reduced-by", "mean"), "--factor must be 1 or more"),
             (("--reduced-by", "nearest"), "filter of a reduction must be mean, bicubic"),
+            (("--reduced-by", "none.png"), "expected an image file, found no file of this name"),
             (("--sigma", "2"), "--sigma goes with --reduced-by"),
+            (("--sigma", "auto"), "--sigma goes with --reduced-by"),
+            (("--sigma", "some", "--reduced-by", "mean"), "'some' is neither a number nor auto"),
+            (("--sigma", "-1", "--reduced-by", "mean"), "-1 is not a finite number from 0"),
+            (("--sigma", "inf", "--reduced-by", "mean"), "inf is not a finite number from 0"),
+            (
+                ("--sigma", "auto", "--noise", "none.json", "--reduced-by", "mean"),
+                "--sigma and --noise both say what the noise is",
+            ),
+            (("--noise", "none.json"), "--noise goes with --reduced-by"),
+            (("--noise", "none.json", "--reduced-by", "mean"), "none.json"),
         ],
     )
     def test_bad_options(

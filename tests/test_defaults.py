@@ -88,6 +88,16 @@ def test_file_gives_defaults_and_the_command_line_wins(home: Path, models: Path)
     assert (home / "work/b.png").read_bytes() != (home / "work/c.png").read_bytes()
 
 
+@pytest.mark.parametrize("sigma", ["2", "0.5", '"auto"'])
+def test_options_of_numbers_or_words_take_both(
+    home: Path, sigma: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home / "work")
+    (home / "work" / "scalewise.toml").write_text(f"[upscale]\nsigma = {sigma}\n")
+    told = scalewise("upscale", "a.png", "b.png")
+    assert "--sigma goes with --reduced-by" in told.stderr
+
+
 def test_paths_are_seen_from_the_file(
     home: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

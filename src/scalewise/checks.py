@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +23,71 @@ ELSEWHERE = {"dask": "scalewise.blocks.lazy"}
 """Modules that denoise and enlarge arrays of other libraries, by these."""
 
 
+def check_floats(array: Any, name: str, *, scale: str = "") -> None:
+    """Check that something is a dense tensor of floats.
+
+    Args:
+        array: what was passed.
+        name: of the argument.
+        scale: of the values, for the sentence, such as " in [0, 1]".
+
+    Raises:
+        UsageError: it is no tensor, has no values, or is of another type.
+    """
+    if not isinstance(array, Tensor):
+        raise UsageError(
+            f"{name} must be a tensor of floats{scale}, found {type(array).__name__}; "
+            "torch.as_tensor makes one"
+        )
+    if array.layout != torch.strided or array.is_meta:
+        found = "on the meta device, without values" if array.is_meta else str(array.layout)
+        raise UsageError(f"{name} must be a dense tensor with values, found one {found}")
+    if not array.is_floating_point():
+        top = 1 if array.dtype == torch.bool else _top(array.dtype)
+        raise UsageError(
+            f"{name} must hold floats{scale}, found {str(array.dtype).removeprefix('torch.')}; "
+            + (f"convert them: {name}.float() / {top}" if top else "take their real part first")
+        )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Which arrays (N, C, H, W) an operator takes, and what of it says so.
+
+    Args:
+        size: height and width; None where any will do.
+        owner: what has that size, to go before it in a sentence, such as "the mask is".
+        channels: C; None where any will do.
+    """
+
+    size: tuple[int, int] | None = None
+    owner: str = ""
+    channels: int | None = None
+
+    def check(self, array: Any, name: str) -> None:
+        """Check an array.
+
+        Args:
+            array: what was passed.
+            name: what it is, such as "image".
+
+        Raises:
+            UsageError: it is no tensor of floats, or of another shape.
+        """
+        check_floats(array, name)
+        shape = tuple(array.shape)
+        if array.ndim != 4 or 0 in shape or self.channels not in (None, shape[1]):
+            wanted = "C" if self.channels is None else self.channels
+            raise UsageError(
+                f"{name} must have shape (N, {wanted}, H, W), each from 1, found {shape}"
+            )
+        if self.size not in (None, shape[2:]):
+            raise UsageError(
+                f"{self.owner} {self.size[1]}x{self.size[0]}, the {name} {shape[3]}x{shape[2]}; "
+                "they must be the same size"
+            )
+
+
 def check_images(images: Any, name: str, channels: int, *, sigma: float = 0.0) -> None:
     """Check that something is a batch of images with intensities in about [0, 1].
 
@@ -34,20 +100,7 @@ def check_images(images: Any, name: str, channels: int, *, sigma: float = 0.0) -
     Raises:
         UsageError: it is no tensor, of another type, shape or scale, or not finite.
     """
-    if not isinstance(images, Tensor):
-        raise UsageError(
-            f"{name} must be a tensor of floats in [0, 1], found {type(images).__name__}; "
-            "torch.as_tensor makes one"
-        )
-    if images.layout != torch.strided or images.is_meta:
-        found = "on the meta device, without values" if images.is_meta else str(images.layout)
-        raise UsageError(f"{name} must be a dense tensor with values, found one {found}")
-    if not images.is_floating_point():
-        top = 1 if images.dtype == torch.bool else _top(images.dtype)
-        raise UsageError(
-            f"{name} must hold floats in [0, 1], found {str(images.dtype).removeprefix('torch.')}; "
-            + (f"convert them: {name}.float() / {top}" if top else "take their real part first")
-        )
+    check_floats(images, name, scale=" in [0, 1]")
     if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape:
         raise UsageError(
             f"{name} must have shape (N, {channels}, H, W) with H and W from 1, found "

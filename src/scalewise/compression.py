@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalewise.checks import Shape
 from scalewise.errors import UsageError
 
 SIDE = 8
@@ -43,21 +44,27 @@ class Compression:
                 f"a JPEG must have one or three components, reduced by 1 or more, found {factors}"
             )
         self.size, self.factors = size, factors
-        self.most = tuple(max(pair[axis] for pair in factors) for axis in (0, 1))
+        self.images = Shape(size, "the JPEG is", len(factors))
+        blocks = [[-(-side // SIDE) for side in self._sides(*pair)] for pair in factors]
+        count = sum(SIDE**2 * math.prod(pair) for pair in blocks)
+        self.coefficients = Shape((1, count), "the coefficients of the JPEG are", 1)
 
     def A(self, x: Tensor) -> Tensor:
         """Coefficients of images in [0, 1], shape (N, 1, 1, M), without the shift of levels."""
+        self.images.check(x, "image")
         found = [cosines(plane).flatten(1) for plane in self.components(x)]
         return torch.cat(found, dim=1)[:, None, None]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """The transpose, by reverse differentiation."""
+        self.coefficients.check(y, "measurement")
         with torch.enable_grad():
             images = y.new_zeros(len(y), len(self.factors), *self.size, requires_grad=True)
             return torch.autograd.grad(self.A(images), images, y)[0]
 
     def A_dagger(self, y: Tensor) -> Tensor:
         """Images of these coefficients, exact but for blocks that the border cuts."""
+        self.coefficients.check(y, "measurement")
         planes, done = [], 0
         for down, across in self.factors:
             height, width = self._sides(down, across)

@@ -16,7 +16,7 @@ def weights(size: int, small: int, filter: str) -> Tensor:
     Raises:
         UsageError: there is no such filter (`operators.Downscaling`).
     """
-    kind, _, deviation = filter.partition(":")
+    kind, _, deviation = str(filter).partition(":")
     factor = size / small
     centres = (torch.arange(small, dtype=torch.float64) + 0.5) * factor
     places = torch.arange(size, dtype=torch.float64) + 0.5

@@ -138,7 +138,10 @@ class NoiseModel(BaseModel):
             UsageError: it is no description of noise.
         """
         try:
-            return cls(**json.loads(text))
+            said = json.loads(text)
+            if not isinstance(said, dict):
+                raise ValueError(f"an object of scales and a curve is expected, found {text:.20}")
+            return cls(**said)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"

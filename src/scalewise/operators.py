@@ -9,14 +9,20 @@ pseudo-inverse.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from itertools import count
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scalewise.checks import Shape, check_floats, whole_number
 from scalewise.errors import UsageError
 from scalewise.filters import weights
+
+ANY = Shape()
+"""Of images of any channels and size."""
 
 
 class Operator(Protocol):
@@ -49,7 +55,10 @@ class Inpainting:
     """Pixels that are known.
 
     Args:
-        mask: what is known, 1, and what is not, 0; shape (H, W) or (C, H, W).
+        mask: what is known, 1 or anything but 0, and what is not, 0; shape (H, W) or (C, H, W).
+
+    Raises:
+        UsageError: the mask has another shape, holds NaN, or is 0 everywhere.
 
     Examples:
         >>> from scalewise.operators import Inpainting
@@ -59,8 +68,7 @@ class Inpainting:
     """
 
     def __init__(self, mask: Tensor) -> None:
-        _check_mask(mask)
-        self.mask = mask.bool()
+        self.mask, self.images = _known(mask)
 
     def A(self, x: Tensor) -> Tensor:
         """The known pixels of images (N, C, H, W), same shape; zero elsewhere.
@@ -70,9 +78,23 @@ class Inpainting:
             >>> Inpainting(torch.eye(2)).A(torch.ones(1, 1, 2, 2)).flatten()
             tensor([1., 0., 0., 1.])
         """
-        return x * _fitting(self.mask, x)
+        return self._masked(x, "image")
 
-    A_adjoint = A_dagger = A
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """The same, which is its own transpose.
+
+        Examples:
+            >>> from scalewise.operators import Inpainting
+            >>> Inpainting(torch.eye(2)).A_adjoint(torch.ones(1, 1, 2, 2)).flatten()
+            tensor([1., 0., 0., 1.])
+        """
+        return self._masked(y, "measurement")
+
+    A_dagger = A_adjoint
+
+    def _masked(self, array: Tensor, name: str) -> Tensor:
+        self.images.check(array, name)
+        return array * self.mask.to(array)
 
 
 class Demosaicking:
@@ -91,8 +113,10 @@ class Demosaicking:
         torch.Size([1, 3, 8, 8])
     """
 
+    images, mosaics = Shape(channels=3), Shape(channels=1)
+
     def __init__(self, pattern: str = "RGGB") -> None:
-        if sorted(pattern) != sorted("RGGB"):
+        if not isinstance(pattern, str) or sorted(pattern) != sorted("RGGB"):
             raise UsageError(
                 f"pattern must name one red, two green and one blue pixel, such as RGGB, found "
                 f"{pattern!r}"
@@ -109,6 +133,7 @@ class Demosaicking:
             >>> Demosaicking("RGGB").A(colours).flatten()
             tensor([0.1000, 0.2000, 0.2000, 0.3000])
         """
+        self.images.check(x, "image")
         return (x * self._there(x)).sum(dim=1, keepdim=True)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
@@ -119,6 +144,7 @@ class Demosaicking:
             >>> Demosaicking("RGGB").A_adjoint(torch.ones(1, 1, 2, 2)).sum((2, 3))
             tensor([[1., 2., 1.]])
         """
+        self.mosaics.check(y, "measurement")
         return y * self._there(y)
 
     A_dagger = A_adjoint
@@ -130,11 +156,19 @@ class Demosaicking:
         there (Malvar, He and Cutler, "High-quality linear interpolation for demosaicing of
         Bayer-patterned color images", ICASSP 2004).
 
+        Raises:
+            UsageError: `y` is no mosaic, or smaller.
+
         Examples:
             >>> from scalewise.operators import Demosaicking
             >>> Demosaicking("RGGB").fill(torch.full((1, 1, 8, 8), 0.5)).mean((2, 3))
             tensor([[0.5000, 0.5000, 0.5000]])
         """
+        self.mosaics.check(y, "measurement")
+        if min(y.shape[-2:]) < 3:
+            raise UsageError(
+                f"a mosaic must have sides of 3 pixels or more, found {y.shape[-1]}x{y.shape[-2]}"
+            )
         green, row, column, cross = F.conv2d(
             F.pad(y, [2] * 4, "reflect"), _MALVAR[:, None].to(y) / 16
         ).split(1, dim=1)
@@ -171,7 +205,8 @@ class Blur:
         kernel: shape (h, w), of odd sides; its sum is made 1, so that brightness stays.
 
     Raises:
-        UsageError: the kernel has no middle pixel, or its sum is not above 0.
+        UsageError: the kernel is no tensor of floats, has no middle pixel, or its sum is not above
+            0.
 
     Examples:
         >>> from scalewise.operators import Blur
@@ -181,6 +216,7 @@ class Blur:
     """
 
     def __init__(self, kernel: Tensor) -> None:
+        check_floats(kernel, "kernel")
         if kernel.ndim != 2 or kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
             raise UsageError(
                 f"a blur kernel must have odd sides, found {'x'.join(map(str, kernel.shape))}"
@@ -232,12 +268,14 @@ class Blur:
             >>> Blur.gaussian(1.0).A(torch.ones(1, 3, 16, 16)).shape
             torch.Size([1, 3, 16, 16])
         """
+        ANY.check(x, "image")
+        self.check_fits(x.shape[-2:])
         height, width = x.shape[-2:]
         up, left = (side // 2 for side in self.kernel.shape)
         padded = F.pad(x, (left, left, up, up), "replicate")
-        size = padded.shape[-2:]
+        size = [_quick(side) for side in padded.shape[-2:]]
         transfer = torch.fft.rfft2(self.kernel.to(x), s=size)
-        blurred = torch.fft.irfft2(transfer * torch.fft.rfft2(padded), s=size)
+        blurred = torch.fft.irfft2(transfer * torch.fft.rfft2(padded, s=size), s=size)
         return blurred[..., 2 * up : 2 * up + height, 2 * left : 2 * left + width]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
@@ -249,6 +287,7 @@ class Blur:
             >>> torch.allclose((blur.A(x) * y).sum(), (x * blur.A_adjoint(y)).sum())
             True
         """
+        ANY.check(y, "measurement")
         with torch.enable_grad():
             images = torch.zeros_like(y, requires_grad=True)
             return torch.autograd.grad(self.A(images), images, y)[0]
@@ -276,10 +315,12 @@ class Downscaling:
     def __init__(
         self, size: tuple[int, int], small: tuple[int, int], filter: str = "bicubic"
     ) -> None:
-        if not all(1 <= after <= before for before, after in zip(size, small, strict=True)):
+        size, small = _sides(size, "size"), _sides(small, "small")
+        if not all(after <= before for before, after in zip(size, small, strict=True)):
             raise UsageError(
                 f"a reduced image must be smaller: {small[0]}x{small[1]} of {size[0]}x{size[1]}"
             )
+        self.images, self.reduced = _reduction(size, small)
         self.rows, self.columns = (
             weights(before, after, filter) for before, after in zip(size, small, strict=True)
         )
@@ -294,6 +335,7 @@ class Downscaling:
             >>> Downscaling((2, 2), (1, 1), "mean").A(image).flatten()
             tensor([0.4000])
         """
+        self.images.check(x, "image")
         return self.rows.to(x) @ x @ self.columns.to(x).T
 
     def A_adjoint(self, y: Tensor) -> Tensor:
@@ -304,6 +346,7 @@ class Downscaling:
             >>> Downscaling((2, 2), (1, 1), "mean").A_adjoint(torch.ones(1, 1, 1, 1)).flatten()
             tensor([0.2500, 0.2500, 0.2500, 0.2500])
         """
+        self.reduced.check(y, "measurement")
         return self.rows.to(y).T @ y @ self.columns.to(y)
 
     def A_dagger(self, y: Tensor) -> Tensor:
@@ -315,6 +358,7 @@ class Downscaling:
             >>> torch.allclose(reduce.A(reduce.A_dagger(small)), small, atol=1e-4)
             True
         """
+        self.reduced.check(y, "measurement")
         rows, columns = (inverse.to(y) for inverse in self.inverses)
         return rows @ y @ columns.T
 
@@ -338,10 +382,14 @@ class Decimation:
     """
 
     def __init__(self, size: tuple[int, int], factor: int, blur: Blur) -> None:
-        if factor < 1 or any(side % factor for side in size):
+        size, factor = _sides(size, "size"), whole_number(factor, "factor")
+        if any(side % factor for side in size):
             raise UsageError(f"{size[0]}x{size[1]} pixels cannot be decimated by {factor}")
+        if not isinstance(blur, Blur):
+            raise UsageError(f"blur must be a Blur, found {type(blur).__name__}")
         blur.check_fits(size)
         self.size, self.factor, self.blur = size, factor, blur
+        self.images, self.reduced = _reduction(size, (size[0] // factor, size[1] // factor))
 
     def A(self, x: Tensor) -> Tensor:
         """Reduced images (N, C, h, w) of images (N, C, H, W), `h = H / factor`.
@@ -352,6 +400,7 @@ class Decimation:
             >>> Decimation((4, 4), 2, none).A(torch.arange(16.0).view(1, 1, 4, 4)).flatten()
             tensor([ 0.,  2.,  8., 10.])
         """
+        self.images.check(x, "image")
         return self.blur.A(x)[..., :: self.factor, :: self.factor]
 
     def A_adjoint(self, y: Tensor) -> Tensor:
@@ -363,6 +412,7 @@ class Decimation:
             >>> Decimation((2, 2), 2, none).A_adjoint(torch.ones(1, 1, 1, 1)).flatten()
             tensor([1., 0., 0., 0.])
         """
+        self.reduced.check(y, "measurement")
         spread = y.new_zeros(*y.shape[:2], *self.size)
         spread[..., :: self.factor, :: self.factor] = y
         return self.blur.A_adjoint(spread)
@@ -372,7 +422,11 @@ class MaskedFourier:
     """Some frequencies of images, as magnetic resonance measures them.
 
     Args:
-        mask: which are measured, of the grid of `torch.fft.fft2`, shape (H, W).
+        mask: which are measured, 1 or anything but 0, of the grid of `torch.fft.fft2`, shape (H, W)
+            or (C, H, W).
+
+    Raises:
+        UsageError: the mask has another shape, holds NaN, or is 0 everywhere.
 
     Examples:
         >>> from scalewise.operators import MaskedFourier
@@ -382,8 +436,9 @@ class MaskedFourier:
     """
 
     def __init__(self, mask: Tensor) -> None:
-        _check_mask(mask)
-        self.mask = mask.bool()
+        self.mask, self.images = _known(mask)
+        channels = self.images.channels
+        self.frequencies = replace(self.images, channels=channels and 2 * channels)
 
     def A(self, x: Tensor) -> Tensor:
         """Orthonormal Fourier coefficients: real parts of all channels, then imaginary ones.
@@ -393,7 +448,8 @@ class MaskedFourier:
             >>> MaskedFourier(torch.ones(4, 4)).A(torch.ones(1, 1, 4, 4))[0, 0, 0, 0]
             tensor(4.)
         """
-        modes = torch.fft.fft2(x, norm="ortho") * _fitting(self.mask, x)
+        self.images.check(x, "image")
+        modes = torch.fft.fft2(x, norm="ortho") * self.mask.to(x)
         return torch.cat([modes.real, modes.imag], dim=1)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
@@ -405,8 +461,14 @@ class MaskedFourier:
             >>> torch.allclose(every.A_adjoint(every.A(image)), image, atol=1e-6)
             True
         """
+        self.frequencies.check(y, "measurement")
+        if y.shape[1] % 2:
+            raise UsageError(
+                "measurement must have an even number of channels, real parts and then imaginary "
+                f"ones, found {y.shape[1]}"
+            )
         real, imaginary = y.chunk(2, dim=1)
-        modes = torch.complex(real, imaginary) * _fitting(self.mask, y)
+        modes = torch.complex(real, imaginary) * self.mask.to(y)
         return torch.fft.ifft2(modes, norm="ortho").real
 
     def A_dagger(self, y: Tensor) -> Tensor:
@@ -420,7 +482,8 @@ class MaskedFourier:
             >>> torch.allclose(some.A(some.A_dagger(seen)), seen, atol=1e-5)
             True
         """
-        mask = _fitting(self.mask, y)
+        self.frequencies.check(y, "measurement")
+        mask = self.mask.to(y)
         opposite = mask.flip(-2, -1).roll((1, 1), (-2, -1))
         twice = (2 / (mask + opposite).clamp(min=1)).expand(y.shape[1] // 2, *y.shape[-2:])
         return self.A_adjoint(y * twice.repeat(2, 1, 1))
@@ -441,6 +504,8 @@ class Chain:
     """
 
     def __init__(self, first: Operator, then: Operator) -> None:
+        check_operator(first, "first")
+        check_operator(then, "then")
         self.first, self.then = first, then
 
     def A(self, x: Tensor) -> Tensor:
@@ -466,18 +531,59 @@ class Chain:
         return self.first.A_adjoint(self.then.A_adjoint(y))
 
 
-def _check_mask(mask: Tensor) -> None:
+def check_operator(operator: object, name: str = "operator") -> None:
+    """Refuse what has not the two functions of an operator.
+
+    Args:
+        operator: what was passed.
+        name: of the argument.
+
+    Raises:
+        UsageError: it has not `A` and `A_adjoint`, or is a class and no object of it.
+
+    Examples:
+        >>> from scalewise.operators import Blur, check_operator
+        >>> check_operator(Blur.gaussian(1.0))
+    """
+    named = ("A", "A_adjoint")
+    if isinstance(operator, type) or not all(callable(getattr(operator, k, None)) for k in named):
+        kind = operator.__name__ if isinstance(operator, type) else type(operator).__name__
+        found = f"the class {kind}" if isinstance(operator, type) else kind
+        raise UsageError(
+            f"{name} must have A and A_adjoint, as those of scalewise.operators have, found {found}"
+        )
+
+
+def _quick(size: int) -> int:
+    """The next length of which Fourier transforms are fast: a product of twos, threes and fives."""
+    return next(length for length in count(size) if pow(30, 64, length) == 0)
+
+
+def _known(mask: Tensor) -> tuple[Tensor, Shape]:
+    """A mask as true and false, and the shape of the images that it is for."""
+    if not isinstance(mask, Tensor):
+        raise UsageError(f"a mask must be a tensor, found {type(mask).__name__}")
     if mask.ndim not in (2, 3):
         raise UsageError(f"a mask must have shape (H, W) or (C, H, W), found {tuple(mask.shape)}")
+    if bool(mask.isnan().any()):
+        raise UsageError("the mask holds NaN; it must be 1 where the image is known, and else 0")
     if not bool(mask.any()):
         raise UsageError("the mask is black everywhere: nothing is known of the image")
+    channels = mask.shape[0] if mask.ndim == 3 and mask.shape[0] > 1 else None
+    return mask.bool(), Shape((mask.shape[-2], mask.shape[-1]), "the mask is", channels)
 
 
-def _fitting(mask: Tensor, images: Tensor) -> Tensor:
-    """A mask in the type of images that have its size."""
-    if mask.shape[-2:] != images.shape[-2:]:
-        raise UsageError(
-            f"the mask is {mask.shape[-1]}x{mask.shape[-2]}, the image "
-            f"{images.shape[-1]}x{images.shape[-2]}; they must be the same size"
-        )
-    return mask.to(images)
+def _reduction(size: tuple[int, int], small: tuple[int, int]) -> tuple[Shape, Shape]:
+    """The shapes of images and of reduced ones."""
+    return Shape(size, "the operator reduces images of"), Shape(small, "the operator reduces to")
+
+
+def _sides(size: tuple[int, int], name: str) -> tuple[int, int]:
+    """Height and width, as whole numbers from 1."""
+    try:
+        height, width = size
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be height and width, found {size!r}") from None
+    return whole_number(height, f"the height of {name}"), whole_number(
+        width, f"the width of {name}"
+    )

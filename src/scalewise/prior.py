@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scalewise.calibration import Calibration
 from scalewise.checks import (
+    check_floats,
     check_images,
     check_seed,
     check_sigma,
@@ -27,7 +28,15 @@ from scalewise.checks import (
 from scalewise.deepinv import DeepinvDenoiser
 from scalewise.errors import UsageError
 from scalewise.estimation import estimate_sigma
-from scalewise.inverse import DRAWING, ITERATIONS, agreeing, estimate, measured
+from scalewise.inverse import (
+    DRAWING,
+    ITERATIONS,
+    MeasuredNoise,
+    agreeing,
+    estimate,
+    images_of,
+    measured,
+)
 from scalewise.likelihood import (
     SIGMA_MIN,
     Information,
@@ -217,7 +226,7 @@ class MultiScalePrior(Scales):
         self,
         measurement: Tensor,
         operator: Operator,
-        noise: Sigma = 0.0,
+        noise: Sigma | NoiseModel = 0.0,
         *,
         samples: int | None = None,
         seed: int = 0,
@@ -237,8 +246,9 @@ class MultiScalePrior(Scales):
             measurement: `operator.A(x)` plus white Gaussian noise, shape (N, c, h, w).
             operator: one of `scalewise.operators`, or a linear physics of deepinv; of gray images,
                 a prior of colour ones serves too.
-            noise: standard deviation of the noise, a number, shape (N,) or a map; where it is 0 and
-                the operator has a pseudo-inverse, the images agree with the measurement.
+            noise: standard deviation of the noise, a number, shape (N,) or a map of the size of the
+                measurement; of measurements that are pictures also a description, whose spectrum
+                and curve are used. Where it is 0 the images agree with the measurement.
             samples: how many to draw of each image; None for the mean.
             seed: sample `i` of a seed is the same whatever else is drawn.
             iterations: of the inverse in each step, one call of the networks each.
@@ -250,8 +260,9 @@ class MultiScalePrior(Scales):
             Shape (N, C, H, W), or (samples, N, C, H, W); not clipped.
 
         Raises:
-            UsageError: the operator measures images of other channels, or the measurement is none
-                of its.
+            UsageError: the operator measures images of other channels, or is none; the measurement
+                is none of its, or not finite; the noise has another size, or is described for
+                pictures, which the measurement is none of.
 
         Examples:
             >>> from scalewise.operators import Inpainting
@@ -261,18 +272,18 @@ class MultiScalePrior(Scales):
             torch.Size([1, 3, 32, 32])
         """
         self.need_drawing()
-        measurement, seed = measurement.to(*unit_of(self)), check_seed(seed)
-        spread = check_sigma(noise, measurement)
-        start = torch.full_like(operator.A_adjoint(measurement), MIDDLE)
+        seed = check_seed(seed)
+        check_floats(measurement, "measurement")
+        measurement = measurement.to(*unit_of(self))
+        start = images_of(measurement, operator) + MIDDLE
         gray = start.ndim == 4 and start.shape[1] == 1 < self.channels
         check_images(start, "what the operator measures", 1 if gray else self.channels)
-        if not bool(measurement.isfinite().all()):
-            raise UsageError("measurement holds NaN or infinite values; replace them first")
+        told = MeasuredNoise.of(noise, measurement, operator, self.wavelet)
         denoise = measured(
             of_gray(self._estimate, self.channels) if gray else self._estimate,
             measurement,
             operator,
-            noise,
+            told,
             iterations=whole_number(iterations, "iterations"),
         )
         drawn = []
@@ -281,7 +292,9 @@ class MultiScalePrior(Scales):
             field = self.noise_field(keys, SAMPLES, start.shape[1], size, seed, origin)
             find = estimate if samples is None else draw
             image = find(denoise, field, rule, mean=start, callback=callback)
-            drawn.append(image if spread else agreeing(image, measurement, operator))
+            if bool(told.absent.any()):
+                image = torch.where(told.absent, agreeing(image, measurement, operator), image)
+            drawn.append(image)
         return drawn[0] if samples is None else torch.stack(drawn)
 
     def _estimate(self, noisy: Tensor, sigma: Noise | None) -> Tensor:

@@ -124,6 +124,8 @@ def _options(
             _refuse(file, f"{place} is no option; known are {', '.join(settable) or 'none'}")
         parameter = known[name]
         kind = _type(command, parameter.name)
+        if kind is str and _is_number(value) and "NUMBER" in (parameter.metavar or ""):
+            value = str(value)
         _check_type(file, place, kind, value, parameter.name in WORDS)
         value = _from_folder(file.parent, parameter.name, kind, value)
         try:

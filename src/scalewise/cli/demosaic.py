@@ -30,15 +30,17 @@ def demosaic(
         Path,
         typer.Argument(
             metavar="RAW",
-            help="Raw file of a camera (DNG, CR2, NEF, ARW, ...); with --pattern, an image of one "
-            "channel.",
+            help="Raw file of a camera (DNG, CR2, NEF, ARW, ...), or folder of such; with "
+            "--pattern, an image of one channel.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path,
         typer.Argument(
-            metavar="OUTPUT", help="Image file (.png .tif .jpg .webp).", show_default=False
+            metavar="OUTPUT",
+            help="Image file (.png .tif .jpg .webp); a folder if RAW is one, of .tif of raw files.",
+            show_default=False,
         ),
     ],
     pattern: Annotated[
@@ -116,6 +118,8 @@ def demosaic(
     precision: options.Precision = options.PrecisionName.FLOAT32,
     exact: options.Exact = False,
     force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    together: options.Jobs = 1,
     as_json: options.Json = False,
 ) -> None:
     """Develop a raw file: find the colours of every pixel and remove the noise, in one step.
@@ -126,30 +130,41 @@ def demosaic(
     Examples:
       scalewise demosaic IMG_0001.CR2 picture.tif
       scalewise demosaic night.dng night.jpg --exposure 1
+      scalewise demosaic card/ pictures/ --skip-existing
       scalewise demosaic frame.png frame.tif --pattern RGGB --black 64 --white 1023
     """
-    from scalewise.cli.jobs import work_through
+    from scalewise.cli.jobs import nothing_to_do, work_through
     from scalewise.cli.paths import plan, save_all
 
     options.check_samples(mode, samples, uncertainty)
-    if input.is_dir():
-        raise UsageError(f"{input}: is a folder; give one raw file at a time")
     balance = None if white_balance is None else _balance(white_balance)
     options.check_noise({"--gain": gain, "--sigma": sigma}, gain, 0, read_noise)
-    if pattern is not None:
-        from scalewise.images import check_pattern
+    from scalewise.images import RAW_SUFFIXES, check_pattern
 
+    if pattern is not None:
         check_pattern(pattern)
-    jobs = plan(input, output, samples, uncertainty, force=force, quality=quality)
+    jobs = plan(
+        input,
+        output,
+        samples,
+        uncertainty,
+        force=force,
+        skip_existing=skip_existing,
+        quality=quality,
+        suffixes=RAW_SUFFIXES if pattern is None else None,
+    )
+    if nothing_to_do(jobs):
+        return
     from scalewise import restore, store
     from scalewise.images import read_mosaic, read_raw
+
+    prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
 
     def work(job: Job, share: Share) -> Record:
         if pattern is None:
             mosaic = read_raw(job.source, black=black, white=white)
         else:
             mosaic = read_mosaic(job.source, pattern, black=black, white=white)
-        prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
         result = restore.demosaic(
             mosaic,
             prior,
@@ -161,10 +176,10 @@ def demosaic(
             seed=seed,
             callback=_warning(share),
         )
-        kept = save_all(result, job, force, False, quality)
+        kept = save_all(result, job, force, skip_existing, quality)
         return {"input": str(job.source), **job.written, "notes": [*result.notes, *kept]}
 
-    work_through(jobs, work, "demosaicking", STEPS, as_json)
+    work_through(jobs, work, "demosaicking", STEPS, as_json, together)
 
 
 def _warning(bar: Share) -> Callable[[float], None]:

@@ -38,14 +38,7 @@ def denoise(
             show_default=False,
         ),
     ] = None,
-    noise: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="What the noise is like, as scalewise noise wrote it.",
-            show_default=False,
-        ),
-    ] = None,
+    noise: options.NoiseFile = None,
     noise_from: Annotated[
         Path | None,
         typer.Option(

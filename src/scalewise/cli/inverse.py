@@ -45,6 +45,7 @@ def inpaint(
     force: options.Force = False,
     skip_existing: options.SkipExisting = False,
     together: options.Jobs = 1,
+    sheet: options.Sheet = None,
     max_memory: large.MaxMemory = None,
     tile: large.Tile = None,
     workers: large.Workers = 1,
@@ -61,6 +62,7 @@ def inpaint(
       scalewise inpaint scan.png scratches.png filled.png
       scalewise inpaint photo.jpg mask.png filled.png --samples 4 --uncertainty deviation.tif
     """
+    from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
     from scalewise.cli.paths import plan, save_all
 
@@ -74,6 +76,7 @@ def inpaint(
         skip_existing=skip_existing,
         quality=quality,
     )
+    contact = contact_sheet(sheet, jobs, force)
     if nothing_to_do(jobs):
         return
     from scalewise import blocks, restore, store
@@ -82,7 +85,7 @@ def inpaint(
 
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     count = None if mode is options.ModeName.MEAN else samples
-    refused = {"--uncertainty": uncertainty is not None}
+    refused = {"--uncertainty": uncertainty is not None, "--sheet": sheet is not None}
     wish = large.Wish(max_memory, tile, workers, scheduler, refused, len(jobs))
     wish.check()
     force = force or wish.spreads  # whose worker died has an output, perhaps, and is done again
@@ -116,9 +119,12 @@ def inpaint(
             picture, hole, prior, samples=count, seed=seed, callback=share.fill
         )
         kept = save_all(result, job, force, skip_existing, quality)
+        if contact is not None:
+            contact.add(job.source, picture, result.picture)
         return {"input": str(job.source), **job.written, "notes": [*result.notes, *kept]}
 
-    work_through(jobs, work, "inpainting", STEPS, as_json, together, wish=wish)
+    with sheet_of(contact, force):
+        work_through(jobs, work, "inpainting", STEPS, as_json, together, wish=wish)
 
 
 def deblur(
@@ -138,10 +144,12 @@ def deblur(
         typer.Option(
             min=0,
             callback=options.finite,
-            help="Level of white noise in 8-bit units; estimated without.",
+            help="Level of white noise in 8-bit units; without it and --noise, what the noise is "
+            "like is estimated.",
             show_default=False,
         ),
     ] = None,
+    noise: options.NoiseFile = None,
     mode: options.Mode = options.ModeName.MEAN,
     samples: options.Samples = 1,
     uncertainty: options.Uncertainty = None,
@@ -171,6 +179,7 @@ def deblur(
     from scalewise.cli.paths import plan, save_all
 
     options.check_samples(mode, samples, uncertainty)
+    options.check_noise({"--sigma": sigma, "--noise": noise}, None, 0, 0)
     jobs = plan(
         input,
         output,
@@ -186,7 +195,7 @@ def deblur(
     from scalewise import restore, store
     from scalewise.images import read_image
 
-    blur = _blur(kernel)
+    blur, told = _blur(kernel), options.told_noise(sigma, noise)
     prior = store.load(model, device=device, precision=precision.value, exact=exact or None)
     count = None if mode is options.ModeName.MEAN else samples
 
@@ -196,7 +205,7 @@ def deblur(
             picture,
             blur,
             prior,
-            sigma=None if sigma is None else sigma / 255,
+            noise=told,
             samples=count,
             seed=seed,
             callback=share.fill,

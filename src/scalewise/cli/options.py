@@ -26,6 +26,19 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def finite_or_auto(value: str | None) -> str | None:
+    """Refuse what is no number from 0, nor the word auto."""
+    if value is None or value == "auto":
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r:.60} is neither a number nor auto") from None
+    if not 0 <= number < math.inf:
+        raise typer.BadParameter(f"{value} is not a finite number from 0")
+    return value
+
+
 def finite_all(values: list[float] | None) -> list[float] | None:
     """Refuse NaN and infinity in a list."""
     for value in values or ():
@@ -194,6 +207,14 @@ Jobs = Annotated[
         help="Of a folder: how many images at once, when denoised small ones of one size in "
         "batches. One uses all cores if it is large; several small ones can use cores that are "
         "idle otherwise, and take as many times the memory.",
+    ),
+]
+NoiseFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="What the noise is like, as scalewise noise wrote it.",
+        show_default=False,
     ),
 ]
 Offset = Annotated[

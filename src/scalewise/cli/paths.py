@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ def plan(
     force: bool = False,
     skip_existing: bool = False,
     quality: int | None = None,
+    suffixes: Collection[str] | None = None,
 ) -> list[Job]:
     """Pair inputs with outputs, and check that the outputs can be written.
 
@@ -38,6 +39,7 @@ def plan(
         force: outputs may exist.
         skip_existing: images whose outputs all exist are marked as present.
         quality: asked for; some output must be of a format that has one.
+        suffixes: of the files of a folder, where they are no image files; outputs are .tif then.
 
     Raises:
         UsageError: input and output do not go together.
@@ -57,7 +59,7 @@ def plan(
         present = skip_existing and all(path.exists() for path in job.outputs)
         return [replace(job, present=present)]
     if source.is_dir():
-        jobs = _tree(source, target, samples, deviation)
+        jobs = _tree(source, target, samples, deviation, suffixes)
     elif target.is_dir():
         raise UsageError(
             f"{target}: is a folder, but {source} is an image; give the name of a file"
@@ -177,10 +179,16 @@ def check_json(path: Path | None, force: bool) -> None:
     check_writable(path, force=force)
 
 
-def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> list[Job]:
+def _tree(
+    source: Path,
+    target: Path,
+    samples: int,
+    deviation: Path | None,
+    suffixes: Collection[str] | None,
+) -> list[Job]:
     """Every image of a folder, but none of the output folder where that lies within."""
     from scalewise.cli.console import tell
-    from scalewise.images import find_images
+    from scalewise.images import IMAGE_SUFFIXES, find_images
 
     for folder in (target, deviation):
         if folder is not None:
@@ -192,13 +200,14 @@ def _tree(source: Path, target: Path, samples: int, deviation: Path | None) -> l
     outputs = {real(path) for path in (target, deviation) if path is not None}
     within = {path for path in outputs if real(source) in path.parents}
     jobs = []
-    found = find_images(source)
+    found = find_images(source, IMAGE_SUFFIXES if suffixes is None else suffixes)
     tell(found.notes)
     for file in found:
         name = file.relative_to(source)
         std = None if deviation is None else (deviation / name).with_suffix(".tif")
         if within.isdisjoint(real(file).parents):
-            jobs.append(Job(file, numbered(target / name, samples), std))
+            output = target / name if suffixes is None else (target / name).with_suffix(".tif")
+            jobs.append(Job(file, numbered(output, samples), std))
     return jobs
 
 

@@ -38,13 +38,16 @@ def upscale(
         ),
     ] = None,
     sigma: Annotated[
-        float,
+        str | None,
         typer.Option(
-            min=0,
-            callback=options.finite,
-            help="With --reduced-by: level of white noise in INPUT, in 8-bit units.",
+            metavar="NUMBER|auto",
+            callback=options.finite_or_auto,
+            help="With --reduced-by: level of white noise in INPUT, in 8-bit units; auto estimates "
+            "what the noise is like. Without it and --noise: none.",
+            show_default=False,
         ),
-    ] = 0.0,
+    ] = None,
+    noise: options.NoiseFile = None,
     ignore_jpeg: Annotated[
         bool,
         typer.Option(
@@ -98,13 +101,16 @@ def upscale(
       scalewise upscale small.png big.png --samples 8 --uncertainty std.tif
       scalewise upscale small.png big.png --mode mean --uncertainty half.tif --confidence 90
       scalewise upscale web.jpg big.png --factor 3 --reduced-by bicubic --mode mean
+      scalewise upscale noisy.png big.png --reduced-by mean --sigma auto
       scalewise upscale map.tif map.ome.zarr --factor 4 --max-memory 2GB
     """
     from scalewise.cli.contact import contact_sheet, sheet_of
     from scalewise.cli.jobs import nothing_to_do, work_through
     from scalewise.cli.paths import plan
 
-    _check_factor(factor, reduced_by, sigma)
+    options.check_noise({"--sigma": sigma, "--noise": noise}, None, 0, 0)
+    said = "--sigma" if sigma not in (None, "0") else None if noise is None else "--noise"
+    _check_factor(factor, reduced_by, said)
     options.check_samples(mode, samples, None if reduced_by is None else uncertainty)
     if reduced_by is not None and confidence is not None:
         raise UsageError("--confidence is learnt for means of blocks; leave out --reduced-by")
@@ -134,6 +140,8 @@ def upscale(
     if reduced_by is None:
         prior.check_factor(int(factor))
     filter = _filter(reduced_by or "mean")
+    level = None if sigma == "auto" or noise is not None else float(sigma or 0)
+    told = options.told_noise(level, noise)
 
     drawn = max(count or 0, 0 if uncertainty is None else DRAWS)
     parts = max(1, drawn * (int(factor).bit_length() - 1))
@@ -190,7 +198,8 @@ def upscale(
                 (height, width),
                 filter,
                 prior,
-                sigma=sigma / 255,
+                sigma=None,
+                noise=told,
                 samples=count,
                 average=average,
                 seed=seed,
@@ -216,6 +225,7 @@ def upscale(
         return {
             "input": str(job.source),
             **job.written,
+            **({} if said is None else {"sigma": round(255 * max(result.sigma), 3)}),
             "notes": list(dict.fromkeys([*result.notes, *notes, *kept])),
         }
 
@@ -225,9 +235,13 @@ def upscale(
 
 def _filter(reduced_by: str) -> str | Blur:
     """The name of a filter, or the blur of which a file holds the kernel."""
+    from scalewise.cli.paths import looks_like_image
     from scalewise.operators import Blur
 
-    return Blur(options.read_mask(Path(reduced_by))) if Path(reduced_by).is_file() else reduced_by
+    file = Path(reduced_by)
+    if file.is_file() or looks_like_image(file):
+        return Blur(options.read_mask(file))
+    return reduced_by
 
 
 def _jpeg(
@@ -246,14 +260,14 @@ def _jpeg(
         return None, str(error)
 
 
-def _check_factor(factor: float, reduced_by: str | None, sigma: float) -> None:
+def _check_factor(factor: float, reduced_by: str | None, said: str | None) -> None:
     """Refuse what no model can do, before anything is loaded."""
     if reduced_by is not None:
         if factor < 1:
             raise UsageError(f"--factor must be 1 or more, found {factor:g}")
         return
-    if sigma:
-        raise UsageError("--sigma goes with --reduced-by; give that too, or denoise before")
+    if said is not None:
+        raise UsageError(f"{said} goes with --reduced-by; give that too, or denoise before")
     if factor < 2 or factor != int(factor) or int(factor) & (int(factor) - 1):
         raise UsageError(
             f"--factor must be a power of two from 2 (2, 4, 8, ...), found {factor:g}; with "

@@ -5,7 +5,7 @@ Pixels come and go at the depth, and in the unit, of the file.
 
 from scalewise.images.alpha import fill_hidden
 from scalewise.images.arrays import AnyImage, picture_of, to_array, to_pil
-from scalewise.images.finding import ImageFiles, find_images
+from scalewise.images.finding import RAW_SUFFIXES, ImageFiles, find_images
 from scalewise.images.formats import IMAGE_SUFFIXES
 from scalewise.images.intensities import Intensities
 from scalewise.images.jpeg_coefficients import JpegCoefficients, read_coefficients
@@ -19,6 +19,7 @@ from scalewise.images.writing import check_output, encode_image, has_quality, wr
 __all__ = [
     "IMAGE_SUFFIXES",
     "PIXEL_LIMIT",
+    "RAW_SUFFIXES",
     "AnyImage",
     "Depth",
     "ImageFiles",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,16 @@ from scalewise.errors import ScalewiseError
 from scalewise.images.formats import IMAGE_SUFFIXES
 from scalewise.images.reading import is_image
 
-_OTHERS = frozenset(
-    ".3fr .apng .arw .avif .avifs .cr2 .cr3 .crw .czi .dcm .dng .emf .eps .erf .exr .fits .fts "
-    ".gif .hdr .heic .heif .hif .ico .iiq .ims .j2c .j2k .jp2 .jpc .jpf .jpx .jxl .jxr .kdc .lif "
-    ".lsm .mef .mos .mrw .nd2 .nef .nrrd .nrw .oib .oif .orf .pbm .pcx .pef .pgm .pnm .ppm .psb "
-    ".psd .qoi .raf .raw .rw2 .rwl .sgi .sr2 .srf .srw .svg .svs .tga .vsi .wdp .wmf .x3f .xbm "
-    ".xcf .xpm".split()
+RAW_SUFFIXES = tuple(
+    ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef .raf .raw "
+    ".rw2 .rwl .sr2 .srf .srw .x3f".split()
+)
+"""Suffixes of raw files of cameras."""
+
+_OTHERS = frozenset(RAW_SUFFIXES) | frozenset(
+    ".apng .avif .avifs .czi .dcm .emf .eps .exr .fits .fts .gif .hdr .heic .heif .hif .ico "
+    ".ims .j2c .j2k .jp2 .jpc .jpf .jpx .jxl .jxr .lif .lsm .nd2 .nrrd .oib .oif .pbm .pcx "
+    ".pgm .pnm .ppm .psb .psd .qoi .sgi .svg .svs .tga .vsi .wdp .wmf .xbm .xcf .xpm".split()
 )
 """Suffixes of pictures of other formats: phones, cameras, microscopes and painters write them."""
 
@@ -52,16 +56,17 @@ class ImageFiles(Sequence[Path]):
         return self.files[index]
 
 
-def find_images(folder: str | Path) -> ImageFiles:
+def find_images(folder: str | Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> ImageFiles:
     """List the images of a folder and its subfolders.
 
     Links are followed; each folder comes once. Hidden files and folders are left out.
 
     Args:
         folder: where to look.
+        suffixes: of the files that are wanted, such as `RAW_SUFFIXES`.
 
     Returns:
-        Files whose suffix is in `IMAGE_SUFFIXES`, in any case, and what was left out.
+        Files whose suffix is one of these, in any case, and what was left out.
 
     Raises:
         ScalewiseError: if the folder is missing or holds no image.
@@ -71,12 +76,12 @@ def find_images(folder: str | Path) -> ImageFiles:
         raise ScalewiseError(f"{root}: expected a folder of images, found none of this name")
     notes: list[str] = []
     files = sorted(_walk(root, notes))
-    found = tuple(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+    found = tuple(file for file in files if file.suffix.lower() in suffixes)
     others = Counter(kind for file in files if (kind := _other_kind(file)))
-    if others:
+    if others and suffixes is IMAGE_SUFFIXES:
         notes.append(f"{root}: {_count(others)}; convert them to PNG, TIFF or JPEG")
     if not found:
-        told = "; ".join(notes) or f"expected {', '.join(IMAGE_SUFFIXES)} files"
+        told = "; ".join(notes) or f"expected {', '.join(suffixes)} files"
         raise ScalewiseError(f"{root}: holds no image; {told}")
     return ImageFiles(found, tuple(notes))
 

@@ -208,7 +208,7 @@ def denoising(
     notes += conversion(picture, prior)
     notes += price(average)
     if sigma is not None and prior.noise_conditional:
-        notes += _far(sigma, seen[0], prior, None if valid is None else valid[0])
+        notes += far(sigma, seen[0], prior, None if valid is None else valid[0])
     notes += _weak(max(model.sigma for model in found), prior, told=given is not None)
     drawn = torch.stack(planes, dim=1)
     apart = torch.stack(deviations) if uncertainty else None
@@ -290,7 +290,7 @@ def _denoised(
             return (yield from _denoised(given, prior, None, strength, valid, ask))
         noise = noise_for(prior, noisy, valid)
     if noise is not None:
-        _check_channels(noise, len(noisy))
+        check_channels(noise, len(noisy))
         if noise.uneven and not prior.noise_maps and not reduced:
             planes = []
             for index, channel in enumerate(noisy):
@@ -329,7 +329,7 @@ def _weak(sigma: float, prior: MultiScalePrior, told: bool) -> list[str]:
     ]
 
 
-def _far(sigma: float, noisy: Tensor, prior: MultiScalePrior, valid: Tensor | None) -> list[str]:
+def far(sigma: float, noisy: Tensor, prior: MultiScalePrior, valid: Tensor | None) -> list[str]:
     """A sentence if a given level is far from what the picture seems to hold."""
     found = noise_for(prior, noisy, valid).sigma
     if VISIBLE / FAR <= max(sigma, found) and not found / FAR <= sigma <= FAR * found:
@@ -377,7 +377,12 @@ def _grain(removed: Tensor, wavelet: str) -> Tensor:
     return merge(torch.zeros_like(low), details, wavelet)[..., :height, :width]
 
 
-def _check_channels(noise: NoiseModel, channels: int) -> None:
+def check_channels(noise: NoiseModel, channels: int) -> None:
+    """Refuse a description of the noise of pictures of other channels.
+
+    Raises:
+        UsageError: it is one.
+    """
     if noise.channels not in (1, channels):
         raise UsageError(
             f"the noise is described for {noise.channels} channels, the picture has {channels}; "

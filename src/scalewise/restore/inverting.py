@@ -26,8 +26,8 @@ from scalewise.noise_model import NoiseModel
 from scalewise.operators import Blur, Chain, Decimation, Downscaling, Inpainting, Operator
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.averaging import averaged, check_average, price
-from scalewise.restore.denoising import visible
-from scalewise.restore.finding import noise_for
+from scalewise.restore.denoising import check_channels, far, visible
+from scalewise.restore.finding import GRAY_GAIN, noise_for
 from scalewise.restore.jpeg import check_coefficients, keeping
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 from scalewise.windows import size_of
@@ -40,6 +40,12 @@ WIDEST = 96
 
 SEEDS = 7919
 """Between the seeds of the holes of a picture, and of its planes."""
+
+TAKEN_FOR_WHITE = (
+    "the noise is not white, but was taken for white beside the losses of the JPEG; to use what it "
+    "is like, take the pixels of the JPEG as they are (--ignore-jpeg)"
+)
+"""Told of noise whose spectrum or curve does not count."""
 
 Callback = Callable[[float], object]
 """Called with the share of the work that is done, 0 to 1."""
@@ -139,6 +145,7 @@ def deblur(
     prior: MultiScalePrior,
     *,
     sigma: float | None = None,
+    noise: NoiseModel | None = None,
     samples: int | None = None,
     seed: int = 0,
     callback: Callback | None = None,
@@ -149,13 +156,16 @@ def deblur(
         picture: as `images.picture_of` takes it; its planes are sharpened one by one.
         blur: what blurred it.
         prior: of any number of channels.
-        sigma: standard deviation of white noise, in [0, 1]; None to estimate it.
+        sigma: standard deviation of white noise, in [0, 1]; None to estimate what the noise is
+            like.
+        noise: what it is like, instead: its spectrum and its curve are used.
         samples: how many to draw; None for the mean.
         seed: of the samples; each plane has fields of its own.
         callback: called with the share of the work that is done.
 
     Raises:
-        UsageError: the kernel is larger than the picture.
+        UsageError: `blur` is none, or larger than the picture; the noise is said twice, out of
+            range, or of other channels.
 
     Examples:
         >>> from scalewise.operators import Blur
@@ -166,8 +176,12 @@ def deblur(
         torch.Size([1, 1, 16, 16])
     """
     picture = picture_of(picture)
+    if not isinstance(blur, Blur):
+        raise UsageError(
+            f"blur must be a Blur, such as Blur.gaussian(1.6), found {type(blur).__name__}"
+        )
     blur.check_fits(picture.pixels.shape[-2:])
-    return _inverted(picture, blur, prior, sigma, samples, seed, callback)
+    return _inverted(picture, blur, prior, _told(sigma, noise), samples, seed, callback)
 
 
 def enlarge(
@@ -177,6 +191,7 @@ def enlarge(
     prior: MultiScalePrior,
     *,
     sigma: float | None = 0.0,
+    noise: NoiseModel | None = None,
     samples: int | None = 1,
     average: int = 1,
     seed: int = 0,
@@ -195,7 +210,10 @@ def enlarge(
         reduced_by: a filter of `operators.Downscaling`, or the blur before every so many pixels
             were kept (`operators.Decimation`).
         prior: of any number of channels.
-        sigma: standard deviation of white noise, in [0, 1]; None to estimate it.
+        sigma: standard deviation of white noise, in [0, 1]; None to estimate what the noise is
+            like.
+        noise: what it is like, instead: its spectrum and its curve are used, but of a JPEG whose
+            loss is to be undone, where it is taken for white, which a note tells.
         samples: how many to draw; None for the mean.
         average: of how many such means the result is the mean, of the picture mirrored and turned,
             as for `denoise`; where a filter reduced it, which does not know left from right.
@@ -205,7 +223,8 @@ def enlarge(
 
     Raises:
         UsageError: the filter is none, the size smaller than the picture, the coefficients are of
-            another size or other channels, or there is no mean of several.
+            another size or other channels, there is no mean of several, or the noise is said
+            twice, out of range, or of other channels.
 
     Examples:
         >>> picture, prior = scalewise.Picture(torch.rand(1, 12, 12)), scalewise.load("photos")
@@ -220,15 +239,21 @@ def enlarge(
     if isinstance(reduced_by, str):
         reduction = Downscaling(size, small, reduced_by)
         turned = Downscaling(size[::-1], small[::-1], reduced_by)
+    elif not isinstance(reduced_by, Blur):
+        raise UsageError(
+            "reduced_by must be the name of a filter, such as bicubic, or a Blur, found "
+            f"{type(reduced_by).__name__}"
+        )
     else:
         reduction = turned = Decimation(size, _whole_factor(size, small), reduced_by)
     _check_means(average, samples, reduced_by, jpeg)
+    told = _told(sigma or None if noise is not None else sigma, noise)
     if jpeg is None:
         restored = _inverted(
             picture,
             reduction,
             prior,
-            sigma,
+            told,
             samples,
             seed,
             callback,
@@ -241,7 +266,7 @@ def enlarge(
             picture,
             Chain(reduction, jpeg.operator),
             prior,
-            sigma,
+            told,
             samples,
             seed,
             callback,
@@ -260,7 +285,7 @@ def _inverted(
     picture: Picture,
     operator: Operator,
     prior: MultiScalePrior,
-    sigma: float | None,
+    told: NoiseModel | None,
     samples: int | None,
     seed: int,
     callback: Callback | None,
@@ -270,31 +295,47 @@ def _inverted(
 ) -> Restored:
     """A picture whose planes an operator has measured.
 
-    `held`: what was measured, (1, c, h, w), and the deviation of its own noise, where it is not
-    the picture itself. `average`: of how many means the result is one; `turned` is the operator of
-    the picture that is turned by a quarter.
+    `told`: what the noise is like; None to estimate it. `held`: what was measured, (1, c, h, w),
+    and the deviation of its own noise, where it is not the picture itself. `average`: of how many
+    means the result is one; `turned` is the operator of the picture that is turned by a quarter.
     """
-    if sigma is not None and not 0 <= sigma < math.inf:
-        raise UsageError(f"sigma must be 0 or more, found {sigma}")
     progress = counted(callback, len(picture.pixels) * (samples or average) * DRAWING.steps)
     valid = visible(picture)
-    planes, found = [], []
+    planes, found, notes = [], [], list(picture.notes)
     for index, plane in enumerate(fill_hidden(picture).pixels):
         given = _given(plane, prior)
-        noise = NoiseModel.white(sigma) if sigma is not None else None
-        if noise is None:
+        if told is None:
             noise = noise_for(prior, given, None if valid is None else valid[index])
-        measurement, own = (given[None], None) if held is None else held
-        spread = noise.sigma if own is None else (own**2 + noise.sigma**2).sqrt()
+        else:
+            check_channels(told, len(plane))
+            noise = told.as_gray(GRAY_GAIN) if len(given) < len(plane) else told
+        measurement = given[None]
+        spread: NoiseModel | Tensor = noise
+        if held is not None:
+            measurement, own = held
+            spread = (own**2 + noise.sigma**2).sqrt()
+            notes += [] if noise.is_white else [TAKEN_FOR_WHITE]
         restore = partial(
             prior.restore, noise=spread, samples=samples, seed=seed + index, callback=progress
         )
         drawn = _mean_of(average, restore, measurement, (operator, turned or operator))
         planes.append(_drawn(drawn, samples))
         found.append(noise)
-    notes = [*picture.notes, *conversion(picture, prior), *price(average)]
-    restored = _restored(picture, torch.stack(planes, dim=1), notes)
+    notes += [*conversion(picture, prior), *price(average)]
+    if told is not None and told.is_white and told.sigma > 0 and prior.noise_conditional:
+        first = _given(fill_hidden(picture).pixels[0], prior)
+        notes += far(told.sigma, first, prior, None if valid is None else valid[0])
+    restored = _restored(picture, torch.stack(planes, dim=1), list(dict.fromkeys(notes)))
     return replace(restored, noise=tuple(found))
+
+
+def _told(sigma: float | None, noise: NoiseModel | None) -> NoiseModel | None:
+    """What is said of the noise, in one of two ways; None if nothing is."""
+    if sigma is not None and not 0 <= sigma < math.inf:
+        raise UsageError(f"sigma must be 0 or more, found {sigma}")
+    if sigma is not None and noise is not None:
+        raise UsageError("sigma and noise both say what the noise is; give one of them")
+    return noise if sigma is None else NoiseModel.white(sigma)
 
 
 def _mean_of(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from scalewise.errors import UsageError
 from scalewise.images import JpegCoefficients, Picture
+from scalewise.inverse import pseudo_inverse
 from scalewise.operators import Decimation, Downscaling
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.result import Restored
@@ -40,8 +41,6 @@ def keeping(
 ) -> Restored:
     """Pictures moved as little as it takes to compress to the coefficients of a JPEG.
 
-    Only measured, not moved, where the reduction has no pseudo-inverse.
-
     Args:
         restored: pictures that were enlarged.
         reduction: what makes them small again.
@@ -53,12 +52,11 @@ def keeping(
     pictures, kept = [], []
     for each in restored.pictures:
         pixels = each.pixels.clamp(0, 1)
-        if isinstance(reduction, Downscaling):
-            for _ in range(AGREEING):
-                off = (jpeg.operator.A(reduction.A(pixels)) - jpeg.values) / jpeg.steps
-                change = (off.clamp(-INSIDE, INSIDE) - off) * jpeg.steps
-                moved = reduction.A_dagger(jpeg.operator.A_dagger(change))
-                pixels = (pixels + moved).clamp(0, 1)
+        for _ in range(AGREEING):
+            off = (jpeg.operator.A(reduction.A(pixels)) - jpeg.values) / jpeg.steps
+            change = (off.clamp(-INSIDE, INSIDE) - off) * jpeg.steps
+            moved = pseudo_inverse(reduction, jpeg.operator.A_dagger(change))
+            pixels = (pixels + moved).clamp(0, 1)
         off = (jpeg.operator.A(reduction.A(pixels)) - jpeg.values) / jpeg.steps
         kept.append(float((off.abs() <= 0.5).float().mean()))
         pictures.append(replace(each, pixels=pixels))
