@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from cli_tools import save_models, scalewise
@@ -242,12 +243,13 @@ def test_the_diagram_shows_shares_and_their_difference_by_noise() -> None:
     records = [{"by": "sigma", "group": name, "coverage": found} for name, found in held.items()]
     records.append({"by": "contrast", "group": "flat", "coverage": held["5"]})  # is not drawn
     shares, points = reliability_diagram(records).axes
-    diagonal, *lines = shares.get_lines()
-    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
-    drawn = {line.get_label(): list(line.get_ydata()) for line in lines}
-    assert drawn == {"σ = 5": [51.0, 89.0], "σ = 25": [48.0, 91.5]}
-    assert all(list(line.get_xdata()) == [50, 90] for line in lines)
-    assert [list(line.get_ydata()) for line in points.get_lines()[1:]] == [[1, -1], [-2, 1.5]]
+    (diagonal, *lines), (_, *over) = (
+        [(line.get_label(), np.asarray(line.get_xydata()).tolist()) for line in axes.get_lines()]
+        for axes in (shares, points)
+    )
+    assert diagonal[1] == [[40, 40], [100, 100]]
+    assert lines == [("σ = 5", [[50, 51], [90, 89]]), ("σ = 25", [[50, 48], [90, 91.5]])]
+    assert [line for _, line in over] == [[[50, 1], [90, -1]], [[50, -2], [90, 1.5]]]
 
 
 class TestCommand:
