@@ -196,6 +196,22 @@ Jobs = Annotated[
         "idle otherwise, and take as many times the memory.",
     ),
 ]
+NoiseFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="What the noise is like, as scalewise noise wrote it.",
+        show_default=False,
+    ),
+]
+Gain = Annotated[
+    float | None,
+    typer.Option(
+        callback=finite,
+        help="Of counted photons: stored value of one photo-electron.",
+        show_default=False,
+    ),
+]
 Offset = Annotated[
     float, typer.Option(callback=finite, help="With --gain: stored value without light.")
 ]

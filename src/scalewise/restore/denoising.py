@@ -25,7 +25,7 @@ from scalewise.restore.asking import (
 )
 from scalewise.restore.averaging import price
 from scalewise.restore.defects import find_defects, remove_defects
-from scalewise.restore.finding import GRAY_GAIN, VISIBLE, denoiser_for, noise_for
+from scalewise.restore.finding import GRAY_GAIN, VISIBLE, check_channels, denoiser_for, noise_for
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 from scalewise.score import residual_sigma
 from scalewise.stabilise import stabiliser_of
@@ -198,9 +198,7 @@ def denoising(
         found.append(model)
         if uncertainty:
             told = (
-                clean.std(0)
-                if len(clean) > 1
-                else (yield from _told_deviation(fixed, prior, model))
+                clean.std(0) if len(clean) > 1 else (yield from told_deviation(fixed, prior, model))
             )
             deviations.append(calibrated(told, prior.calibration, model.sigma, confidence).to(seen))
         if callback:
@@ -290,7 +288,7 @@ def _denoised(
             return (yield from _denoised(given, prior, None, strength, valid, ask))
         noise = noise_for(prior, noisy, valid)
     if noise is not None:
-        _check_channels(noise, len(noisy))
+        check_channels(noise, len(noisy))
         if noise.uneven and not prior.noise_maps and not reduced:
             planes = []
             for index, channel in enumerate(noisy):
@@ -311,7 +309,7 @@ def _denoised(
     return (to_channels(clean, 1)[0] if len(noisy) == 1 else clean), noise
 
 
-def _told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> Asking[Tensor]:
+def told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> Asking[Tensor]:
     """Standard deviation of every pixel (C, H, W) given the noisy image."""
     (less, more), _ = yield from _denoised(noisy, prior, noise, Strength(), None, ends)
     return (more - less).abs() / 2
@@ -375,14 +373,6 @@ def _grain(removed: Tensor, wavelet: str) -> Tensor:
     gray = mirror_to_multiple(to_channels(removed, 1)[0], 2)
     low, details = split(gray, wavelet)
     return merge(torch.zeros_like(low), details, wavelet)[..., :height, :width]
-
-
-def _check_channels(noise: NoiseModel, channels: int) -> None:
-    if noise.channels not in (1, channels):
-        raise UsageError(
-            f"the noise is described for {noise.channels} channels, the picture has {channels}; "
-            "describe that of this camera (scalewise noise makes it from a picture)"
-        )
 
 
 def visible(picture: Picture) -> Tensor | None:
