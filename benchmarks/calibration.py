@@ -1,11 +1,13 @@
 """Whether uncertainty is true: coverage of intervals, their width, bounds.
 
     python -m benchmarks.calibration --model path/of/photos --learn
+    python -m benchmarks.calibration --model photos
+    python -m benchmarks.calibration --plot docs/images/reliability.svg
     python -m benchmarks.calibration --model photos --picture docs/images/uncertainty.jpg
 
 The first command learns the correction on every second validation photograph and stores it in the
-model's folder; the second measures it on the others. With `--factors 2 4 8` the same of
-enlargements. The middle 96x96 of every photograph is looked at.
+model's folder; the second measures it on the others; the third draws what was measured. With
+`--factors 2 4 8` the same of enlargements. The middle 96x96 of every photograph is looked at.
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, write_json
+from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, read_json, write_json
 from scalewise.data.photos import sample_photo
 from scalewise.evaluation import (
     evaluate_calibration,
     evaluate_upscaling_calibration,
     learn_calibration,
     learn_upscaling,
+    reliability_diagram,
     sheet,
 )
+from scalewise.evaluation.reliability import figure_bytes
+from scalewise.files import write_whole
 from scalewise.images import Picture, write_image
 from scalewise.posterior import DRAWS
 from scalewise.prior import MultiScalePrior
@@ -84,9 +89,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--plot", type=Path, help="draw what was measured before: an SVG")
     parser.add_argument("--factors", type=int, nargs="+", help="of enlargements instead")
     parser.add_argument("--out", type=Path, help="by default in benchmarks/results")
     options = parser.parse_args()
+    if options.plot:
+        records = read_json(options.out or RESULTS / "calibration.json")["records"]
+        write_whole(options.plot, figure_bytes(reliability_diagram(records), "reliability"))
+        return
     prior = load_prior(options.model, options.device)
     if options.picture:
         picture(prior, options.picture)

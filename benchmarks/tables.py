@@ -184,6 +184,36 @@ def bounds(content: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def variance(content: dict[str, Any]) -> str:
+    """The map of uncertainty without samples beside the deviation of many, and their cost."""
+    found = content["records"]
+    correlations = [record["correlation"] for record in found]
+    ratios = [record["ratio"] for record in found]
+    rows = [
+        ["images", str(len(found))],
+        ["correlation, mean", _number(fmean(correlations), 3)],
+        ["correlation, least", _number(min(correlations), 3)],
+        ["mean deviation over that of samples", f"{min(ratios):.2f} to {max(ratios):.2f}"],
+        ["calls of the networks for the map", f"{found[0]['calls_map']}"],
+        [f"calls for {found[0]['samples']} samples", f"{found[0]['calls_samples']:,}"],
+    ]
+    return markdown([f"σ = {content['sigma']:g}, {content['crop']}×{content['crop']}", ""], rows)
+
+
+def white_cost(content: dict[str, Any]) -> str:
+    """PSNR on white noise before and after training with noise that is not white."""
+    rows = [
+        [
+            f"photos, σ = {row['sigma']:g}",
+            *(_number(row[key]) for key in ("before", "after")),
+            f"{row['after'] - row['before']:+.2f}",
+        ]
+        for row in content["rows"]
+    ]
+    head = ["PSNR in dB, blind", "learnt from white noise alone", "from noise of all kinds", ""]
+    return markdown(head, rows)
+
+
 def inverse(content: dict[str, Any]) -> str:
     """PSNR of restorations from linear measurements."""
     rows = []
@@ -564,6 +594,10 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "restoration": ("restoration.json", restoration),
     "coverage": ("calibration.json", coverage),
     "bounds": ("calibration.json", bounds),
+    "coverage-free": ("calibration-photos-free.json", coverage),
+    "bounds-gray": ("calibration-photos-gray.json", bounds),
+    "variance": ("variance.json", variance),
+    "white-cost": ("white-cost.json", white_cost),
     "coverage-gray": ("calibration-photos-gray.json", coverage),
     "enlargements": ("calibration-upscaling.json", enlargements),
     "enlarged-faces": ("calibration-upscaling-faces.json", enlargements),

@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from cli_tools import save_models, scalewise
@@ -19,6 +20,7 @@ from scalewise.evaluation import (
     evaluate_upscaling_calibration,
     learn_calibration,
     learn_upscaling,
+    reliability_diagram,
 )
 from scalewise.exact import GaussianDenoiser, gaussian_prior
 from scalewise.images import Picture, read_image, write_image
@@ -235,6 +237,21 @@ def test_few_samples_tell_the_deviation_of_a_neighbourhood() -> None:
     assert float(found[0, 0, 0, 0] ** 2) == pytest.approx(float(plain[..., :2, :2].square().mean()))
 
 
+def test_the_diagram_shows_shares_and_their_difference_by_noise() -> None:
+    pytest.importorskip("matplotlib")
+    held = {"5": {50: 51.0, 90: 89.0}, "25": {50: 48.0, 90: 91.5}}
+    records = [{"by": "sigma", "group": name, "coverage": found} for name, found in held.items()]
+    records.append({"by": "contrast", "group": "flat", "coverage": held["5"]})  # is not drawn
+    shares, points = reliability_diagram(records).axes
+    (diagonal, *lines), (_, *over) = (
+        [(line.get_label(), np.asarray(line.get_xydata()).tolist()) for line in axes.get_lines()]
+        for axes in (shares, points)
+    )
+    assert diagonal[1] == [[40, 40], [100, 100]]
+    assert lines == [("σ = 5", [[50, 51], [90, 89]]), ("σ = 25", [[50, 48], [90, 91.5]])]
+    assert [line for _, line in over] == [[[50, 1], [90, -1]], [[50, -2], [90, 1.5]]]
+
+
 class TestCommand:
     @pytest.fixture(scope="class")
     @staticmethod
@@ -264,9 +281,12 @@ class TestCommand:
         assert store.fingerprint(known) == store.fingerprint(plain)
         file = tmp_path / "coverage.json"
         done = scalewise(
-            *("evaluate", "calibration", images, *options, "--samples", "2", "--json", file)
+            *("evaluate", "calibration", images, *options, "--samples", "2", "--json", file),
+            *("--plot", tmp_path / "reliability.svg"),
         )
         assert done.code == 0, done.stderr
+        drawn = (tmp_path / "reliability.svg").read_text()
+        assert all(f">σ = {level}</text>" in drawn for level in (15, 50))
         found = json.loads(file.read_text())
         assert found["calibrated"] is True
         # on the images that it learnt from
@@ -293,8 +313,12 @@ class TestCommand:
         assert list(known.upscaling) == [2]
         assert known.calibration == before.calibration
         file = tmp_path / "coverage.json"
-        done = scalewise("evaluate", "calibration", images, *options, "--json", file)
+        drawn = tmp_path / "reliability.png"
+        done = scalewise(
+            *("evaluate", "calibration", images, *options, "--json", file, "--plot", drawn)
+        )
         assert done.code == 0, done.stderr
+        assert read_image(drawn).pixels.shape[-1] > 1000
         found = json.loads(file.read_text())
         assert found["calibrated"] is True
         for share in ("50", "80", "90", "95"):  # on the images that it learnt from
@@ -326,6 +350,8 @@ class TestCommand:
             (("--factor", "3"), "factor must be a power of two"),
             (("--factor", "2", "--sigma", "15"), "give one of them"),
             (("--factor", "2", "--samples", "1"), "needs 2 or more"),
+            (("--plot", "diagram.jpg"), "--plot diagram.jpg: give a name that ends in .svg or"),
+            (("--plot", "diagram.svg", "--learn"), "--learn measures nothing to draw"),
         ):
             done = scalewise(
                 *("evaluate", "calibration", images, *options, "--model", models / "photos")

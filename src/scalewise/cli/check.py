@@ -25,10 +25,15 @@ def check(
         typer.Option(
             min=0,
             callback=options.finite,
-            help="Level of white noise in NOISY, in 8-bit units; estimated without.",
+            help="Level of white noise in NOISY, in 8-bit units. Without it and the next "
+            "four, what the noise is like is estimated.",
             show_default=False,
         ),
     ] = None,
+    noise: options.NoiseFile = None,
+    gain: options.Gain = None,
+    offset: options.Offset = 0.0,
+    read_noise: options.ReadNoise = 0.0,
     black: options.Black = None,
     white: options.White = None,
     model: options.Model = "photos",
@@ -40,17 +45,22 @@ def check(
     Its estimated PSNR, what is the best that the model could do, and a bound that nine of ten
     images exceed; at every scale whether what was removed is noise, or structure went with it.
 
-    Example:
+    Examples:
       scalewise check noisy.png cleaned.png
+      scalewise check cells.tif cleaned.tif --gain 2.2 --offset 100 --read-noise 1.6
+      scalewise check photo.tif cleaned.tif --noise camera.json
     """
+    ways = {"--sigma": sigma, "--noise": noise, "--gain": gain}
+    options.check_noise(ways, gain, offset, read_noise)
     from scalewise import restore, store
     from scalewise.cli.console import show
     from scalewise.images import read_image
-    from scalewise.noise_model import NoiseModel
 
     prior = store.load(model, device=device)
     before, after = (read_image(path, black=black, white=white) for path in (noisy, cleaned))
-    told = None if sigma is None else NoiseModel.white(sigma / 255)
+    told = options.told_noise(sigma, noise)
+    if gain is not None:
+        told = restore.photon_noise(before, gain=gain, offset=offset, read=read_noise)
     found = restore.check(before, after, prior, noise=told)
     record = {
         "noisy": str(noisy),
@@ -61,6 +71,7 @@ def check(
         "bound": None if found.bound is None else round(found.bound, 3),
         "removed": [round(ratio, 3) for ratio in found.removed],
         "damaged": round(found.damaged, 4),
+        "lights": round(found.lights, 3),
         "words": list(found.words),
     }
     if as_json:

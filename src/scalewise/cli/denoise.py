@@ -47,14 +47,7 @@ def denoise(
             show_default=False,
         ),
     ] = None,
-    gain: Annotated[
-        float | None,
-        typer.Option(
-            callback=options.finite,
-            help="Of counted photons: stored value of one photo-electron.",
-            show_default=False,
-        ),
-    ] = None,
+    gain: options.Gain = None,
     offset: options.Offset = 0.0,
     read_noise: options.ReadNoise = 0.0,
     one_camera: Annotated[

@@ -310,6 +310,14 @@ def calibration(
             show_default=False,
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.svg|FILE.png",
+            help="Also draw the reliability diagram: what intervals held over what they should.",
+            show_default=False,
+        ),
+    ] = None,
     model: options.Model = "photos",
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -326,11 +334,11 @@ def calibration(
       scalewise evaluate calibration photos/ --sigma 15 25 50 --json coverage.json
       scalewise evaluate calibration other-photos/ --model my-model --learn
       scalewise evaluate calibration photos/ --factor 2
+      scalewise evaluate calibration photos/ --plot reliability.svg
     """
-    if factor is not None and sigma:
-        raise UsageError("--sigma is of denoising, --factor of enlargements; give one of them")
-    if factor is not None and samples < 2:
-        raise UsageError(f"--samples {samples}: an enlargement's uncertainty needs 2 or more")
+    _check_calibration(factor, sigma, samples)
+    if plot is not None:
+        _check_plot(plot, learn, force)
     from scalewise.cli.bench import Bench
 
     bench = Bench(images, model, device=device, exact=exact, json_file=json_file, force=force)
@@ -369,6 +377,8 @@ def calibration(
             typer.echo(f"{model}: learnt from {len(pictures)} images and stored")
             return
         records = measured_on(prior, pictures, callback=bar.step, **given)
+    if plot is not None:
+        _draw(records, plot)
     for record in records:
         record |= {f"{share} %": record["coverage"][share] for share in COVERAGES}
     columns = {name: name for name in ("by", "group", *(f"{share} %" for share in COVERAGES))}
@@ -381,6 +391,37 @@ def calibration(
         "coverage": records[0]["coverage"],
     }
     bench.finish(records, records, columns, settings, digits=1)
+
+
+def _check_calibration(factor: int | None, sigma: list[float] | None, samples: int) -> None:
+    """Refuse levels of noise for enlargements, or too few samples of them."""
+    if factor is not None and sigma:
+        raise UsageError("--sigma is of denoising, --factor of enlargements; give one of them")
+    if factor is not None and samples < 2:
+        raise UsageError(f"--samples {samples}: an enlargement's uncertainty needs 2 or more")
+
+
+def _check_plot(plot: Path, learn: bool, force: bool) -> None:
+    """Refuse a diagram that nothing is measured for, or that cannot be written."""
+    from scalewise.evaluation.reliability import check_matplotlib
+    from scalewise.files import check_writable
+
+    if learn:
+        raise UsageError("--learn measures nothing to draw; give --plot without it")
+    if plot.suffix.lower() not in (".svg", ".png"):
+        raise UsageError(f"--plot {plot}: give a name that ends in .svg or .png")
+    check_writable(plot, force=force)
+    check_matplotlib()
+
+
+def _draw(records: list[Record], plot: Path) -> None:
+    """Write the reliability diagram."""
+    from scalewise.evaluation import reliability_diagram
+    from scalewise.evaluation.reliability import figure_bytes
+    from scalewise.files import write_whole
+
+    kind = plot.suffix.lower().removeprefix(".")
+    write_whole(plot, figure_bytes(reliability_diagram(records), plot.stem, kind))
 
 
 def _denoiser_of(

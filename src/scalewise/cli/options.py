@@ -217,6 +217,14 @@ NoiseFile = Annotated[
         show_default=False,
     ),
 ]
+Gain = Annotated[
+    float | None,
+    typer.Option(
+        callback=finite,
+        help="Of counted photons: stored value of one photo-electron.",
+        show_default=False,
+    ),
+]
 Offset = Annotated[
     float, typer.Option(callback=finite, help="With --gain: stored value without light.")
 ]

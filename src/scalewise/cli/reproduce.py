@@ -73,7 +73,7 @@ def reproduce(
       scalewise reproduce --out report --faces faces/ --quick
     """
     say = _talker()
-    from scalewise.reproduce.figures import check_matplotlib
+    from scalewise.evaluation.reliability import check_matplotlib
 
     check_matplotlib()
     if public is not None:

@@ -16,6 +16,7 @@ from scalewise.evaluation.distances import (
 )
 from scalewise.evaluation.likelihood import evaluate_likelihood, mean_bits
 from scalewise.evaluation.records import Callback, Record, crop_to_multiple, means
+from scalewise.evaluation.reliability import reliability_diagram
 from scalewise.evaluation.sheets import grid, sheet
 from scalewise.evaluation.synthesis import evaluate_synthesize, measure_samples
 from scalewise.evaluation.unseen import evaluate_unseen
@@ -49,6 +50,7 @@ __all__ = [
     "nearest_distances",
     "psnr",
     "radial_power_spectrum",
+    "reliability_diagram",
     "sheet",
     "sliced_wasserstein",
     "ssim",

@@ -10,29 +10,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from scalewise.errors import ScalewiseError
 from scalewise.evaluation import sheet
+from scalewise.evaluation.reliability import check_matplotlib, figure_bytes
 from scalewise.reproduce.experiment import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Curve = tuple[Sequence[float], Sequence[float]]
-
-
-def check_matplotlib() -> None:
-    """Say how to get matplotlib where it is missing.
-
-    Raises:
-        ScalewiseError: it cannot be imported.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ScalewiseError(
-            "the report's figures need matplotlib, which is not installed; "
-            "run: pip install 'scalewise[reproduce]'"
-        ) from error
 
 
 def curves(
@@ -60,14 +45,14 @@ def curves(
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
-    with rc_context({"svg.hashsalt": name, "font.size": 9, "svg.fonttype": "none"}):
+    with rc_context({"font.size": 9}):
         canvas = Canvas(figsize=(4.2 * len(panels), 3.4), layout="constrained")
         axes = canvas.subplots(1, len(panels), squeeze=False)[0]
         for place, (title, lines) in zip(axes, panels.items(), strict=True):
             _panel(place, title, lines, log)
             place.set_xlabel(x)
         axes[0].set_ylabel(y)
-        return Figure(name, caption, _svg(canvas), "svg", private)
+        return Figure(name, caption, figure_bytes(canvas, name), "svg", private)
 
 
 def _panel(axes: Axes, title: str, lines: Mapping[str, Curve], log: str) -> None:
@@ -102,9 +87,3 @@ def pictures(
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
     return Figure(name, caption, stream.getvalue(), "png", private)
-
-
-def _svg(canvas: Any) -> bytes:
-    stream = io.BytesIO()
-    canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()

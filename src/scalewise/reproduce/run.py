@@ -14,11 +14,11 @@ import torch
 
 from scalewise import __version__
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.evaluation.reliability import check_matplotlib
 from scalewise.files import write_json, write_whole
 from scalewise.reproduce.context import Context, Images
 from scalewise.reproduce.experiment import Cell, Experiment, Result, Table
 from scalewise.reproduce.experiments import EXPERIMENTS
-from scalewise.reproduce.figures import check_matplotlib
 from scalewise.reproduce.page import Entry, html_page, markdown_page
 from scalewise.reproduce.report import (
     NETWORKS,

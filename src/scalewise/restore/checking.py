@@ -11,10 +11,12 @@ from torch import Tensor
 
 from scalewise.errors import UsageError
 from scalewise.images import Picture, to_channels
-from scalewise.noise_model import NoiseModel
+from scalewise.noise_model import NoiseModel, smoothed
 from scalewise.posterior import expected_error
 from scalewise.prior import MultiScalePrior
-from scalewise.restore.finding import noise_for
+from scalewise.restore.answering import answered
+from scalewise.restore.denoising import denoise_plane, told_deviation
+from scalewise.restore.finding import check_channels, noise_for
 from scalewise.wavelets import GAIN, decompose, mirror_to_multiple
 
 STRUCTURE, LEFT = 1.15, 0.85
@@ -22,6 +24,10 @@ STRUCTURE, LEFT = 1.15, 0.85
 
 BLOCK, LOST = 16, 1.5
 """Side of blocks, and how many deviations of the noise what was removed from one may have."""
+
+EVEN = 1.3
+"""What was removed over the noise there, in the lights over that in the shadows: beyond, or below
+its inverse, the noise is not as the curve says, or structure went."""
 
 CUT = 0.01
 """Share of the noisy values at black or white from which nothing is promised of the error: noise
@@ -40,6 +46,8 @@ class Check:
             or much of the noise was cut off at black or white.
         removed: per scale, finest first, the deviation of what was removed over that of the noise.
         damaged: share of blocks from which more was removed than noise explains.
+        lights: deviation of what was removed over that of the noise there, in the brighter half of
+            the blocks of the cleaned picture, over the same in the darker half.
         words: sentences.
 
     Examples:
@@ -56,6 +64,7 @@ class Check:
     bound: float | None
     removed: tuple[float, ...]
     damaged: float
+    lights: float
     words: tuple[str, ...]
 
 
@@ -71,7 +80,9 @@ def check(
 
     The expected error of any estimate `c` is `|c - mean|^2` and the variance of the truth
     (`Posterior`), or what Stein's formula says of it where white noise is told
-    (`posterior.expected_error`). The first planes are compared.
+    (`posterior.expected_error`). The first planes are compared. What was removed is compared with
+    the noise of each scale by its spectrum, and of each place by its curve at the intensity that
+    the cleaned picture has there.
 
     Args:
         noisy: the picture before.
@@ -83,7 +94,8 @@ def check(
         Estimates of the PSNR in dB, and what was removed.
 
     Raises:
-        UsageError: the pictures do not fit, or the prior is told no noise.
+        UsageError: the pictures do not fit, the noise is of another number of channels, or the
+            prior is told no noise.
 
     Examples:
         >>> prior, noise = scalewise.load("photos"), scalewise.NoiseModel.white(0.1)
@@ -106,6 +118,7 @@ def check(
     told = noise is not None
     if noise is None:
         noise = noise_for(prior, before)
+    check_channels(noise, len(before))
     prior = prior.denoiser_of(len(before), noise)
     if noise.sigma == 0:
         raise UsageError("no noise was found in the first picture; sigma tells it")
@@ -114,8 +127,13 @@ def check(
         rest = float((before - mean).square().mean())
         variance = expected_error(rest, variance, noise.sigma, before.numel())
     error = variance + float((after - mean).square().mean())
-    removed = _removed(before - after, noise, levels, prior.wavelet)
-    damaged = _damaged(before - after, noise)
+    taken = before - after
+    factor = noise.at(smoothed(after[None])[0]).square()
+    removed = _removed(taken, noise, float(factor.mean()), levels, prior.wavelet)
+    blocks = _blocks(taken.square() / noise.sigma**2)
+    expected = _blocks(factor).clamp(min=1e-6)
+    damaged = float((blocks > LOST**2 * expected).float().mean())
+    lights = _lights(blocks, expected, _blocks(after))
     psnr = -10 * math.log10(error)
     cut = float(((before == 0) | (before == 1)).float().mean())
     known = prior.calibration if cut <= CUT else None
@@ -127,36 +145,46 @@ def check(
         bound=None if margin is None else psnr - margin,
         removed=removed,
         damaged=damaged,
-        words=(*_in_words(removed, damaged, before, after), *_cut_in_words(cut)),
+        lights=lights,
+        words=(*_in_words(removed, damaged, lights, before, after), *_cut_in_words(cut)),
     )
 
 
 def _estimate(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> tuple[Tensor, float]:
     """The mean (C, H, W), and the mean variance around it."""
-    given, _ = to_channels(noisy, prior.channels)
-    posterior = prior.posterior(given[None], noise.plain)
-    if len(noisy) == 1 and prior.channels > 1:
-        posterior = posterior.gray
-    mean = posterior.mean()[0].cpu()
-    return to_channels(mean, len(noisy))[0], float(posterior.variance().mean())
+    mean, _ = denoise_plane(noisy, prior, noise=noise)
+    deviation = answered(told_deviation(noisy, prior, noise))
+    return to_channels(mean, len(noisy))[0], float(deviation.square().mean())
 
 
-def _removed(rest: Tensor, noise: NoiseModel, levels: int, wavelet: str) -> tuple[float, ...]:
-    """Deviation of what was removed over that of the noise, at each scale."""
-    whole = mirror_to_multiple(rest[None], 1 << levels)
+def _removed(
+    taken: Tensor, noise: NoiseModel, factor: float, levels: int, wavelet: str
+) -> tuple[float, ...]:
+    """Deviation of what was removed over that of the noise, at each scale.
+
+    `factor` is the mean of the curve over the picture.
+    """
+    whole = mirror_to_multiple(taken[None], 1 << levels)
     _, details = decompose(whole, levels, wavelet)
     found = []
     for level, bands in enumerate(details, start=1):
         expected = [GAIN**level * each for each in noise.scale(level)]
-        square = sum(each**2 for each in expected) / len(expected)
+        square = factor * sum(each**2 for each in expected) / len(expected)
         found.append(math.sqrt(float(bands.square().mean()) / max(1e-20, square)))
     return tuple(found)
 
 
-def _damaged(rest: Tensor, noise: NoiseModel) -> float:
-    """Share of blocks from which more was removed than noise explains."""
-    energy = F.avg_pool2d(rest[None].square().mean(1, keepdim=True), BLOCK, ceil_mode=True)
-    return float((energy.sqrt() > LOST * noise.sigma).float().mean())
+def _blocks(values: Tensor) -> Tensor:
+    """Means of values (C, H, W) over blocks and channels, shape (blocks,)."""
+    return F.avg_pool2d(values[None].mean(1, keepdim=True), BLOCK, ceil_mode=True).flatten()
+
+
+def _lights(removed: Tensor, expected: Tensor, intensity: Tensor) -> float:
+    """What was removed over what was expected, of the brighter blocks over the darker ones."""
+    order = intensity.argsort()
+    dark, bright = order[: (len(order) + 1) // 2], order[len(order) // 2 :]
+    shares = [float(removed[part].mean() / expected[part].mean()) for part in (dark, bright)]
+    return math.sqrt(max(1e-20, shares[1]) / max(1e-20, shares[0]))
 
 
 def _cut_in_words(cut: float) -> list[str]:
@@ -169,7 +197,7 @@ def _cut_in_words(cut: float) -> list[str]:
 
 
 def _in_words(
-    removed: tuple[float, ...], damaged: float, before: Tensor, after: Tensor
+    removed: tuple[float, ...], damaged: float, lights: float, before: Tensor, after: Tensor
 ) -> list[str]:
     if bool((before == after).all()):
         return ["nothing was removed: the pictures are the same"]
@@ -185,5 +213,12 @@ def _in_words(
     if damaged > 0.01:
         words.append(
             f"in {100 * damaged:.0f} % of the picture more was removed than noise explains"
+        )
+    if not 1 / EVEN <= lights <= EVEN:
+        where, other = ("lights", "shadows") if lights > 1 else ("shadows", "lights")
+        words.append(
+            f"in the {where} {max(lights, 1 / lights):.2g} times as much of the noise there was "
+            f"removed as in the {other}: the noise grows otherwise with the light, or structure "
+            "went, or noise was left"
         )
     return words or ["what was removed is noise at every scale"]

@@ -25,7 +25,7 @@ from scalewise.restore.asking import (
 )
 from scalewise.restore.averaging import price
 from scalewise.restore.defects import find_defects, remove_defects
-from scalewise.restore.finding import GRAY_GAIN, VISIBLE, denoiser_for, noise_for
+from scalewise.restore.finding import GRAY_GAIN, VISIBLE, check_channels, denoiser_for, noise_for
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 from scalewise.score import residual_sigma
 from scalewise.stabilise import stabiliser_of
@@ -198,9 +198,7 @@ def denoising(
         found.append(model)
         if uncertainty:
             told = (
-                clean.std(0)
-                if len(clean) > 1
-                else (yield from _told_deviation(fixed, prior, model))
+                clean.std(0) if len(clean) > 1 else (yield from told_deviation(fixed, prior, model))
             )
             deviations.append(calibrated(told, prior.calibration, model.sigma, confidence).to(seen))
         if callback:
@@ -311,7 +309,7 @@ def _denoised(
     return (to_channels(clean, 1)[0] if len(noisy) == 1 else clean), noise
 
 
-def _told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> Asking[Tensor]:
+def told_deviation(noisy: Tensor, prior: MultiScalePrior, noise: NoiseModel) -> Asking[Tensor]:
     """Standard deviation of every pixel (C, H, W) given the noisy image."""
     (less, more), _ = yield from _denoised(noisy, prior, noise, Strength(), None, ends)
     return (more - less).abs() / 2
@@ -375,19 +373,6 @@ def _grain(removed: Tensor, wavelet: str) -> Tensor:
     gray = mirror_to_multiple(to_channels(removed, 1)[0], 2)
     low, details = split(gray, wavelet)
     return merge(torch.zeros_like(low), details, wavelet)[..., :height, :width]
-
-
-def check_channels(noise: NoiseModel, channels: int) -> None:
-    """Refuse a description of the noise of pictures of other channels.
-
-    Raises:
-        UsageError: it is one.
-    """
-    if noise.channels not in (1, channels):
-        raise UsageError(
-            f"the noise is described for {noise.channels} channels, the picture has {channels}; "
-            "describe that of this camera (scalewise noise makes it from a picture)"
-        )
 
 
 def visible(picture: Picture) -> Tensor | None:

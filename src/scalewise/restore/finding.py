@@ -250,6 +250,19 @@ def photon_noise(
     return model
 
 
+def check_channels(noise: NoiseModel, channels: int) -> None:
+    """Check that a description of noise fits a picture.
+
+    Raises:
+        UsageError: it is of another number of channels.
+    """
+    if noise.channels not in (1, channels):
+        raise UsageError(
+            f"the noise is described for {noise.channels} channels, the picture has {channels}; "
+            "describe that of this camera (scalewise noise makes it from a picture)"
+        )
+
+
 def noise_levels(noisy: Tensor, *, valid: Tensor | None = None) -> list[float]:
     """Estimate white noise by statistics: one level, or one per channel where they differ much.
 

@@ -26,8 +26,8 @@ from scalewise.noise_model import NoiseModel
 from scalewise.operators import Blur, Chain, Decimation, Downscaling, Inpainting, Operator
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.averaging import averaged, check_average, price
-from scalewise.restore.denoising import check_channels, far, visible
-from scalewise.restore.finding import GRAY_GAIN, noise_for
+from scalewise.restore.denoising import far, visible
+from scalewise.restore.finding import GRAY_GAIN, check_channels, noise_for
 from scalewise.restore.jpeg import check_coefficients, keeping
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 from scalewise.windows import size_of
