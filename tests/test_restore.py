@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo import smooth_picture
 
 import scalewise
+from scalewise.data.photos import sample_photo
 from scalewise.errors import UsageError
 from scalewise.evaluation import psnr
 from scalewise.exact import gaussian_prior, power_law_spectrum
@@ -180,6 +181,60 @@ class TestNoiseLevels:
     def test_bad_settings(self, sigma: float, strength: float, photos: MultiScalePrior) -> None:
         with pytest.raises(UsageError, match=r"sigma must be 0 or more|strength must be from 0"):
             denoise(Picture(torch.rand(3, 16, 16)), photos, sigma=sigma, strength=strength)
+
+
+class TestAreasWithoutNoise:
+    """What is of one value says nothing of the noise, and stays about so."""
+
+    LEVELS = (10, 25)
+
+    def photo(self, channels: int) -> Tensor:
+        return to_channels(sample_photo("astronaut")[None, :, :160, 128:288], channels)[0][0]
+
+    @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_constant_picture_stays_and_a_note_says_why(
+        self, photos: MultiScalePrior, channels: int, value: float
+    ) -> None:
+        picture = Picture(torch.full((channels, 40, 52), value))
+        result = denoise(picture, photos)
+        assert result.picture.pixels.equal(picture.pixels)
+        assert result.sigma == (0.0,)
+        assert "no noise was found; sigma says how much to remove all the same" in result.notes
+
+    @pytest.mark.parametrize(("channels", "value"), [(1, 0.5), (3, 0.0), (3, 1.0)])
+    @pytest.mark.parametrize("level", LEVELS)
+    def test_bars_beside_noise(
+        self, photos: MultiScalePrior, channels: int, value: float, level: int
+    ) -> None:
+        clean = self.photo(channels)
+        noisy = with_noise(clean, level / 255, seed=1).clamp(0, 1)
+        bars = torch.zeros_like(noisy, dtype=torch.bool)
+        bars[:, :40] = bars[:, -40:] = True
+        barred = torch.where(bars, value, noisy)
+        result = denoise(Picture(barred, depth="float32"), photos)
+        assert 255 * result.sigma[0] == pytest.approx(level, rel=0.08)
+        assert result.noise[0].is_white
+        (found,) = result.picture.pixels
+        assert 255 * float((found - barred).abs()[bars].mean()) < 0.1 * level
+        between, dirty = clean[:, 40:-40], noisy[:, 40:-40]
+        alone, _ = denoise_plane(dirty, photos)
+        there = gain(between, dirty, found[:, 40:-40])
+        assert there > gain(between, dirty, alone) - 0.3
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("level", LEVELS)
+    def test_a_saturated_sky(self, photos: MultiScalePrior, channels: int, level: int) -> None:
+        """From twice as bright as white down to just below it."""
+        scene = self.photo(channels)
+        scene[:, :64] = torch.linspace(2.2, 0.9, 64)[:, None]
+        noisy = with_noise(scene, level / 255, seed=2).clamp(0, 1)
+        assert noisy[:, :40].eq(1).all()
+        result = denoise(Picture(noisy, depth="float32"), photos)
+        assert 255 * result.sigma[0] == pytest.approx(level, rel=0.08)
+        (found,) = result.picture.pixels
+        assert 255 * float((found - 1).abs()[:, :40].mean()) < 0.1 * level
+        assert gain(scene[:, 64:], noisy[:, 64:], found[:, 64:]) > 4
 
 
 class TestHiddenColours:
