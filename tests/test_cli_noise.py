@@ -85,6 +85,32 @@ class TestNoise:
         assert shown.code == 2
         assert "too small to tell its noise; at least 64x64" in shown.stderr
 
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_frames_of_other_channels(self, tmp_path: Path, models: Path, channels: int) -> None:
+        """A gray frame tells the noise of every colour; one of colours tells nothing of gray."""
+        frame = 0.2 + 0.05 * torch.randn(channels, 128, 128, generator=seeded())
+        write_image(tmp_path / "flat.tif", Picture(frame, depth="float32"))
+        picture = Picture(smooth(64, 64, 4 - channels), depth="float32")
+        write_image(tmp_path / "in.tif", picture)
+        before, result = tree(tmp_path), tmp_path / "out.tif"
+        shared = ("denoise", tmp_path / "in.tif", result, "--model", models / "photos")
+        done = scalewise(*shared, "--noise-from", tmp_path / "flat.tif", "--json")
+        if channels == 3:
+            assert done.code == 2
+            assert "the noise is described for 3 channels, the picture has 1" in done.stderr
+            assert tree(tmp_path) == before
+            return
+        (record,) = done.records
+        assert record["sigma"] == pytest.approx(255 * 0.05, rel=0.05)
+        told = restore.noise_of_frame(read_image(tmp_path / "flat.tif").pixels[0], 3)
+        each = NoiseModel(scales=tuple(3 * scale for scale in told.scales))
+        (tmp_path / "noise.json").write_text(each.model_dump_json())
+        assert scalewise(*shared, "--noise", tmp_path / "noise.json", "--force").code == 0
+        as_colours = read_image(result).pixels
+        assert not as_colours.equal(picture.pixels)
+        assert scalewise(*shared, "--noise-from", tmp_path / "flat.tif", "--force").code == 0
+        assert read_image(result).pixels.equal(as_colours)
+
     def test_defects_are_named(self, tmp_path: Path, models: Path) -> None:
         spoilt = smooth(96, 128)
         hit = torch.rand(spoilt.shape, generator=seeded(1)) < 0.02

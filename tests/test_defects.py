@@ -10,7 +10,7 @@ import scalewise
 from scalewise import restore
 from scalewise.data.photos import sample_photo
 from scalewise.errors import UsageError
-from scalewise.restore.defects import find_defects, impulses, remove_defects, stripes
+from scalewise.restore.defects import bands, find_defects, impulses, remove_defects, stripes
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -52,6 +52,59 @@ def test_stripes_are_named_and_removed(axis: int) -> None:
     mended = remove_defects(striped, ["stripes"])
     left = (mended - clean).square().mean() / shifts.square().mean()
     assert left < 0.25
+
+
+def waves(height: int = 288, width: int = 320) -> Tensor:
+    y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 4, width), indexing="ij")
+    clean = torch.stack([0.5 + 0.3 * torch.sin(x + y), 0.5 + 0.3 * torch.cos(x - y), 0.4 + 0 * x])
+    return clean + 0.02 * torch.randn(clean.shape, generator=seeded())
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("width", [3, 4, 8])
+def test_bands_are_named_with_their_width(axis: int, width: int) -> None:
+    clean = waves()
+    levels = 0.02 * torch.randn(-(-clean.shape[axis] // width), generator=seeded(3))
+    each = levels.repeat_interleave(width)[: clean.shape[axis]]
+    banded = clean + (each[:, None] if axis == 1 else each)
+    assert bands(banded, axis) == width
+    assert bands(banded, 3 - axis) is None
+    name = "rows" if axis == 1 else "columns"
+    words = f"the {name} are shifted in bands of {width} (banding); they are left as they are"
+    assert find_defects(banded) == [words]
+    assert remove_defects(banded, ["impulses", "stripes"]).equal(banded)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_bands_of_two_are_named_one_way_or_the_other(axis: int) -> None:
+    shifts = 0.02 * torch.randn(144, generator=seeded(3)).repeat_interleave(2)
+    clean = waves(width=288)
+    (words,) = find_defects(clean + (shifts[:, None] if axis == 1 else shifts))
+    name = "rows" if axis == 1 else "columns"
+    assert words.startswith(f"the {name} are shifted")
+
+
+@pytest.mark.parametrize("period", [12, 16])
+def test_waves_over_the_rows_are_bands_of_half_a_period(period: int) -> None:
+    wave = 0.01 * torch.sin(2 * torch.pi * torch.arange(288) / period)
+    assert bands(waves() + wave[:, None], 1) == period // 2
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "coffee", "cat", "rocket"])
+def test_photos_have_no_bands(name: str) -> None:
+    photo = sample_photo(name)
+    for image in (photo, photo + 0.04 * torch.randn(photo.shape, generator=seeded())):
+        assert bands(image, 1) is None
+        assert bands(image, 2) is None
+
+
+def test_shapes_that_go_all_the_way_are_no_bands() -> None:
+    """A door frame: few edges, and shades between them."""
+    across = torch.linspace(0, 1, 256)
+    frame = 0.4 + 0.2 * torch.sin(5 * across) + 0.3 * (across > 0.3) - 0.2 * (across > 0.55)
+    door = frame.expand(3, 256, 256) + 0.01 * torch.randn(3, 256, 256, generator=seeded())
+    assert bands(door, 1) is None
+    assert bands(door, 2) is None
 
 
 @pytest.mark.parametrize("kind", ["clean", "noisy", "edges", "small", "constant"])

@@ -113,6 +113,18 @@ class TestNetworksAndPrior:
         for one, other in zip(ours, network(details, low, number, low), strict=True):
             assert torch.allclose(one, other, atol=1e-5)
 
+    def test_networks_are_told_a_little_where_there_is_none_at_all(self) -> None:
+        """A twentieth of that beside it, place by place."""
+        told = NoiseLevels((0.1, 0.4), 0.4).finest()
+        assert told.details == 0.1
+        assert float(told.low) == pytest.approx(0.8)
+        none = NoiseLevels((torch.tensor([[[[0.0, 0.3]]]]), 0.4), 0.4)
+        low = torch.tensor([0.8])
+        found = torch.as_tensor(none.finest().details).flatten().tolist()
+        assert found[0] == pytest.approx(0.05 * float(low.flatten()[0]))
+        assert found[1] == pytest.approx(0.3)
+        assert float(torch.as_tensor(NoiseLevels((0.0,), 0.0).finest().details)) == 0
+
     def test_every_level_of_a_prior_is_told_its_own(self) -> None:
         prior, noisy = prior_with_maps(), torch.rand(2, 3, 12, 12, generator=seeded())
         white = prior.denoise(noisy, 0.2)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from cli_tools import blind_prior
 from PIL import Image
 from torch import Tensor
 from zoo import smooth_picture
 
 import scalewise
+from scalewise.data.photos import sample_photo
 from scalewise.errors import UsageError
 from scalewise.evaluation import psnr
 from scalewise.exact import gaussian_prior, power_law_spectrum
@@ -21,6 +23,7 @@ from scalewise.images import Intensities, Picture, read_image, to_channels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import (
+    Strength,
     denoise,
     denoise_plane,
     find_noise,
@@ -28,6 +31,7 @@ from scalewise.restore import (
     noise_levels,
     upscale,
 )
+from scalewise.wavelets import split
 
 LEVEL = 25 / 255
 
@@ -180,6 +184,107 @@ class TestNoiseLevels:
     def test_bad_settings(self, sigma: float, strength: float, photos: MultiScalePrior) -> None:
         with pytest.raises(UsageError, match=r"sigma must be 0 or more|strength must be from 0"):
             denoise(Picture(torch.rand(3, 16, 16)), photos, sigma=sigma, strength=strength)
+
+
+class TestStrengthByLevel:
+    """Each level is told its share of the noise."""
+
+    def test_the_share_of_one_level_is_told_and_others_stay(self) -> None:
+        shared = NoiseModel.white(0.4).times(1, (1.0, 0.25))
+        found = shared.levels(torch.rand(1, 1, 16, 16), 3)
+        assert [float(level) for level in found.details] == pytest.approx([0.2, 0.025, 0.05])
+        assert float(found.low) == pytest.approx(0.05)
+        assert NoiseModel(scales=((0.1,), (0.2,))).times(2, (0.5,)).scales == ((0.1,), (0.4,))
+
+    def test_shares_of_levels_and_of_colours_are_multiplied(self, photos: MultiScalePrior) -> None:
+        noise = NoiseModel(scales=((0.1, 0.1, 0.2), (0.2, 0.2, 0.2)))
+        noisy = with_noise(smooth_picture(3, 32), 0.1)
+        found, _ = denoise_plane(
+            noisy, photos, noise=noise, strength=Strength(0.5, 0.5, levels=(1.0, 0.4, 2.0))
+        )
+        scales = ((0.05, 0.05, 0.1), (0.04, 0.04, 0.04), (0.2, 0.2, 0.2), (0.1, 0.1, 0.1))
+        expected, _ = denoise_plane(noisy, photos, noise=NoiseModel(scales=scales))
+        torch.testing.assert_close(found, expected)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("noise", [NoiseModel.white(0.1), NoiseModel.photons(0.02)])
+    def test_a_level_that_is_told_nothing_keeps_its_noise(
+        self, photos: MultiScalePrior, channels: int, noise: NoiseModel
+    ) -> None:
+        """And what is coarser loses it."""
+        clean = 0.2 + 0.6 * smooth_picture(channels, 96)
+        noisy = with_noise(clean, 1.0, seed=1)
+        noisy = clean + noise.sigma * noise.at(clean) * (noisy - clean)
+        kept, _ = denoise_plane(noisy, photos, noise=noise, strength=Strength(levels=(0.0,)))
+        (low, _), (before, _), (after, details) = (split(x[None]) for x in (clean, noisy, kept))
+        assert float(details.std()) > 0.9 * float(split(noisy[None])[1].std())
+        assert (after - low).square().mean() < 0.6 * (before - low).square().mean()
+
+    @pytest.mark.parametrize("levels", [(1.0, 1.0, 1.0, 0.5), (-0.1,), (float("nan"),), (1.0, 5.0)])
+    def test_levels_that_cannot_be(
+        self, photos: MultiScalePrior, levels: tuple[float, ...]
+    ) -> None:
+        words = r"strength names level 4, the model has 3|strength must be from 0 to 4"
+        with pytest.raises(UsageError, match=words):
+            denoise(Picture(torch.rand(3, 16, 16)), photos, strength=Strength(levels=levels))
+
+    def test_a_model_that_is_told_nothing_has_no_levels_to_tell(self) -> None:
+        with pytest.raises(UsageError, match="told no noise level, so strength cannot differ"):
+            denoise(Picture(torch.rand(1, 16, 16)), blind_prior(), strength=Strength(levels=(0.5,)))
+
+
+class TestAreasWithoutNoise:
+    """What is of one value says nothing of the noise, and stays about so."""
+
+    LEVELS = (10, 25)
+
+    def photo(self, channels: int) -> Tensor:
+        return to_channels(sample_photo("astronaut")[None, :, :160, 128:288], channels)[0][0]
+
+    @pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_constant_picture_stays_and_a_note_says_why(
+        self, photos: MultiScalePrior, channels: int, value: float
+    ) -> None:
+        picture = Picture(torch.full((channels, 40, 52), value))
+        result = denoise(picture, photos)
+        assert result.picture.pixels.equal(picture.pixels)
+        assert result.sigma == (0.0,)
+        assert "no noise was found; sigma says how much to remove all the same" in result.notes
+
+    @pytest.mark.parametrize(("channels", "value"), [(1, 0.5), (3, 0.0), (3, 1.0)])
+    @pytest.mark.parametrize("level", LEVELS)
+    def test_bars_beside_noise(
+        self, photos: MultiScalePrior, channels: int, value: float, level: int
+    ) -> None:
+        clean = self.photo(channels)
+        noisy = with_noise(clean, level / 255, seed=1).clamp(0, 1)
+        bars = torch.zeros_like(noisy, dtype=torch.bool)
+        bars[:, :40] = bars[:, -40:] = True
+        barred = torch.where(bars, value, noisy)
+        result = denoise(Picture(barred, depth="float32"), photos)
+        assert 255 * result.sigma[0] == pytest.approx(level, rel=0.08)
+        assert result.noise[0].is_white
+        (found,) = result.picture.pixels
+        assert 255 * float((found - barred).abs()[bars].mean()) < 0.1 * level
+        between, dirty = clean[:, 40:-40], noisy[:, 40:-40]
+        alone, _ = denoise_plane(dirty, photos)
+        there = gain(between, dirty, found[:, 40:-40])
+        assert there > gain(between, dirty, alone) - 0.3
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("level", LEVELS)
+    def test_a_saturated_sky(self, photos: MultiScalePrior, channels: int, level: int) -> None:
+        """From twice as bright as white down to just below it."""
+        scene = self.photo(channels)
+        scene[:, :64] = torch.linspace(2.2, 0.9, 64)[:, None]
+        noisy = with_noise(scene, level / 255, seed=2).clamp(0, 1)
+        assert noisy[:, :40].eq(1).all()
+        result = denoise(Picture(noisy, depth="float32"), photos)
+        assert 255 * result.sigma[0] == pytest.approx(level, rel=0.08)
+        (found,) = result.picture.pixels
+        assert 255 * float((found - 1).abs()[:, :40].mean()) < 0.1 * level
+        assert gain(scene[:, 64:], noisy[:, 64:], found[:, 64:]) > 4
 
 
 class TestHiddenColours:

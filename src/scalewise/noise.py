@@ -29,6 +29,10 @@ SAMPLES, PROBES = 1 << 10, 1 << 11
 """In place of a level: fields that samples of denoised images follow, and that probe derivatives,
 lest they be the very noise that was added to an image with the same seed."""
 
+QUIETEST = 0.05
+"""Least noise of details that networks are told, over that of the low-pass image beside them: of
+less they make nonsense, since no noise that they learnt from is so."""
+
 
 @dataclass(frozen=True)
 class GaussianField:
@@ -136,6 +140,18 @@ class NoiseLevels:
         """What a function makes of the map (N or 1, ...) of every band."""
         return NoiseLevels(tuple(each(_map(d)) for d in self.details), each(_map(self.low)))
 
+    def finest(self, level: Sigma | None = None) -> BandNoise:
+        """That of the bands of level 1, for its network; its details at least `QUIETEST` of it.
+
+        Args:
+            level: overall one, where these are parts of maps.
+        """
+        low, details = self.coarser.whole, self.details[0]
+        least = QUIETEST * low
+        if bool((_map(details) < least).any()):
+            details = torch.maximum(_map(details), least)
+        return BandNoise(details, low, level)
+
     def to(self, device: torch.device) -> NoiseLevels:
         """The same on a device."""
         return self.over(lambda level: level.to(device))
@@ -188,7 +204,7 @@ def in_bands(
     if sigma is None:
         return None, None
     if isinstance(sigma, NoiseLevels):
-        return BandNoise(sigma.details[0], sigma.coarser.whole), sigma.coarser
+        return sigma.finest(), sigma.coarser
     if isinstance(sigma, Tensor) and sigma.ndim == 4 and sigma.shape[-1] > 1:
         sigma = F.avg_pool2d(sigma.square(), 2).sqrt()
     return GAIN * sigma, GAIN * sigma

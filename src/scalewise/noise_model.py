@@ -16,6 +16,9 @@ from scalewise.errors import UsageError
 from scalewise.noise import NoiseLevels
 from scalewise.wavelets import GAIN, low_pass
 
+MOST_SCALES = 16
+"""Of a description."""
+
 LARGEST = 1e9
 """Of deviations and intensities, so that their squares are finite in single precision."""
 
@@ -60,7 +63,9 @@ class NoiseModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scales: Annotated[tuple[tuple[Deviation, ...], ...], Field(min_length=1, max_length=16)]
+    scales: Annotated[
+        tuple[tuple[Deviation, ...], ...], Field(min_length=1, max_length=MOST_SCALES)
+    ]
     curve: tuple[tuple[Intensity, Factor], ...] = ()
 
     @model_validator(mode="after")
@@ -246,17 +251,25 @@ class NoiseModel(BaseModel):
         details = tuple(there(level, level) for level in range(1, levels + 1))
         return NoiseLevels(details, there(levels, levels + 1))
 
-    def times(self, strength: float) -> NoiseModel:
+    def times(self, strength: float, shares: Sequence[float] = ()) -> NoiseModel:
         """That of noise so many times as strong.
 
         Args:
             strength: 0 or more.
+            shares: by how much each scale is multiplied besides, level 1 (finest) first; 1 beyond.
 
         Examples:
             >>> scalewise.NoiseModel.white(0.25).times(2).sigma
             0.5
+            >>> scalewise.NoiseModel.white(0.25).times(1, [0.5, 0.8]).scales
+            ((0.125,), (0.2,), (0.25,))
         """
-        scaled = tuple(tuple(strength * level for level in scale) for scale in self.scales)
+        each = [strength * share for share in (*shares, 1.0)]
+        count = max(len(self.scales), len(each))
+        scaled = tuple(
+            tuple(each[min(level, len(each)) - 1] * deviation for deviation in self.scale(level))
+            for level in range(1, count + 1)
+        )
         return self.model_copy(update={"scales": scaled})
 
     def coarser(self, levels: int) -> NoiseModel:

@@ -22,7 +22,7 @@ from scalewise.blocks.run import DamagedBlock
 from scalewise.errors import UsageError
 from scalewise.images import Picture, to_channels
 from scalewise.images.writing import stored_values
-from scalewise.networks import BandNoise, Network, probe_receptive_field, unit_of
+from scalewise.networks import Network, probe_receptive_field, unit_of
 from scalewise.networks.base import BandSigma
 from scalewise.noise_model import NoiseModel, smoothed
 from scalewise.prior import MultiScalePrior
@@ -286,7 +286,7 @@ class DenoiseLevel:
         if noise.is_white:
             return GAIN * noise.scale(1)[0]
         levels = noise.levels(noisy, prior.levels)
-        return BandNoise(levels.details[0], levels.coarser.whole, self.overall)
+        return levels.finest(self.overall)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def denoise(
         typer.Option(
             metavar="NUMBER",
             help="How much of the noise to remove, 1 for all of it; or luma=0.6,chroma=1 for "
-            "brightness and colours.",
+            "brightness and colours; and 1=0.5,2=0.8 for the finest level and the next.",
         ),
     ] = "1",
     keep_grain: Annotated[
@@ -150,6 +150,7 @@ def denoise(
       scalewise denoise cells/ cleaned/ --one-camera
       scalewise denoise cells.tif clean.tif --gain 2.2 --offset 100 --read-noise 1.6
       scalewise denoise photo.jpg clean.jpg --strength luma=0.6,chroma=1 --keep-grain 0.3
+      scalewise denoise photo.jpg clean.jpg --strength 1=0.5,2=0.8
       scalewise denoise cells.tif clean.tif --uncertainty deviation.tif
       scalewise denoise noisy.png drawn.png --samples 8
       scalewise denoise noisy.png sharp.png --fidelity 0.5
@@ -194,7 +195,8 @@ def denoise(
             "--average": average != 1,
             "--fix": fix is not None,
             "--keep-grain": keep_grain != 0,
-            "--strength by luma and chroma": amount.luma != amount.chroma,
+            "--strength by luma, chroma or level": amount.luma != amount.chroma
+            or amount.levels != (),
             "--sheet": sheet is not None,
         },
         len(jobs),
@@ -344,17 +346,22 @@ def _noise_together(
 
 def _strength(text: str, grain: float) -> Strength:
     """What `--strength` and `--keep-grain` say."""
+    from scalewise.noise_model import MOST_SCALES
     from scalewise.restore import Strength
 
     try:
         if "=" not in text:
             return Strength(float(text), float(text), grain)
-        pairs = dict(part.split("=", 1) for part in text.split(","))
-        values = {name.strip(): float(value) for name, value in pairs.items()}
-        if not values.keys() <= {"luma", "chroma"}:
+        pairs = (part.split("=", 1) for part in text.split(","))
+        values = {name.strip(): float(value) for name, value in pairs}
+        colours = {name: values.pop(name) for name in ("luma", "chroma") if name in values}
+        shares = {int(name): value for name, value in values.items()}
+        if shares and not 1 <= min(shares) <= max(shares) < MOST_SCALES:
             raise ValueError
-        return Strength(**values, grain=grain)
     except ValueError:
         raise UsageError(
-            f"--strength must be a number such as 0.7, or luma=0.6,chroma=1, found {text!r:.60}"
+            "--strength must be a number such as 0.7, or luma=0.6,chroma=1, or by level, of which "
+            f"1 is the finest, 1=0.5,2=0.8; found {text!r:.60}"
         ) from None
+    levels = tuple(shares.get(level, 1.0) for level in range(1, max(shares, default=0) + 1))
+    return Strength(**colours, grain=grain, levels=levels)

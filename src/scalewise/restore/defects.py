@@ -1,4 +1,4 @@
-"""What is no noise, and no network should be asked about: dead pixels, impulses, stripes."""
+"""What is no noise, and no network should be asked about: dead pixels, impulses, stripes, bands."""
 
 from __future__ import annotations
 
@@ -34,6 +34,30 @@ STANDING, REPEATED, SMOOTH = 3.0, 0.6, 0.3
 """How many standard errors stripes are above noise, how alike both halves of an image are, and how
 alike lines beside each other may be, as those of the picture's own shapes are."""
 
+REDUCED = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+"""By how much an image is reduced across lines to see bands of several of them."""
+
+PARTS, FEWEST = 4, 32
+"""Parts along lines that show the same bands, and how many bands or so are needed to see them."""
+
+TOGETHER, EVERYWHERE = 0.6, 0.5
+"""How alike the parts are in their bands, at least, over all lines and in each half of them."""
+
+UP_AND_DOWN = -0.15
+"""How alike steps beside each other may be: shapes that go all the way turn slowly."""
+
+PLAIN = 0.1
+"""Root mean square of steps between lines from which they are what the image shows, no bands."""
+
+CLIPPED = 3.0
+"""Median deviations beyond which a step between lines counts as no more: edges of shapes."""
+
+FINER = 3
+"""How many times finer than bands are seen best their width is looked at."""
+
+REGULAR, NEARLY = 0.3, 0.8
+"""How alike steps must be a width of bands further, for that to be told; and how near the best."""
+
 
 def find_defects(image: Tensor) -> list[str]:
     """Say what is wrong with an image besides noise, a sentence each.
@@ -59,6 +83,10 @@ def find_defects(image: Tensor) -> list[str]:
     for axis, name in ((1, "rows"), (2, "columns")):
         if stripes(image, axis) is not None:
             found.append(f"the {name} are shifted (stripes); fix stripes removes that")
+        elif width := bands(image, axis):
+            found.append(
+                f"the {name} are shifted in bands of {width} (banding); they are left as they are"
+            )
     return found
 
 
@@ -157,6 +185,65 @@ def stripes(image: Tensor, axis: int) -> Tensor | None:
     if not (standing and float(alike) > REPEATED and float(beside) < SMOOTH):
         return None
     return shifts[..., None].movedim(1, axis)
+
+
+def bands(image: Tensor, axis: int) -> int | None:
+    """How many lines wide bands are that lie above or below those beside them.
+
+    Unlike shapes they go all the way along the lines, by as much everywhere: steps between lines,
+    medians along each of several parts, are alike in all parts. Slow waves are bands as well.
+
+    Args:
+        image: shape (C, H, W).
+        axis: 1 for rows, 2 for columns.
+
+    Returns:
+        About their width; None where there are none, or none of one width.
+    """
+    lines = image.mean(0).movedim(axis - 1, 0)
+    for times in REDUCED:
+        if len(lines) < (FEWEST + 2) * times or lines.shape[1] < 8 * PARTS:
+            return None
+        seen = _reduced(lines, times)
+        bent = seen[1:-1] - (seen[:-2] + seen[2:]) / 2
+        steps = torch.stack([part.median(1).values for part in bent.chunk(PARTS, 1)])
+        if float(steps.square().mean()) > PLAIN**2:
+            continue
+        most = CLIPPED * 1.4826 * steps.abs().median(1, keepdim=True).values
+        steps = torch.minimum(torch.maximum(steps, -most), most)
+        turning = _alike(torch.stack([steps.mean(0)[1:], steps.mean(0)[:-1]]))
+        upper, lower = steps.chunk(2, 1)
+        alike = _alike(steps) > TOGETHER and min(_alike(upper), _alike(lower)) > EVERYWHERE
+        if alike and turning < UP_AND_DOWN:
+            finer = max(1, times // FINER)
+            width = _spacing(_reduced(lines, finer).diff(dim=0).median(1).values.abs())
+            return None if width is None else finer * width
+    return None
+
+
+def _reduced(lines: Tensor, times: int) -> Tensor:
+    """Means of so many lines (L, along) each."""
+    return F.avg_pool2d(lines[None], (times, 1))[0]
+
+
+def _alike(parts: Tensor) -> float:
+    """Mean correlation of the rows of a matrix with each other; NaN where one is constant."""
+    among = torch.corrcoef(parts)
+    return float((among.sum() - among.trace()) / (among.numel() - len(among)))
+
+
+def _spacing(steps: Tensor) -> int | None:
+    """The least lag from 2 at which steps (M,) are about as like themselves as at any."""
+    apart = steps - steps.mean()
+    energy = float(apart.square().sum()) or 1.0
+    lags = range(1, len(steps) // 3)
+    alike = [float((apart[lag:] * apart[:-lag]).sum()) / energy for lag in lags]
+    peaks = {
+        lag: alike[lag - 1]
+        for lag in lags[1:-1]
+        if alike[lag - 1] > max(alike[lag - 2], alike[lag], REGULAR)
+    }
+    return next((lag for lag in peaks if peaks[lag] >= NEARLY * max(peaks.values())), None)
 
 
 def _neighbours(image: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class Strength:
         luma: of the noise of brightness.
         chroma: of the noise of colours.
         grain: share of the finest brightness noise that comes back.
+        levels: by how much each level is multiplied besides, level 1 (finest) first; 1 beyond.
 
     Examples:
         >>> from scalewise.restore import Strength
@@ -60,10 +61,11 @@ class Strength:
     luma: float = 1.0
     chroma: float = 1.0
     grain: float = 0.0
+    levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the range."""
-        for value in (self.luma, self.chroma):
+        for value in (self.luma, self.chroma, *self.levels):
             if not 0 <= value <= STRONGEST:
                 raise UsageError(f"strength must be from 0 to {STRONGEST:g}, found {value:g}")
         if not 0 <= self.grain <= 1:
@@ -101,7 +103,7 @@ def denoise(
         sigma: standard deviation of white noise, in [0, 1] from black to white; None to estimate
             what the noise is like.
         noise: what it is like, instead.
-        strength: how much of it to remove, one number or by brightness and colour.
+        strength: how much of it to remove, one number or by brightness, colour and level.
         samples: how many clean pictures to draw, all as likely as any given the noisy one; None for
             the least-squares estimate, which is their mean.
         fidelity: 1 for that estimate; less for one that is sharper and errs more, 0 for one as
@@ -343,6 +345,15 @@ def _told(
     ask: Ask,
 ) -> Asking[Tensor]:
     """Denoised images (K, C, H, W) on the CPU, of networks told so many times the noise."""
+    if strength.levels and noise is None:
+        raise UsageError(
+            "this model is told no noise level, so strength cannot differ from level to level"
+        )
+    if len(strength.levels) > prior.levels:
+        raise UsageError(
+            f"strength names level {len(strength.levels)}, the model has {prior.levels}; they "
+            "count from 1, the finest"
+        )
 
     def cleaned(times: float) -> Asking[Tensor]:
         if times == 0:
@@ -355,10 +366,10 @@ def _told(
                 )
             return torch.lerp(noisy.cpu()[None], (yield Question(prior, ask, noisy, None)), times)
         if stabiliser := stabiliser_of(noise, prior):
-            told = stabiliser.noise.times(times)
+            told = stabiliser.noise.times(times, strength.levels)
             even = stabiliser.forward(noisy)
             return stabiliser.inverse((yield Question(prior, ask, even, told)))
-        return (yield Question(prior, ask, noisy, noise.times(times).plain))
+        return (yield Question(prior, ask, noisy, noise.times(times, strength.levels).plain))
 
     luma = yield from cleaned(strength.luma)
     if strength.chroma == strength.luma or len(noisy) == 1:
