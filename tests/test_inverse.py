@@ -466,6 +466,21 @@ class TestPictures:
         )
         assert gain(clean, white_told, told) > 0.3
 
+    def test_a_curve_that_was_found_is_told(
+        self, photos: MultiScalePrior, clean: Tensor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = NoiseModel.photons(gain=0.002)
+        monkeypatch.setattr("scalewise.restore.inverting.noise_for", lambda *_: found)
+        picture, blur = Picture(clean[..., :16, :16]), Blur.gaussian(0.5)
+        result = deblur(picture, blur, photos)
+        assert any("change with the light, but was taken for as strong" in n for n in result.notes)
+        assert result.noise == (found,)
+        even = deblur(picture, blur, photos, sigma=found.sigma).picture.pixels
+        torch.testing.assert_close(result.picture.pixels, even)
+        told = deblur(picture, blur, photos, noise=found)
+        assert not any("taken for as strong" in note for note in told.notes)
+        assert not torch.equal(told.picture.pixels, even)
+
     @pytest.mark.parametrize("reduced_by", ["lanczos", Blur.gaussian(0.8)])
     def test_every_reduction_agrees(
         self, photos: MultiScalePrior, clean: Tensor, reduced_by: str | Blur

@@ -47,6 +47,13 @@ TAKEN_FOR_WHITE = (
 )
 """Told of noise whose spectrum or curve does not count."""
 
+TAKEN_FOR_EVEN = (
+    "the noise seems to change with the light, but was taken for as strong everywhere; what "
+    "scalewise noise writes, given by --noise, is used as it is"
+)
+"""Told of noise that was found, whose curve does not count: estimates of it lose more than it gains
+(`benchmarks/LOG.md`)."""
+
 Callback = Callable[[float], object]
 """Called with the share of the work that is done, 0 to 1."""
 
@@ -315,6 +322,9 @@ def _inverted(
             measurement, own = held
             spread = (own**2 + noise.sigma**2).sqrt()
             notes += [] if noise.is_white else [TAKEN_FOR_WHITE]
+        elif told is None and noise.curve:
+            spread = noise.model_copy(update={"curve": ()})
+            notes.append(TAKEN_FOR_EVEN)
         restore = partial(
             prior.restore, noise=spread, samples=samples, seed=seed + index, callback=progress
         )
