@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -43,14 +44,18 @@ SETS = {
 """By name: the option that tells the folder, and how many channels images are to have."""
 
 
-def bm3d(noisy: np.ndarray, sigma: float) -> np.ndarray:
-    """BM3D of the PyPI package, default profile, on one thread; (H, W) or (H, W, 3)."""
+def bm3d(noisy: np.ndarray, sigma: float | np.ndarray) -> np.ndarray:
+    """BM3D of the PyPI package, default profile, on one thread; (H, W) or (H, W, 3).
+
+    Noise is a deviation, or a power spectrum (H, W) that is its square times H W where it is white.
+    """
     import bm3d as package
 
     profile = package.BM3DProfile()
     profile.num_threads = 1  # more threads may change the order of sums
     denoise = package.bm3d if noisy.ndim == 2 else package.bm3d_rgb
-    return np.asarray(denoise(noisy, sigma, profile))
+    with patch.object(np, "trapz", np.trapezoid, create=True):  # spectra ask for its former name
+        return np.asarray(denoise(noisy, sigma, profile))
 
 
 def non_local_means(noisy: np.ndarray, sigma: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from scalewise.errors import UsageError
 from scalewise.images import Picture, read_image, write_image
 from scalewise.metrics import pooled_psnr
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser, LocalConditional, UNet
+from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.wavelets import low_pass
 
@@ -472,11 +473,14 @@ class TestBenchmarks:
         monkeypatch.setattr(module, "load_prior", lambda model, device: prior)
         calls: list[float] = []
 
+        each = len(module.STRENGTHS) + 1  # and blind
+
         def other(noisy: np.ndarray, sigma: float) -> np.ndarray:
             calls.append(sigma)
-            return noisy * (len(calls) % len(module.STRENGTHS) == 1)  # the first changes nothing
+            return noisy * (len(calls) % each == 1)  # the first changes nothing
 
         monkeypatch.setattr(module, "OTHERS", {"BM3D": other})
+        monkeypatch.setattr(module, "bm3d", lambda noisy, sigma: noisy + 0 * sigma[..., None])
         scene = smooth(3, 64, 64)
         gray = 0.2 + 0.3 * smooth(1, 64, 64)
         noise = 0.05 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -494,25 +498,58 @@ class TestBenchmarks:
         file = tmp_path / "restoration.json"
         arguments = ["--data", str(tmp_path), "--json", str(file)]
         module.main(arguments)
-        assert len(calls) == 10 * len(module.STRENGTHS)
+        assert len(calls) == 11 * each
+        assert calls[1] == pytest.approx(25 / 255, rel=0.03)  # its true strength
+        assert calls[3] == pytest.approx(25 / 255, rel=0.2)  # estimated
         picture = tmp_path / "noise.png"
         module.main([*arguments, "--model", "tiny", "--picture", str(picture)])
-        assert len(calls) == 10 * len(module.STRENGTHS)  # kept from the first run
+        assert len(calls) == 11 * each  # kept from the first run
         rows = {row["set"]: row for row in json.loads(file.read_text())["rows"]}
-        assert len(rows) == 10
+        assert len(rows) == 11
         assert rows["white, 25"]["noisy"] == pytest.approx(20.17, abs=0.2)
+        assert rows["white, 25 once blurred"]["noisy"] == pytest.approx(20.17, abs=0.4)
+        known = {name for name, row in rows.items() if "BM3D, told the spectrum" in row}
+        assert known == {"white 25, blurred", "white, 25 once blurred"}
+        straight = {name for name, row in rows.items() if "told its curve" not in row}
+        assert straight == known | {"white, 25"}
         assert rows["real camera"]["noisy"] == pytest.approx(26.0, abs=0.5)
         assert rows["real microscope"]["noisy"] == pytest.approx(26.0, abs=0.5)
         assert rows["photons, linear"]["noisy"] > rows["JPEG, high ISO"]["noisy"]
         for row in rows.values():
             assert row["BM3D"] == pytest.approx(row["noisy"])
+            assert row["BM3D, blind"] < row["noisy"] - 1
             assert row["worse"] in (0, 1)
             (record,) = row["records"]
             assert record["found"]
         assert read_image(picture).pixels.shape[1] == 3
         tables = importlib.import_module("benchmarks.tables")
-        text = tables.restoration(json.loads(file.read_text()))
-        assert "| real microscope |" in text
+        for table in (tables.restoration, tables.restoration_blind):
+            assert "| real microscope |" in table(json.loads(file.read_text()))
+
+    def test_what_restoration_tells_is_the_truth(self) -> None:
+        module = importlib.import_module("benchmarks.restoration")
+        power = module.blurred_power(0.1, 48, 64)
+        kernel = module.SMOOTHING.outer(module.SMOOTHING)
+        blurred = 0.1**2 * float(kernel.square().sum())
+        assert power.sum() / (48 * 64) ** 2 == pytest.approx(blurred)
+        scene = smooth(3, 64, 64)
+        pair = dict(module.simulated({"a": scene}))["photons, linear"][0]
+        assert not pair.shared
+        scale = module.Scale(pair.noisy, pair.clean)
+        told = module.with_curve(pair, pair.growth, scale, 2)
+        photons = NoiseModel.photons(1 / 200, read=4.0)
+        places = torch.linspace(0, 1, 33)
+        torch.testing.assert_close(told.sigma * told.at(places), photons.sigma * photons.at(places))
+        pair = dict(module.simulated({"a": scene}))["photons, Bayer"][0]
+        fifth = 0.2 * pair.growth(pair.clean) * torch.randn(3, 64, 64)
+        told = module.with_curve(
+            pair._replace(noisy=pair.still + fifth), pair.growth, module.Scale(*pair[1:3]), 2
+        )
+        for levels in told.scales:
+            assert levels == pytest.approx((0.2 * photons.sigma,) * 3, rel=0.15)
+        pair = dict(module.simulated({"a": scene}))["photons, linear"][0]
+        line, middle = module.measured_growth(pair.noisy, pair.clean), pair.clean.median()
+        assert float(line(middle)) == pytest.approx(float(pair.growth(middle)), rel=0.1)
 
     def test_a_classifier_tells_what_differs_and_nothing_else(
         self, monkeypatch: pytest.MonkeyPatch

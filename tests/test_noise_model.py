@@ -21,10 +21,10 @@ from scalewise.metrics import psnr
 from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
-from scalewise.restore import find_noise, noise_of_frame, photon_noise
+from scalewise.restore import find_noise, noise_of_frame, photon_noise, spectrum_of
 from scalewise.spectrum import Estimate
 from scalewise.stabilise import Stabiliser
-from scalewise.training.camera import Camera, demosaiced, jpeg
+from scalewise.training.camera import Camera, demosaiced, draw_camera, jpeg
 from scalewise.wavelets import decompose
 
 
@@ -231,6 +231,33 @@ class TestCamera:
         bayer = Camera(electrons=1e9, read=0.0, bayer=True)
         assert torch.equal(bayer.scene(picture), picture)
         assert psnr(picture[None], bayer.take(picture, None)[None]).item() < 30
+
+    @pytest.mark.parametrize("filter", ["bicubic", "lanczos"])
+    @pytest.mark.parametrize("reduced", [1.2, 2.0, 2.5])
+    def test_pictures_that_were_reduced(self, reduced: float, filter: str) -> None:
+        """Even areas stay; noise is about so much less, and neighbours share it."""
+        even = torch.full((3, 96, 128), 0.5)
+        camera = Camera(electrons=200, read=0.0, reduced=reduced, filter=filter)
+        assert torch.allclose(camera.take(even, None), even, atol=1e-5)
+        noise = camera.take(even, seeded()) - 0.5
+        assert noise.shape == even.shape
+        expected = float(camera.noise_at(torch.tensor(0.5)))
+        assert expected == pytest.approx(math.sqrt(0.5 / 200) / reduced)
+        assert float(noise.std()) == pytest.approx(expected, rel=0.25)
+        scales = spectrum_of(noise, 2).scales
+        assert sum(scales[1]) > 1.03 * sum(scales[0])
+        jpegs = Camera(electrons=200, reduced=reduced, quality=80)
+        assert jpegs.take(even[:1], seeded()).shape == (1, 96, 128)
+
+    def test_some_cameras_that_are_drawn_reduce_their_pictures(self) -> None:
+        picture, generator = torch.full((3, 32, 32), 0.4), seeded()
+        drawn = [draw_camera(picture, 0.05, generator) for _ in range(400)]
+        times = [camera.reduced for camera in drawn if camera.reduced > 1]
+        assert len(times) / 400 == pytest.approx(0.15, abs=0.06)  # three standard errors
+        assert 1.2 <= min(times) < 1.4 < 2.3 < max(times) <= 2.5
+        told = [float(one.noise_at(picture).square().mean().sqrt()) for one in drawn]
+        smaller = [level for level, one in zip(told, drawn, strict=True) if one.reduced > 1]
+        assert sorted(smaller)[len(smaller) // 2] == pytest.approx(0.05, rel=0.2)
 
     def test_gray_pictures(self) -> None:
         gray = torch.rand(1, 32, 32, generator=seeded())

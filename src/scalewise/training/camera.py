@@ -1,4 +1,4 @@
-"""What a camera does to a scene: photons, a mosaic of colours, a tone curve, JPEG.
+"""What a camera does to a scene: photons, a mosaic of colours, a tone curve, reduction, JPEG.
 
 Each step can be left out, so that one sees which of them a method fails on.
 """
@@ -15,11 +15,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from scalewise.filters import weights
 from scalewise.images import to_channels
 from scalewise.images.srgb import to_linear, to_srgb
 
 MIDDLE = 0.214
 """Linear light of middle gray in sRGB, whose curve has a slope of about 1 there."""
+
+SMALLER, LEAST_TIMES, MOST_TIMES = 0.15, 1.2, 2.5
+"""Share of the cameras that are drawn whose pictures were reduced, and by how much."""
 
 LEAST = 1e-3
 """Least deviation of noise that is told of a pixel, in [0, 1]."""
@@ -36,6 +40,9 @@ class Camera:
         lens: standard deviation of the lens' blur in pixels.
         bayer: whether each pixel sees one colour (RGGB), and the others are interpolated linearly.
         tone: whether the file holds sRGB; it holds linear light otherwise.
+        reduced: how many times larger pictures were taken than they are; they were reduced then,
+            which leaves noise that neighbours share.
+        filter: by which they were reduced, as for `filters.weights`.
         quality: of JPEG with chroma subsampled 4:2:0; None for none.
     """
 
@@ -45,6 +52,8 @@ class Camera:
     lens: float = 0.0
     bayer: bool = False
     tone: bool = False
+    reduced: float = 1.0
+    filter: str = "bicubic"
     quality: int | None = None
 
     def scene(self, picture: Tensor) -> Tensor:
@@ -63,6 +72,8 @@ class Camera:
         Returns:
             What the file holds, of the same shape.
         """
+        if self.reduced > 1:
+            return self._take_larger(picture, generator)
         if self.bayer and len(picture) == 1:
             return to_channels(self.take(picture.expand(3, -1, -1), generator)[None], 1)[0][0]
         scene = self.scene(picture)
@@ -79,25 +90,43 @@ class Camera:
             taken = to_srgb(taken.clamp(0, 1))
         return taken if self.quality is None else jpeg(taken, self.quality)
 
+    def _take_larger(self, picture: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Photograph an enlarged picture, and reduce what comes out."""
+        size = [2 * round(self.reduced * side / 2) for side in picture.shape[1:]]
+        larger = F.interpolate(self.scene(picture)[None], size, mode="bicubic")[0]
+        taken = replace(self, reduced=1.0, lens=0.0, quality=None).take(larger, generator)
+        rows, columns = (
+            weights(big, small, self.filter).to(taken)
+            for big, small in zip(size, picture.shape[1:], strict=True)
+        )
+        taken = rows @ taken @ columns.T
+        return taken if self.quality is None else jpeg(taken, self.quality)
+
     def noise_at(self, picture: Tensor) -> Tensor:
-        """Deviation of the noise of single pixels by how bright they are: any shape."""
+        """Deviation of the noise of single pixels by how bright they are: any shape.
+
+        Where pictures are reduced, about that: of noise that pixels did not share before.
+        """
         light = to_linear(picture.clamp(0, 1)) if self.tone else picture.clamp(min=0)
         deviation = (light / self.electrons + (self.read / self.electrons) ** 2).sqrt()
         if self.tone:
             lower = (light - deviation).clamp(min=0)
             deviation = (to_srgb(light + deviation) - to_srgb(lower)) / 2
-        return deviation.clamp(min=LEAST)
+        return (deviation / self.reduced).clamp(min=LEAST)
 
 
 def draw_camera(picture: Tensor, sigma: float, generator: torch.Generator) -> Camera:
     """A camera whose noise in a picture (C, H, W) in [0, 1] has a deviation of about `sigma`."""
-    chance = torch.rand(8, generator=generator).tolist()
+    chance = torch.rand(10, generator=generator).tolist()
+    times = LEAST_TIMES + (MOST_TIMES - LEAST_TIMES) * chance[8] / SMALLER
     camera = Camera(
         electrons=max(4.0, MIDDLE / sigma**2),
         read=6 * chance[2],
         balance=(1 + 1.2 * chance[0], 1.0, 1 + 1.2 * chance[1]) if chance[3] < 0.7 else (1, 1, 1),
         bayer=chance[4] < 0.6,
         tone=chance[5] < 0.8,
+        reduced=times if chance[8] < SMALLER else 1.0,
+        filter="bicubic" if chance[9] < 0.5 else "lanczos",
         quality=70 + int(29 * chance[6]) if chance[7] < 0.5 else None,
     )
     found = float(camera.noise_at(picture).square().mean().sqrt())
