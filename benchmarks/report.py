@@ -84,6 +84,7 @@ STEPS = (
         "calibration-upscaling-faces.json", "--model faces --photos {faces} --factors 2 4"
     ),
     Step("variance --model photos", "variance.json"),
+    Step("checking --channels 1", "checking.json"),
     Step("inverse --model photos", INVERSE, (("tasks",), ("set5",))),
     Step("inverse --model photos --average 4", INVERSE, (("averages", "4"),)),
     Step("inverse --model photos --deepinv", INVERSE, (("deepinv",),), "deepinv"),

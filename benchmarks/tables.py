@@ -203,17 +203,20 @@ def bounds(content: dict[str, Any]) -> str:
 def variance(content: dict[str, Any]) -> str:
     """The map of uncertainty without samples beside the deviation of many, and their cost."""
     found = content["records"]
-    correlations = [record["correlation"] for record in found]
-    ratios = [record["ratio"] for record in found]
-    rows = [
-        ["images", str(len(found))],
-        ["correlation, mean", _number(fmean(correlations), 3)],
-        ["correlation, least", _number(min(correlations), 3)],
-        ["mean deviation over that of samples", f"{min(ratios):.2f} to {max(ratios):.2f}"],
-        ["calls of the networks for the map", f"{found[0]['calls_map']}"],
-        [f"calls for {found[0]['samples']} samples", f"{found[0]['calls_samples']:,}"],
-    ]
-    return markdown([f"σ = {content['sigma']:g}, {content['crop']}×{content['crop']}", ""], rows)
+    count = found[0]["samples"]
+    names = {
+        "correlation": f"the map, with {count} samples",
+        "correlation_gray": "the same, channels together",
+        "halves": f"{count // 2} samples, with {count // 2} others",
+    }
+    calls = {"halves": found[0]["calls_samples"] // 2}
+    rows = []
+    for key, name in names.items():
+        values = [record[key] for record in found]
+        cells = [_number(value, 3) for value in (fmean(values), min(values), max(values))]
+        rows.append([name, *cells, f"{calls.get(key, found[0]['calls_map']):,}"])
+    head = [f"correlation of deviations, {len(found)} crops", "mean", "least", "most", "calls"]
+    return markdown(head, rows)
 
 
 def white_cost(content: dict[str, Any]) -> str:
@@ -227,6 +230,21 @@ def white_cost(content: dict[str, Any]) -> str:
         for row in content["rows"]
     ]
     head = ["PSNR in dB, blind", "learnt from white noise alone", "from noise of all kinds", ""]
+    return markdown(head, rows)
+
+
+def checking(content: dict[str, Any]) -> str:
+    """How far off the PSNR is that is told without the truth, by tool and noise."""
+    rows = [
+        [
+            f"{row['method']}, σ = {row['sigma']:g}",
+            str(row["images"]),
+            *(_number(row[key]) for key in ("psnr", "over", "median", "most")),
+            f"{100 * row['within']:.0f} %",
+        ]
+        for row in content["rows"]
+    ]
+    head = ["", "images", "PSNR in dB", "told over true", "off by, median", "95 %", "within 0.1 dB"]
     return markdown(head, rows)
 
 
@@ -613,6 +631,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "bounds": ("calibration.json", bounds),
     "coverage-free": ("calibration-photos-free.json", coverage),
     "bounds-gray": ("calibration-photos-gray.json", bounds),
+    "checking": ("checking.json", checking),
     "variance": ("variance.json", variance),
     "white-cost": ("white-cost.json", white_cost),
     "coverage-gray": ("calibration-photos-gray.json", coverage),

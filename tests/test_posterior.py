@@ -1,6 +1,7 @@
 """What a noisy image leaves open, against closed forms of Gaussian images."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from scalewise.exact import gaussian_prior
 from scalewise.networks import BiasFreeConditional, BiasFreeDenoiser
 from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
-from scalewise.posterior import Posterior, expected_error
+from scalewise.posterior import SPACING, Posterior, expected_error
 from scalewise.prior import MultiScalePrior
 from scalewise.samplers import Multistep
 from scalewise.wavelets import GAIN, decompose
@@ -195,9 +196,18 @@ class TestLearnedPriors:
     """Networks, whose derivative and samples say the same of the error."""
 
     def test_variance_is_that_of_samples(self, posterior: Posterior) -> None:
-        samples = posterior.samples(16)
-        fast = posterior.variance()
-        slow = samples.var(0)
+        calls = []
+
+        def counted(noisy: Tensor, share: Tensor) -> Tensor:
+            calls.append(len(noisy))
+            return posterior.denoise(noisy, share)
+
+        counting = replace(posterior, denoise=counted)
+        slow = counting.samples(16).var(0)
+        of_200 = 200 * len(calls) / 16
+        calls.clear()
+        fast = counting.variance()
+        assert len(calls) == SPACING**2 + 1 < of_200 / 20
         assert fast.mean() / slow.mean() == pytest.approx(1, abs=0.15)
         both = [F.avg_pool2d(each.mean(1), 4).sqrt().flatten() for each in (fast, slow)]
         assert torch.corrcoef(torch.stack(both))[0, 1] > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -105,16 +106,30 @@ def check(
         >>> abs(found.psnr - found.best) < 0.1
         True
     """
-    if noisy.pixels.shape[1:] != cleaned.pixels.shape[1:]:
-        sizes = [
-            f"{each.pixels.shape[-1]}x{each.pixels.shape[-2]} of {each.pixels.shape[1]} channels"
-            for each in (noisy, cleaned)
-        ]
-        raise UsageError(f"the pictures must be of one size and kind, found {' and '.join(sizes)}")
+    _check_alike(noisy, cleaned)
+    return checker(noisy, prior, noise=noise)(cleaned)
+
+
+@torch.no_grad()
+def checker(
+    noisy: Picture, prior: MultiScalePrior, *, noise: NoiseModel | None = None
+) -> Callable[[Picture], Check]:
+    """What checks several cleaned pictures of one noisy picture, which is looked at once.
+
+    Args:
+        noisy: as for `check`.
+        prior: as for `check`.
+        noise: as for `check`.
+
+    Returns:
+        A function that maps a cleaned picture to what `check` tells of it.
+
+    Raises:
+        UsageError: as `check`.
+    """
     if not prior.noise_conditional:
         raise UsageError("the model is told no noise level: it cannot say what is uncertain")
-    before, after = noisy.pixels[0], cleaned.pixels[0]
-    levels = max(1, prior.levels)
+    before = noisy.pixels[0]
     told = noise is not None
     if noise is None:
         noise = noise_for(prior, before)
@@ -126,10 +141,37 @@ def check(
     if told and noise.is_white:
         rest = float((before - mean).square().mean())
         variance = expected_error(rest, variance, noise.sigma, before.numel())
+
+    def checked(cleaned: Picture) -> Check:
+        _check_alike(noisy, cleaned)
+        return _compared(before, cleaned.pixels[0], mean, variance, noise, prior)
+
+    return checked
+
+
+def _check_alike(noisy: Picture, cleaned: Picture) -> None:
+    """Refuse pictures of different sizes or channels."""
+    if noisy.pixels.shape[1:] != cleaned.pixels.shape[1:]:
+        sizes = [
+            f"{each.pixels.shape[-1]}x{each.pixels.shape[-2]} of {each.pixels.shape[1]} channels"
+            for each in (noisy, cleaned)
+        ]
+        raise UsageError(f"the pictures must be of one size and kind, found {' and '.join(sizes)}")
+
+
+def _compared(
+    before: Tensor,
+    after: Tensor,
+    mean: Tensor,
+    variance: float,
+    noise: NoiseModel,
+    prior: MultiScalePrior,
+) -> Check:
+    """What is told of images (C, H, W), by the mean and the expected error of the prior."""
     error = variance + float((after - mean).square().mean())
     taken = before - after
     factor = noise.at(smoothed(after[None])[0]).square()
-    removed = _removed(taken, noise, float(factor.mean()), levels, prior.wavelet)
+    removed = _removed(taken, noise, float(factor.mean()), max(1, prior.levels), prior.wavelet)
     blocks = _blocks(taken.square() / noise.sigma**2)
     expected = _blocks(factor).clamp(min=1e-6)
     damaged = float((blocks > LOST**2 * expected).float().mean())
