@@ -26,7 +26,7 @@ GRAY_GAIN = math.hypot(*LUMA)
 FAINT, WEAK = 4 / 255, 6 / 255
 """Noise that texture is mistaken for, even in colours; what is weaker is white in gray images."""
 
-DOUBTED, BELIEVED = 0.17, 0.5
+DOUBTED, BELIEVED = 0.17, 0.4
 """Confidence in an estimate from which noise that is not white is believed; and faint noise."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
