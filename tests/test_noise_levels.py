@@ -164,15 +164,14 @@ def ones(count: int) -> Tensor:
 
 
 class TestStructuredNoise:
-    def test_what_is_told_is_what_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(structured, "TAKEN", 0.0)
+    def test_what_is_told_is_what_is_there(self) -> None:
         generator = seeded(1)
         images = torch.rand(48, 3, 1, 1, generator=generator).expand(-1, -1, 32, 32).contiguous()
         white = Chance.of(48, generator).white_noise(images)
         chosen = (torch.arange(48) < 40).view(-1, 1, 1, 1)
         told: Any
         noise, unseen, told = structured_noise(
-            images, white, ones(48), chosen, 2, "haar", Chance.of(48, generator)
+            images, white, ones(48), chosen, 2, "haar", Chance.of(48, generator), taken=0.0
         )
         assert not unseen.any()
         assert torch.equal(noise[40:], white[40:])
@@ -184,10 +183,7 @@ class TestStructuredNoise:
         found = low.square().mean(dim=(2, 3)).sqrt()
         assert torch.allclose(found[:40], told.low[:40, :, 0, 0], rtol=1e-4)
 
-    def test_images_differ_in_spectrum_channels_and_growth_with_brightness(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(structured, "TAKEN", 0.0)
+    def test_images_differ_in_spectrum_channels_and_growth_with_brightness(self) -> None:
         generator = seeded(2)
         ramp = torch.linspace(0, 1, 32).view(1, 1, 1, 32).expand(64, 3, 32, 32).contiguous()
         ramp[:, 0] = ramp[:, 0] * 0.999  # not gray
@@ -195,7 +191,7 @@ class TestStructuredNoise:
         white = chance.white_noise(ramp)
         every = torch.ones(64, 1, 1, 1, dtype=torch.bool)
         told: Any
-        _, _, told = structured_noise(ramp, white, ones(64), every, 2, "haar", chance)
+        _, _, told = structured_noise(ramp, white, ones(64), every, 2, "haar", chance, taken=0)
         fine, low = told.details[0][..., 8, 8], told.low[..., 4, 4]
         assert (low / fine).std() > 0.1  # white: 0.5 for all
         assert (fine[:, 0] / fine[:, 1]).log().std() > 0.2
@@ -214,15 +210,14 @@ class TestStructuredNoise:
         assert torch.allclose(noise[:, :1].expand_as(noise), noise, atol=1e-6)
         assert torch.allclose(told.low[:, :1].expand_as(told.low), told.low, atol=1e-6)
 
-    def test_cameras_are_told_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(structured, "TAKEN", 1.0)
+    def test_cameras_are_told_as_well(self) -> None:
         generator = seeded(6)
         images = (0.2 + 0.6 * torch.rand(12, 3, 1, 1, generator=generator)).expand(-1, -1, 64, 64)
         sigma = torch.linspace(0.01, 0.1, 12).view(-1, 1, 1, 1)
         every = torch.ones(12, 1, 1, 1, dtype=torch.bool)
         chance = Chance.of(12, generator)
         white = chance.white_noise(images.contiguous())
-        made = structured_noise(images, white, sigma, every, 2, "haar", chance)
+        made = structured_noise(images, white, sigma, every, 2, "haar", chance, taken=1)
         size = made.noise.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         assert ((size / sigma).log().abs() < 1.1).all()
         told: Any = made.told

@@ -26,11 +26,11 @@ GRAY_GAIN = math.hypot(*LUMA)
 FAINT, WEAK = 4 / 255, 6 / 255
 """Noise that texture is mistaken for, even in colours; what is weaker is white in gray images."""
 
-DOUBTED, BELIEVED = 0.17, 0.4
+DOUBTED, BELIEVED = 0.2, 0.5
 """Confidence in an estimate from which noise that is not white is believed; and faint noise."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
-"""Noise that texture is not mistaken for, and the confidence from which it is believed."""
+"""Noise of all channels that texture is not mistaken for, and the confidence it needs."""
 
 VISIBLE = 8 / 255
 """Noise that is plain to see, so that it is not mistaken for texture."""
@@ -142,7 +142,7 @@ def find_noise(
     joint = math.inf if gray else statistic()
     found, confidence = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
     finest = found.scales[0]
-    clear = HARDLY if max(finest) > CLEAR else DOUBTED
+    clear = HARDLY if min(finest) > CLEAR else DOUBTED
     believed = confidence > (BELIEVED if found.sigma < FAINT else clear)
     correlated = found.sigma > WEAK and rises(found)
     if gray:
