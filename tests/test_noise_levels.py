@@ -13,7 +13,7 @@ from scalewise.errors import UsageError
 from scalewise.networks import LocalConditional, UNet
 from scalewise.noise import NoiseLevels, in_bands
 from scalewise.prior import MultiScalePrior
-from scalewise.training import Recipe, structured
+from scalewise.training import Recipe
 from scalewise.training.chance import Chance
 from scalewise.training.objectives import DetailsObjective, LowObjective
 from scalewise.training.structured import structured_noise

@@ -406,6 +406,30 @@ class TestFinding:
                 there, rel=0.25
             )
 
+    @pytest.mark.parametrize(
+        ("finest", "confidence", "believed"),
+        [
+            ((0.04, 0.04, 0.04), 0.1, True),
+            ((0.04, 0.01, 0.04), 0.1, False),  # texture that is one channel's
+            ((0.02, 0.02, 0.02), 0.1, False),
+            ((0.02, 0.02, 0.02), 0.3, True),
+            ((0.04, 0.04, 0.04), 0.04, False),
+        ],
+    )
+    def test_clear_noise_is_believed_with_little_confidence(
+        self,
+        photos: MultiScalePrior,
+        monkeypatch: pytest.MonkeyPatch,
+        finest: tuple[float, ...],
+        confidence: float,
+        believed: bool,
+    ) -> None:
+        noise = NoiseModel(scales=(finest, tuple(2 * each for each in finest)))
+        told = Estimate(noise, confidence)
+        monkeypatch.setattr("scalewise.restore.finding.estimate_noise", lambda *_, **__: told)
+        found = find_noise(scene(), 3, estimator=photos.estimator)
+        assert (found == noise) is believed
+
     def test_noise_of_shadows_falls_ever_more_slowly(self, photos: MultiScalePrior) -> None:
         light = torch.linspace(0.05, 0.95, 256).expand(3, 256, 256)
         deviation = 0.06 * (-0.8 * light).exp()
