@@ -266,6 +266,8 @@ class TestCamera:
         in_colours = camera.take(gray.repeat(3, 1, 1), seeded())
         assert torch.equal(taken, to_channels(in_colours, 1)[0])
         noise = Camera(electrons=300, bayer=True).take(torch.full_like(gray, 0.5), seeded()) - 0.5
+        double = camera.take(gray.double(), seeded())
+        torch.testing.assert_close(double.float(), taken, atol=0.2, rtol=0)  # other photons
         beside = (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
         assert beside > 0.2, "noise of a mosaic is shared by pixels side by side"
         assert jpeg(gray, 95).shape == gray.shape

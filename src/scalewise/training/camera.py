@@ -140,7 +140,7 @@ def demosaiced(colours: Tensor) -> Tensor:
     mask[1, ::2, 1::2] = mask[1, 1::2, ::2] = 1
     near = torch.tensor([0.5, 1.0, 0.5])
     cross = torch.tensor([[0.0, 0.25, 0.0], [0.25, 1.0, 0.25], [0.0, 0.25, 0.0]])
-    kernels = torch.stack([near.outer(near), cross, near.outer(near)])[:, None]
+    kernels = torch.stack([near.outer(near), cross, near.outer(near)])[:, None].to(colours)
     return F.conv2d(F.pad((mask * colours)[None], [1] * 4, "reflect"), kernels, groups=3)[0]
 
 
