@@ -307,9 +307,9 @@ def _inverted(
     means the result is one; `turned` is the operator of the picture that is turned by a quarter.
     """
     progress = counted(callback, len(picture.pixels) * (samples or average) * DRAWING.steps)
-    valid = visible(picture)
+    seen, valid = fill_hidden(picture).pixels, visible(picture)
     planes, found, notes = [], [], list(picture.notes)
-    for index, plane in enumerate(fill_hidden(picture).pixels):
+    for index, plane in enumerate(seen):
         given = _given(plane, prior)
         if told is None:
             noise = noise_for(prior, given, None if valid is None else valid[index])
@@ -333,7 +333,7 @@ def _inverted(
         found.append(noise)
     notes += [*conversion(picture, prior), *price(average)]
     if told is not None and told.is_white and told.sigma > 0 and prior.noise_conditional:
-        first = _given(fill_hidden(picture).pixels[0], prior)
+        first = _given(seen[0], prior)
         notes += far(told.sigma, first, prior, None if valid is None else valid[0])
     restored = _restored(picture, torch.stack(planes, dim=1), list(dict.fromkeys(notes)))
     return replace(restored, noise=tuple(found))
