@@ -79,7 +79,9 @@ def train(
     crop: Annotated[
         int | None, typer.Option(help="Side of the crops in coefficients of a level.")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak rate of AdamW.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak rate of AdamW; that of Muon follows.")
+    ] = None,
     channels: Annotated[
         int | None, typer.Option(help="1 converts to gray, 3 to RGB; default: as the images are.")
     ] = None,

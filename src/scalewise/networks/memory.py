@@ -10,7 +10,7 @@ from torch import Tensor
 from scalewise.networks.base import Network
 
 COPIES = 6
-"""Arrays as large as the weights: weights, gradients, two moments of AdamW, average and best."""
+"""Arrays as large as the weights: weights, gradients, two moments at most, average and best."""
 
 BACKWARD = 1.4
 """A step's peak over the features that it keeps: gradients, and features that are not kept."""

@@ -28,6 +28,7 @@ from scalewise.training.batches import Batch, batch_of, draw_batch
 from scalewise.training.chance import Chance
 from scalewise.training.files import load_state, save_state
 from scalewise.training.objectives import Objective
+from scalewise.training.optimiser import Optimiser
 from scalewise.training.plan import Segment
 from scalewise.training.recipe import Recipe
 
@@ -100,13 +101,7 @@ class LevelTrainer:
         self.best = copy.deepcopy(self.average.state_dict())
         self.state = LevelState()
         self.rate = recipe.low_learning_rate if self.low else recipe.learning_rate
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(),
-            self.rate,
-            (0.9, 0.99),
-            weight_decay=recipe.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
-        )
+        self.optimiser = Optimiser(self.network, self.rate, recipe.weight_decay)
         if device.type == "cuda":
             for block in self.network.modules():
                 if isinstance(block, ModulatedBlock | ResidualBlock):
@@ -136,8 +131,7 @@ class LevelTrainer:
                 batch, chance = drawn.popleft().result()
                 self.waited += time.perf_counter() - asked
                 drawn.extend(loader.submit(self._draw, later) for later in islice(steps, 1))
-                for group in self.optimiser.param_groups:
-                    group["lr"] = self.rate * segment.rate(step, self.recipe.warmup)
+                self.optimiser.rate = self.rate * segment.rate(step, self.recipe.warmup)
                 loss = self._descend(batch.to(self.device), chance)
                 self.state.step += 1
                 self._update_average()
@@ -154,7 +148,7 @@ class LevelTrainer:
             seed = chance.generator.initial_seed()
             torch.manual_seed(seed)  # what dropout leaves out, by step alone
             part: torch.Tensor = self.objective(batch.images, chance, batch.noise)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss = processes.backward(part, self.network.parameters())
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
@@ -238,7 +232,6 @@ class LevelTrainer:
             self.average.load_state_dict(saved["average"])
             self.best = saved["best"]
             self.optimiser.load_state_dict(saved["optimiser"])
-            _check_optimiser(self.optimiser)
             self.state = _level_state(saved["state"])
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -260,18 +253,6 @@ def _level_state(saved: Mapping[str, Any]) -> LevelState:
     if not good or not all({"step", "loss"} <= record.keys() for record in state.history):
         raise ValueError("no steps or validations of a run")
     return state
-
-
-def _check_optimiser(optimiser: torch.optim.Optimizer) -> None:
-    """Raise a `ValueError` if what was loaded cannot go on."""
-    for parameter, kept in optimiser.state.items():
-        moments = [kept[name] for name in ("exp_avg", "exp_avg_sq")]
-        if any(moment.shape != parameter.shape for moment in moments) or kept["step"].numel() != 1:
-            raise ValueError("moments of other weights")
-    for group in optimiser.param_groups:
-        numbers = [group["lr"], group["eps"], group["weight_decay"], *group["betas"]]
-        if len(numbers) != 5 or not all(map(math.isfinite, numbers)):
-            raise ValueError("no settings of AdamW")
 
 
 def one_thread() -> ThreadPoolExecutor:

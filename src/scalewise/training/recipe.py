@@ -90,9 +90,9 @@ class Recipe(BaseModel):
         denoising_P_std: standard deviation of ln(sigma) of the noise to remove.
         P_mean: mean of ln(sigma / sigma_data) of the noise of sampling (Karras et al. 2022).
         P_std: standard deviation of ln(sigma / sigma_data).
-        learning_rate: peak of AdamW for the details.
-        low_learning_rate: peak of AdamW for the low-pass network.
-        weight_decay: of AdamW.
+        learning_rate: peak rate of AdamW for the details; that of Muon follows (`Optimiser`).
+        low_learning_rate: the same for the low-pass network.
+        weight_decay: of both.
         warmup: steps of linear warm-up.
         decay: last share of the run, in which the learning rate falls to zero.
         ema_gamma: exponent of the running average of the weights; about
