@@ -74,6 +74,7 @@ OWN, INVERSE = "own-data.json", "inverse.json"
 STEPS = (
     Step("denoising --model photos", "denoising.json"),
     Step("white_cost", "white-cost.json"),
+    Step("places --model photos", "places.json"),
     Step("averaging", "averaging.json"),
     Step("restoration --model photos", "restoration.json"),
     _calibration("calibration.json", "--model photos"),

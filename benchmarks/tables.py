@@ -233,6 +233,25 @@ def white_cost(content: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
+def places(content: dict[str, Any]) -> str:
+    """PSNR of pictures whose noise differs by place, by what the networks are told."""
+    kinds = {
+        "halves": "10 to the left, 50 to the right",
+        "shading": "13 in the middle, 38 in the corners",
+        "even": "25 everywhere",
+    }
+    rows = []
+    for name in ("Set12", "McMaster"):
+        for kind, words in kinds.items():
+            ones = [r for r in content["records"] if (r["set"], r["kind"]) == (name, kind)]
+            columns = ("noisy", "as if even", "found", "told")
+            cells = [_number(fmean(one[key] for one in ones)) for key in columns]
+            known = sum(one["places"] for one in ones)
+            rows.append([f"{name}, {words}", *cells, f"{known} of {len(ones)}"])
+    head = ["PSNR in dB", "noisy", "taken for even", "found", "told", "places found"]
+    return markdown(head, rows)
+
+
 def checking(content: dict[str, Any]) -> str:
     """How far off the PSNR is that is told without the truth, by tool and noise."""
     rows = [
@@ -633,6 +652,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "bounds-gray": ("calibration-photos-gray.json", bounds),
     "checking": ("checking.json", checking),
     "variance": ("variance.json", variance),
+    "places": ("places.json", places),
     "white-cost": ("white-cost.json", white_cost),
     "coverage-gray": ("calibration-photos-gray.json", coverage),
     "enlargements": ("calibration-upscaling.json", enlargements),

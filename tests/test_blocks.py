@@ -23,6 +23,7 @@ from scalewise.errors import UsageError
 from scalewise.images import Picture
 from scalewise.networks import LocalConditional, UNet
 from scalewise.noise_model import NoiseModel
+from scalewise.places import Places
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import denoise, denoise_plane, inpaint, upscale
 from scalewise.samplers import SAMPLERS, Multistep
@@ -33,11 +34,13 @@ CURVE = NoiseModel(
 )
 GRAY_CURVE = NoiseModel(scales=((0.05,), (0.09,)), curve=((0.0, 2.0), (1.0, 0.5)))
 PHOTONS = NoiseModel.photons(gain=0.003)
+UNEVEN = CURVE.model_copy(update={"places": Places(factors=((1.0, 4.0, 9.0), (0.25, 1.0, 16.0)))})
 KINDS: dict[str, Any] = {
     "white": NoiseModel.white(0.1),
     "correlated": NoiseModel(scales=((0.05,), (0.09,))),
     "in the shadows": CURVE,
     "photons": PHOTONS,
+    "by place": UNEVEN,
     "found": None,
 }
 

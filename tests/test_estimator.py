@@ -28,6 +28,7 @@ from scalewise.training import estimator as training
 from scalewise.training.camera import jpeg
 from scalewise.training.estimator import MOST, draw_planes, train_estimator
 from scalewise.wavelets import split
+from scalewise.windows import Window
 
 
 def seeded() -> torch.Generator:
@@ -129,7 +130,9 @@ class Says(NoiseEstimator):
         self.shown.append((planes, valid))
         return torch.full((len(planes),), self.answer)
 
-    def places(self, plane: Tensor, valid: Tensor | None = None) -> Places:
+    def places(
+        self, plane: Tensor, valid: Tensor | None = None, within: Window | None = None
+    ) -> Places:
         """White noise: half as much of it in images of half the size."""
         self.widest = max(self.widest, plane.shape[-1])
         level = plane.new_tensor([self.answer * plane.shape[-1] / self.widest])

@@ -15,11 +15,13 @@ from scalewise.blocks.lazy import _Chunks
 from scalewise.errors import UsageError
 from scalewise.exact import gaussian_prior
 from scalewise.noise_model import NoiseModel
+from scalewise.places import Places
 from scalewise.windows import Window
 
 da = pytest.importorskip("dask.array")
 
 CURVE = NoiseModel(scales=((0.05,), (0.09,)), curve=((0.0, 2.0), (1.0, 0.5)))
+UNEVEN = CURVE.model_copy(update={"places": Places(factors=((1.0, 4.0, 9.0), (0.25, 1.0, 16.0)))})
 
 CHUNKS: dict[str, Any] = {
     "one": (1, 3, 70, 93),
@@ -38,7 +40,7 @@ def computed(array: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS.keys())
-@pytest.mark.parametrize("noise", [0.07, CURVE, NoiseModel(scales=((0.05,), (0.09,)))])
+@pytest.mark.parametrize("noise", [0.07, CURVE, UNEVEN, NoiseModel(scales=((0.05,), (0.09,)))])
 def test_denoised(chunks: Any, noise: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scalewise.blocks.lazy.SIDE", 32)
     prior, noisy = tiny(), seen()

@@ -568,6 +568,13 @@ class TestParts:
             whole = torch.nn.functional.avg_pool2d(image, step)
             expected = whole[:, 4:7, 16:21]
             torch.testing.assert_close(cut[:, *inner], expected)
+            around = part.around((100, 90))
+            assert torch.equal(
+                cut,
+                torch.nn.functional.avg_pool2d(
+                    image[around.place], step, ceil_mode=True, count_include_pad=False
+                ),
+            )
 
 
 def test_noise_of_a_reduced_image() -> None:

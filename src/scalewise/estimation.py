@@ -136,14 +136,34 @@ def _sigma_of_quiet(image: Tensor, usable: Tensor | None) -> Tensor:
     """`quiet_sigma` of one image (1, H, W)."""
     if min(image.shape[1:]) < BLOCK_SIDE + 2:
         return image.new_full((), math.inf)
+    energy = block_energy(image, usable, BLOCK_SIDE).flatten()
+    return of_quietest(energy[energy.isfinite()])
+
+
+def block_energy(image: Tensor, usable: Tensor | None, stride: int) -> Tensor:
+    """What blocks of an image (1, H, W) hold of second differences, shape (rows, columns).
+
+    Args:
+        image: of at least `BLOCK_SIDE + 2` pixels a side.
+        usable: bool of shape (H, W), true where pixels count; all by default.
+        stride: pixels from one block to the next.
+
+    Returns:
+        Means of squares; infinite where not all pixels of a block count.
+    """
     stencil = image.new_tensor([1.0, -2.0, 1.0])
     residual = F.conv2d(image[None], stencil.outer(stencil)[None, None] / 6)
-    energy = F.avg_pool2d(residual.square(), BLOCK_SIDE).flatten()
-    if usable is not None:
-        lost = F.max_pool2d((~usable)[None, None].float(), 3, 1)
-        energy = energy[F.max_pool2d(lost, BLOCK_SIDE).flatten() == 0]
+    energy = F.avg_pool2d(residual.square(), BLOCK_SIDE, stride)[0, 0]
+    if usable is None:
+        return energy
+    lost = F.max_pool2d((~usable)[None, None].float(), 3, 1)
+    return torch.where(F.max_pool2d(lost, BLOCK_SIDE, stride)[0, 0] == 0, energy, math.inf)
+
+
+def of_quietest(energy: Tensor) -> Tensor:
+    """Deviation of the white noise of which the quietest blocks are."""
     if len(energy) < FEWEST_BLOCKS:
-        return image.new_full((), math.inf)
+        return energy.new_full((), math.inf)
     return energy.quantile(QUIET).sqrt() / QUIET_OF_WHITE
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from scalewise.errors import UsageError
 from scalewise.noise import NoiseLevels
+from scalewise.places import Places
 from scalewise.wavelets import GAIN, low_pass
+from scalewise.windows import Window, size_of
 
 MOST_SCALES = 16
 """Of a description."""
@@ -40,7 +42,7 @@ ALIKE = 1.1
 
 
 class NoiseModel(BaseModel):
-    """What the noise of a picture is like: a spectrum, per channel, and a curve.
+    """What the noise of a picture is like: a spectrum, per channel, a curve, and where.
 
     White noise has one number; noise that was interpolated, blurred or compressed has more in the
     coarse scales than in the fine ones, that of sensors grows with the intensity and differs
@@ -53,6 +55,7 @@ class NoiseModel(BaseModel):
             for all channels, or one per channel.
         curve: how its variance depends on the intensity: pairs (intensity in [0, 1], factor of the
             variance), linear between, constant beyond; empty where it does not.
+        places: how its variance depends on the place; None where it does not.
 
     Examples:
         >>> correlated = scalewise.NoiseModel(scales=((0.04,), (0.08,), (0.06,)))
@@ -67,6 +70,7 @@ class NoiseModel(BaseModel):
         tuple[tuple[Deviation, ...], ...], Field(min_length=1, max_length=MOST_SCALES)
     ]
     curve: tuple[tuple[Intensity, Factor], ...] = ()
+    places: Places | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> NoiseModel:
@@ -176,7 +180,17 @@ class NoiseModel(BaseModel):
     @property
     def is_white(self) -> bool:
         """Whether one number says all."""
-        return not self.curve and len({level for scale in self.scales for level in scale}) == 1
+        return not self.varies and len({level for scale in self.scales for level in scale}) == 1
+
+    @property
+    def varies(self) -> bool:
+        """Whether it differs between the pixels of a picture, by intensity or place."""
+        return bool(self.curve) or self.places is not None
+
+    @property
+    def even(self) -> NoiseModel:
+        """The same everywhere, as strong as it is where curve and places are 1."""
+        return self.model_copy(update={"curve": (), "places": None})
 
     @property
     def plain(self) -> NoiseModel | float:
@@ -191,7 +205,7 @@ class NoiseModel(BaseModel):
 
     @property
     def sigma(self) -> float:
-        """Deviation in [0, 1] of a pixel, where the curve is 1: that of the noisiest channel."""
+        """Deviation in [0, 1] of a pixel where curve and places are 1, in the noisiest channel."""
         return max(math.sqrt(_variance(channel)) for channel in zip(*self.scales, strict=True))
 
     def at(self, intensity: Tensor) -> Tensor:
@@ -217,6 +231,42 @@ class NoiseModel(BaseModel):
         start, end = places[above - 1], places[above]
         share = ((intensity - start) / (end - start)).clamp(0, 1)
         return torch.lerp(factors[above - 1], factors[above], share).sqrt()
+
+    def factor(self, noisy: Tensor) -> Tensor:
+        """Factor of the deviation at the pixels of pictures.
+
+        Args:
+            noisy: shape (N, C, H, W), or about the clean ones: their intensities count, smoothed.
+
+        Returns:
+            Shape (N, C, H, W), or (1, 1, H, W) where intensities do not count.
+
+        Examples:
+            >>> noise = scalewise.NoiseModel.photons(gain=0.002)
+            >>> noise.factor(torch.full((1, 1, 8, 8), 0.125)).unique().round(decimals=2)
+            tensor([0.5000])
+        """
+        at = self.at(smoothed(noisy)) if self.curve else noisy.new_ones(1, 1, *size_of(noisy))
+        return at if self.places is None else at * self.places.at(size_of(noisy)).to(at)
+
+    def part(self, window: Window, size: tuple[int, int]) -> NoiseModel:
+        """That of a part of a picture.
+
+        Args:
+            window: the part.
+            size: height and width of the picture.
+
+        Examples:
+            >>> from scalewise.places import Places
+            >>> from scalewise.windows import Window
+            >>> halves = scalewise.NoiseModel(scales=((0.1,),), places=Places(factors=((1, 4),)))
+            >>> left = halves.part(Window(0, 8, 0, 2), (8, 8))
+            >>> left.factor(torch.rand(1, 1, 8, 2))[0, 0, 0]
+            tensor([1., 1.])
+        """
+        if self.places is None:
+            return self
+        return self.model_copy(update={"places": self.places.part(window, size)})
 
     def scale(self, level: int) -> tuple[float, ...]:
         """Deviations of a scale, from 1; beyond the last those of the last.
@@ -244,9 +294,9 @@ class NoiseModel(BaseModel):
 
         def there(level: int, scale: int) -> Tensor:
             deviation = noisy.new_tensor(self.scale(scale)).view(1, -1, 1, 1) * GAIN**level
-            if not self.curve:
+            if not self.varies:
                 return deviation
-            return deviation * self.at(smoothed(low_pass(noisy, level, wavelet)))
+            return deviation * self.factor(low_pass(noisy, level, wavelet))
 
         details = tuple(there(level, level) for level in range(1, levels + 1))
         return NoiseLevels(details, there(levels, levels + 1))
@@ -320,7 +370,7 @@ class NoiseModel(BaseModel):
                 where = "shadows" if dark > bright else "lights"
                 ratio = max(dark, bright) / max(1e-9, min(dark, bright))
                 found.append(f"{ratio:.2g} times as strong in the {where}")
-        return found
+        return found if self.places is None else [*found, self.places.in_words()]
 
 
 def _variance(deviations: Sequence[float]) -> float:

@@ -143,7 +143,7 @@ class Denoising:
             check_mask(mask, source)
         self.first = noise  # of the first plane, by which it is told who denoises
         if noise is None and prior.denoiser_of(source.channels) is not prior:
-            self.first = noise_for(prior, source.looked_at(0))
+            self.first = self._found(prior, source.looked_at(0), source)
             give_memory_back()
         prior = prior.denoiser_of(source.channels, self.first)
         self.source: Raster | None = source
@@ -185,7 +185,7 @@ class Denoising:
             self.notes.append(sentence)
         noise = self.first if plane == 0 else self.noise
         if noise is None and prior.noise_conditional:
-            noise = noise_for(prior, looked)
+            noise = self._found(prior, looked, source)
             give_memory_back()
         reduced = source.channels > prior.channels
         told = None if noise is None else gray_noise(noise, reduced).times(self.strength)
@@ -215,6 +215,11 @@ class Denoising:
         )
         self._levels(run, f"plane{plane}", pixels, told, finish)
         return noise if noise is not None else _of_residual(looked, prior)
+
+    @staticmethod
+    def _found(prior: MultiScalePrior, looked: Tensor, source: Raster) -> NoiseModel:
+        """The noise of what was looked at: all of a plane, or tiles of it, which have no places."""
+        return noise_for(prior, looked, whole=looked.shape[1:] == source.size)
 
     def _levels(
         self, run: Run, name: str, pixels: Source, noise: NoiseModel | None, finish: Finish
@@ -272,7 +277,7 @@ class Denoising:
         self, run: Run, name: str, pixels: Pixels, level: int, noise: NoiseModel | None
     ) -> float | None:
         """Root mean square of a level's noise over all of an image, where it differs."""
-        if noise is None or not noise.curve:
+        if noise is None or not noise.varies:
             return None
         sums = run.do(name, Growth(pixels, self.sizes[level], noise), self.sizes[level])
         return overall_of(sums, noise, level)

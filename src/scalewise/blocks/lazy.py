@@ -192,7 +192,7 @@ def _denoised(prior: MultiScalePrior, noisy: Any, sigma: Any) -> Any:
         size_low = pyramid[level].shape[-2:]
         around = (reach(prior.conditionals[level - 1]) or 0) + (4 << prior.levels - level)
         overall = None
-        if isinstance(noise, NoiseModel) and noise.curve:
+        if isinstance(noise, NoiseModel) and noise.varies:
             overall = dask.delayed(_overall)(_growth(pyramid[level], side, noise), noise, level)
         clean = _blocks(
             _clean,

@@ -24,7 +24,7 @@ from scalewise.images import Picture, to_channels
 from scalewise.images.writing import stored_values
 from scalewise.networks import Network, probe_receptive_field, unit_of
 from scalewise.networks.base import BandSigma
-from scalewise.noise_model import NoiseModel, smoothed
+from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.rasters import Layout, Raster
 from scalewise.restore.finding import GRAY_GAIN
@@ -219,7 +219,7 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Growth:
-    """Mean square of what a curve makes of noise, over a block of `x_j`."""
+    """Mean square of what curve and places make of noise, over a block of `x_j`."""
 
     pixels: Pixels
     size: tuple[int, int]
@@ -232,8 +232,9 @@ class Growth:
     def sums(self, window: Window) -> list[float]:
         """The sum of each channel, and the number of values."""
         outer = window.grown(1, self.size)
-        factors = self.noise.at(smoothed(self.pixels.read(outer)))[window.inside(outer).place]
-        sums = factors.double().square().sum(dim=(0, 2, 3))
+        pixels = self.pixels.read(outer)
+        factors = self.noise.part(outer, self.size).factor(pixels)[window.inside(outer).place]
+        sums = factors.expand(*pixels.shape[:2], -1, -1).double().square().sum(dim=(0, 2, 3))
         return [*sums.tolist(), factors[0, 0].numel()]
 
 
@@ -274,15 +275,15 @@ class DenoiseLevel:
         outer = self.reads(prior, window)
         unit, sub = unit_of(prior), prior.of_level(self.level)
         noisy, low = self.noisy.read(outer.times(2)).to(*unit), self.low.read(outer).to(*unit)
-        found = sub.denoise_finest(noisy, low, self._sigma(sub, noisy))
+        found = sub.denoise_finest(noisy, low, self._sigma(sub, noisy, outer))
         found = found[window.inside(outer.times(2)).place]
         write(self.target, found, window)
 
-    def _sigma(self, prior: MultiScalePrior, noisy: Tensor) -> BandSigma | None:
+    def _sigma(self, prior: MultiScalePrior, noisy: Tensor, part: Window) -> BandSigma | None:
         """The noise of the bands, as the whole image would tell it."""
         if self.noise is None:
             return None
-        noise = self.noise.coarser(self.level - 1)
+        noise = self.noise.coarser(self.level - 1).part(part, self.size)
         if noise.is_white:
             return GAIN * noise.scale(1)[0]
         levels = noise.levels(noisy, prior.levels)
@@ -314,7 +315,7 @@ class DenoiseLow:
             outer = part.grown(1, self.size)
             noisy = self.noisy.read(outer).to(*unit_of(prior))
             inner = part.inside(outer).place
-            return prior.low(noisy[inner], self._sigma(prior, noisy, inner))
+            return prior.low(noisy[inner], self._sigma(prior, noisy, outer, inner))
 
         if self.margin is None:
             found = windows.blended(look, self.size, window)
@@ -323,14 +324,16 @@ class DenoiseLow:
             found = look(outer)[window.inside(outer).place]
         write(self.target, found, window)
 
-    def _sigma(self, prior: MultiScalePrior, noisy: Tensor, inner: Any) -> Sigma | None:
+    def _sigma(
+        self, prior: MultiScalePrior, noisy: Tensor, outer: Window, inner: Any
+    ) -> Sigma | None:
         if self.noise is None:
             return None
-        noise = self.noise.coarser(prior.levels)
+        noise = self.noise.coarser(prior.levels).part(outer, self.size)
         if noise.is_white:
             return noise.scale(1)[0]
         deviation = noisy.new_tensor(noise.scale(1)).view(1, -1, 1, 1)
-        return deviation * noise.at(smoothed(noisy))[inner] if noise.curve else deviation
+        return deviation * noise.factor(noisy)[inner] if noise.varies else deviation
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalewise.wavelets import GAIN, split
+from scalewise.windows import Window
 
 AROUND = 9
 """Side of the squares, in coefficients, by whose energy features are made free of units."""
@@ -93,12 +94,15 @@ class NoiseEstimator(nn.Module):
             found.append(plane.new_tensor(torch.nan) if places is None else places.level)
         return torch.stack(found)
 
-    def places(self, plane: Tensor, valid: Tensor | None = None) -> Places | None:
+    def places(
+        self, plane: Tensor, valid: Tensor | None = None, within: Window | None = None
+    ) -> Places | None:
         """What the places of one plane (1, H, W) say, those of its crops where it is large.
 
         Args:
             plane: shape (1, H, W), any H and W from 1.
             valid: bool of that shape, true where pixels hold all of the noise; all by default.
+            within: of these pixels alone, of a plane that is not large, though all are seen.
 
         Returns:
             The valid places, row by row; None if there is none.
@@ -115,13 +119,20 @@ class NoiseEstimator(nn.Module):
             valid_places = ~_lost(spread_crops(valid.to(plane)), self.seen, low.shape[-2:])
             if not bool(valid_places.any()):
                 return None
+        wanted = valid_places
+        if within is not None:
+            wanted = torch.zeros_like(valid_places)
+            inside = within.over(2).place
+            wanted[inside] = valid_places[inside]
+            if not bool(wanted.any()):
+                return None
         near = F.pad(low, [BRIGHT // 2] * 4, "replicate")
-        bright = F.avg_pool2d(near, BRIGHT, 1)[valid_places]
+        bright = F.avg_pool2d(near, BRIGHT, 1)[wanted]
         unit = details.square().mean(1, keepdim=True)[valid_places].mean().sqrt()
         if float(unit) == 0:
             return Places(torch.zeros_like(bright), torch.zeros_like(bright), bright)
         levels, weights = self.looked_at(details / unit, valid_places)
-        return Places(levels[valid_places] * unit / GAIN, weights[valid_places], bright)
+        return Places(levels[wanted] * unit / GAIN, weights[wanted], bright)
 
     def looked_at(self, details: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Level, and logarithm of the weight, of every place of details.

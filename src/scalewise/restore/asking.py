@@ -41,7 +41,10 @@ def _mean_of(average: int) -> Ask:
     """Ask for the mean, of so many estimates."""
 
     def mean(prior: MultiScalePrior, noisy: Tensor, told: NoiseModel | float | None) -> Tensor:
-        return averaged(lambda images: prior.denoise(images, told).cpu(), noisy[None], average)
+        def denoise(images: Tensor, noise: NoiseModel | float | None) -> Tensor:
+            return prior.denoise(images, noise).cpu()
+
+        return averaged(denoise, noisy[None], average, told)
 
     return mean
 

@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 
 from scalewise.errors import UsageError
+from scalewise.noise_model import NoiseModel
+from scalewise.places import Places
+
+AnyNoise = NoiseModel | Tensor | float | None
 
 COUNTS = (1, 2, 4, 8)
 """How many estimates a mean may be of: the sizes of groups of symmetries of the square."""
 
 
-def averaged(denoise: Callable[[Tensor], Tensor], images: Tensor, count: int) -> Tensor:
+def averaged(denoise: Callable[..., Tensor], images: Tensor, count: int, *told: AnyNoise) -> Tensor:
     """The mean of the estimates of images as they are, mirrored and turned.
 
     One after the other, so that no more memory is needed than for one.
@@ -27,9 +31,10 @@ def averaged(denoise: Callable[[Tensor], Tensor], images: Tensor, count: int) ->
     Args:
         denoise: maps images (N, C, H, W), and (N, C, W, H), to images of the same shape, or of one
             that is as many times as large. What it is told of the noise must not depend on the
-            place but through the image.
+            place but through the image, or turn with it.
         images: shape (N, C, H, W).
         count: 1 as they are; 2 mirrored left to right, too; 4 upside down, too; 8 transposed, too.
+        told: noise of the images, given to `denoise` after them, and turned with them.
 
     Returns:
         The mean, upright.
@@ -38,13 +43,25 @@ def averaged(denoise: Callable[[Tensor], Tensor], images: Tensor, count: int) ->
         UsageError: `count` is none of these.
     """
     check_average(count)
-    return sum(estimates(denoise, images, count), torch.zeros(())) / count
+    return sum(estimates(denoise, images, count, *told), torch.zeros(())) / count
 
 
-def estimates(denoise: Callable[[Tensor], Tensor], images: Tensor, count: int) -> Iterator[Tensor]:
+def estimates(
+    denoise: Callable[..., Tensor], images: Tensor, count: int, *told: AnyNoise
+) -> Iterator[Tensor]:
     """What the mean is of, one after the other, each turned back; as for `averaged`."""
     for number in range(count):
-        yield _back(denoise(_turned(images, number)), number)
+        there = (_turned_noise(noise, number) for noise in told)
+        yield _back(denoise(_turned(images, number), *there), number)
+
+
+def _turned_noise(noise: AnyNoise, number: int) -> AnyNoise:
+    """The noise of images that are turned: places turn with them."""
+    if not isinstance(noise, NoiseModel) or noise.places is None:
+        return noise
+    factors = _turned(torch.tensor(noise.places.factors, dtype=torch.float64)[None, None], number)
+    places = Places(factors=tuple(map(tuple, factors[0, 0].tolist())))
+    return noise.model_copy(update={"places": places})
 
 
 def check_average(count: int, besides: str = "") -> None:

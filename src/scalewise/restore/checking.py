@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scalewise.errors import UsageError
 from scalewise.images import Picture, to_channels
-from scalewise.noise_model import NoiseModel, smoothed
+from scalewise.noise_model import NoiseModel
 from scalewise.posterior import expected_error
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.answering import answered
@@ -170,7 +170,7 @@ def _compared(
     """What is told of images (C, H, W), by the mean and the expected error of the prior."""
     error = variance + float((after - mean).square().mean())
     taken = before - after
-    factor = noise.at(smoothed(after[None])[0]).square()
+    factor = noise.factor(after[None])[0].square()
     removed = _removed(taken, noise, float(factor.mean()), max(1, prior.levels), prior.wavelet)
     blocks = _blocks(taken.square() / noise.sigma**2)
     expected = _blocks(factor).clamp(min=1e-6)

@@ -17,6 +17,7 @@ from scalewise.noise_model import UNEVEN, NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import remove_defects, share_of_impulses
 from scalewise.restore.lights import seen_in_lights
+from scalewise.restore.regions import seen_in_places
 from scalewise.spectrum import HIDDEN, estimate_noise, rises
 from scalewise.wavelets import GAIN, decompose, split
 
@@ -49,17 +50,21 @@ EVEN = 12.0
 """Ratio of the strongest to the median energy of a frame's parts from which it is not even."""
 
 
-def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None) -> NoiseModel:
+def noise_for(
+    prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None, *, whole: bool = True
+) -> NoiseModel:
     """What the noise of an image is like, at the scales of a prior and by its estimator.
 
     Dead pixels hide noise: where there are many impulses, it is the larger of what is found with
     them, and with the values around in their place. What pixels do not share is measured once more
-    where the image is flattest, for there is no dark flat place in many (`lights`).
+    where the image is flattest, for there is no dark flat place in many (`lights`), and part by
+    part (`regions`).
 
     Args:
         prior: that is to be told; of gray images `prior.gray`, where there is one.
         noisy: as for `find_noise`.
         valid: as for `find_noise`.
+        whole: whether it is a whole picture; else its noise is not looked at by place.
     """
     prior = prior.denoiser_of(len(noisy))
 
@@ -78,7 +83,8 @@ def noise_for(prior: MultiScalePrior, noisy: Tensor, valid: Tensor | None = None
         shown, _ = to_channels(image[None].to(*unit_of(prior)), prior.channels)
         return to_channels(prior(shown, noise)[0].cpu().to(image.dtype), len(image))[0]
 
-    return seen_in_lights(noise, noisy, valid, denoise)
+    noise = seen_in_lights(noise, noisy, valid, denoise)
+    return seen_in_places(noise, noisy, valid, prior.estimator) if whole else noise
 
 
 def denoiser_for(

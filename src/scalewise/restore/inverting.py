@@ -322,13 +322,11 @@ def _inverted(
             measurement, own = held
             spread = (own**2 + noise.sigma**2).sqrt()
             notes += [] if noise.is_white else [TAKEN_FOR_WHITE]
-        elif told is None and noise.curve:
-            spread = noise.model_copy(update={"curve": ()})
+        elif told is None and noise.varies:
+            spread = noise.even
             notes.append(TAKEN_FOR_EVEN)
-        restore = partial(
-            prior.restore, noise=spread, samples=samples, seed=seed + index, callback=progress
-        )
-        drawn = _mean_of(average, restore, measurement, (operator, turned or operator))
+        restore = partial(prior.restore, samples=samples, seed=seed + index, callback=progress)
+        drawn = _mean_of(average, restore, measurement, (operator, turned or operator), spread)
         planes.append(_drawn(drawn, samples))
         found.append(noise)
     notes += [*conversion(picture, prior), *price(average)]
@@ -350,17 +348,20 @@ def _told(sigma: float | None, noise: NoiseModel | None) -> NoiseModel | None:
 
 def _mean_of(
     average: int,
-    restore: Callable[[Tensor, Operator], Tensor],
+    restore: Callable[..., Tensor],
     measurement: Tensor,
     operators: tuple[Operator, Operator],
+    noise: NoiseModel | Tensor,
 ) -> Tensor:
     """What was measured, restored, or the mean of several: `operators` are upright, and turned."""
-    if average == 1:
-        return restore(measurement, operators[0])
     upright = size_of(measurement)
-    return averaged(
-        lambda given: restore(given, operators[size_of(given) != upright]), measurement, average
-    )
+
+    def restored(given: Tensor, noise: NoiseModel | Tensor) -> Tensor:
+        return restore(given, operators[size_of(given) != upright], noise=noise)
+
+    if average == 1:
+        return restored(measurement, noise)
+    return averaged(restored, measurement, average, noise)
 
 
 def _check_means(

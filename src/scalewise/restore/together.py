@@ -55,7 +55,7 @@ def noise_together(images: Sequence[Tensor], prior: MultiScalePrior) -> list[Noi
         [0.1, 0.1]
     """
     parts = [middle(image, LOOKED_AT) for image in images]
-    found = [noise_for(prior, part) for part in parts]
+    found = [noise_for(prior, part, whole=False) for part in parts]
     if 2 * sum(len(noise.scales) == 1 for noise in found) <= len(found):
         return found
     measured = measured_photons(parts, found, prior)

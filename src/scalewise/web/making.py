@@ -87,7 +87,7 @@ class Denoise(Asked):
         for part in parts(self.view, size_of(seen)):
             with watched(lambda _: job.check()):
                 cut, inner = part.cut(seen)
-                told = noise.coarser(part.levels)
+                told = noise.coarser(part.levels).part(part.around(size_of(seen)), size_of(seen))
                 clean, _ = restore.denoise_plane(cut, prior, noise=told, strength=self._strength)
             job.check()
             job.say(patch=part[:4], png=views.text(views.png(clean[:, *inner])))

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from scalewise.windows import Window
+
 SIDE = 512
 """Side of a part at most, in pixels of what is made of it."""
 
@@ -69,12 +71,18 @@ class Part(NamedTuple):
         """The part with a margin (C, h, w), and where in it the part itself is."""
         step = 1 << self.levels
         height, width = image.shape[-2:]
-        rows = _around(self.top, self.height, height, MARGIN * step)
-        columns = _around(self.left, self.width, width, MARGIN * step)
-        seen = image[None, :, rows, columns]
+        outer = self.around((height, width))
+        seen = image[None][outer.place]
         reduced = F.avg_pool2d(seen, step, ceil_mode=True, count_include_pad=False)[0]
-        inner = _within(self.top, self.height, rows.start, step)
-        return reduced, (inner, _within(self.left, self.width, columns.start, step))
+        inner = _within(self.top, self.height, outer.top, step)
+        return reduced, (inner, _within(self.left, self.width, outer.left, step))
+
+    def around(self, size: tuple[int, int]) -> Window:
+        """The part with its margin, in a picture of a size."""
+        margin = MARGIN << self.levels
+        rows = _around(self.top, self.height, size[0], margin)
+        columns = _around(self.left, self.width, size[1], margin)
+        return Window(rows.start, rows.stop, columns.start, columns.stop)
 
 
 def parts(view: View, size: tuple[int, int], *, factor: int = 1) -> Iterator[Part]:
