@@ -19,6 +19,7 @@ from scalewise.estimation import block_energy, of_quietest, usable_pixels
 from scalewise.networks import NoiseEstimator
 from scalewise.noise_model import NoiseModel, smoothed
 from scalewise.places import Places
+from scalewise.restore.lights import light_line
 from scalewise.wavelets import GAIN, low_pass, mirror_to_multiple, split
 from scalewise.windows import Window, size_of
 
@@ -43,7 +44,7 @@ is as strong at all scales, texture rises."""
 SHARE, FEWEST = 0.1, 4
 """Share and number of the parts that must be certain."""
 
-FIRST, DIFFER, LOUD = 1.25, 1.35, 5 / 255
+FIRST, DIFFER, LOUD = 1.25, 1.35, 7 / 255
 """Ratio of deviations, without the tenth at either end, from which noise differs by place, among a
 quarter of the parts and among all (`benchmarks/LOG.md`). And the least deviation of the louder."""
 
@@ -60,13 +61,16 @@ class Parts(NamedTuple):
 
     Attributes:
         variance: of the noise.
-        most: what it is at the most: that of the quietest blocks.
+        most: what it is at the most: that of the quietest blocks; infinite where it has a curve,
+            for these may be the darkest.
+        brightness: mean of the intensities.
         lit: what the curve makes of it there.
         certain: whether it is.
     """
 
     variance: Tensor
     most: Tensor
+    brightness: Tensor
     lit: Tensor
     certain: Tensor
 
@@ -81,6 +85,15 @@ class Parts(NamedTuple):
         return self._replace(lit=torch.ones_like(self.lit))
 
     @property
+    def lined(self) -> Parts:
+        """The same with a line of the variance over the brightness in place of the curve."""
+        known = self.even.known
+        if not bool(known.certain.any()):
+            return self
+        line = light_line(self.brightness[known.certain], known.variance[known.certain])
+        return self._replace(lit=line.at(self.brightness).clamp(min=FAINTEST))
+
+    @property
     def known(self) -> Parts:
         """Those that are certain, or certainly quieter, over what the curve explains.
 
@@ -93,7 +106,8 @@ class Parts(NamedTuple):
         quieter = ~self.certain & (DIFFER**2 * most < typical)
         between = (variance.minimum(most) * most).sqrt()  # texture makes the estimate too small
         variance = torch.where(quieter, between.clamp(min=FAINTEST), variance)
-        return Parts(variance, most, torch.ones_like(self.lit), self.certain | quieter)
+        certain = self.certain | quieter
+        return self.even._replace(variance=variance, most=most, certain=certain)
 
     @property
     def spread(self) -> float:
@@ -134,7 +148,7 @@ def seen_in_places(
     looking.at(1)
     parts = looking.parts
     even, lit = parts.even.spread, parts.spread
-    if min(even, lit) < DIFFER:
+    if min(even, lit, parts.lined.spread) < DIFFER:
         return found
     curved = math.log(lit) < EXPLAINED * math.log(even)
     known = (parts if curved else parts.even).known
@@ -164,10 +178,12 @@ class _Looking:
         self.energy = block_energy(self.plane, self.usable, STRIDE)
         small = low_pass(mirror_to_multiple(self.plane[None], 1 << COARSER), COARSER - 1)
         self.coarser = (split(small)[1][0] / GAIN**COARSER).square().mean(0)
+        self.curved = bool(found.curve)
         self.lit = found.at(smoothed(self.plane[None])[0]).square()
         self.rows, self.columns = (_edges(side) for side in size_of(noisy))
-        variance, most, lit = torch.ones(3, len(self.rows) - 1, len(self.columns) - 1)
-        self.parts = Parts(variance, most, lit, torch.zeros_like(lit, dtype=torch.bool))
+        variance, most, brightness, lit = torch.ones(4, len(self.rows) - 1, len(self.columns) - 1)
+        certain = torch.zeros_like(lit, dtype=torch.bool)
+        self.parts = Parts(variance, most, brightness, lit, certain)
         self.seen: set[tuple[int, int]] = set()
 
     def at(self, step: int) -> None:
@@ -196,7 +212,8 @@ class _Looking:
         level, quiet = float(places.level), float(of_quietest(blocks[blocks.isfinite()]))
         alike = 1 / float(places.weights.softmax(0).square().sum())
         self.parts.variance[place] = max(level**2, FAINTEST)
-        self.parts.most[place] = quiet**2
+        self.parts.most[place] = math.inf if self.curved else quiet**2
+        self.parts.brightness[place] = self.plane[inner.place].mean()
         self.parts.lit[place] = self.lit[inner.place].mean()
         coarser = self.coarser[inner.over(1 << COARSER).place].mean().sqrt()
         self.parts.certain[place] = (
