@@ -48,11 +48,11 @@ TAKEN_FOR_WHITE = (
 """Told of noise whose spectrum or curve does not count."""
 
 TAKEN_FOR_EVEN = (
-    "the noise seems to change with the light, but was taken for as strong everywhere; what "
-    "scalewise noise writes, given by --noise, is used as it is"
+    "the noise seems to change with the light or the place, but was taken for as strong "
+    "everywhere; what scalewise noise writes, given by --noise, is used as it is"
 )
-"""Told of noise that was found, whose curve does not count: estimates of it lose more than it gains
-(`benchmarks/LOG.md`)."""
+"""Told of noise that was found, whose curve and places do not count: a curve that was estimated
+loses more than it gains (`benchmarks/LOG.md`)."""
 
 Callback = Callable[[float], object]
 """Called with the share of the work that is done, 0 to 1."""

@@ -1,8 +1,8 @@
 """Noise that is stronger in some places of a picture than in others.
 
 Flat-field correction, lens shading, stitched and pasted pictures leave such noise. What the
-estimator says of a part of a picture is certain where its quietest blocks hold no more than that:
-there it is flat, so that neither texture is taken for noise, nor noise for texture.
+estimator says of a part of a picture is certain where its quietest blocks and its second scale hold
+no more than that: there it is flat, so that neither texture is taken for noise, nor noise for it.
 """
 
 from __future__ import annotations
