@@ -1,6 +1,7 @@
 """Noise that is stronger in some places than in others: found, told, and taken for even.
 
     python -m benchmarks.places --model photos
+    python -m benchmarks.places --picture docs/images/places.jpg
 
 White noise of Set12 in gray and of McMaster in colour: of 10 of 255 in the left half of a picture
 and 50 in the right; of 13 in the middle and 38 in the corners, as lens shading that was corrected
@@ -20,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common import DATA, RESULTS, facts, load_prior, read_images, write_json
-from scalewise import NoiseModel, restore
+from scalewise import NoiseModel, Picture, restore
+from scalewise.data import sample_photo
+from scalewise.images import write_image
 from scalewise.metrics import psnr
 from scalewise.places import Places
 from scalewise.prior import MultiScalePrior
@@ -80,6 +83,19 @@ def measured(prior: MultiScalePrior, clean: Tensor, kind: str, index: int) -> di
     return {"noisy": psnr(clean[None], noisy[None]).item(), **scores, "places": places}
 
 
+def pictured(prior: MultiScalePrior) -> Tensor:
+    """A photograph with shading, denoised as if its noise were even, and by the places found."""
+    clean = sample_photo("coffee")[:, :, 100:500]
+    generator = torch.Generator().manual_seed(0)
+    deviation = 1.5 * shading(*clean.shape[1:]) / 255
+    noisy = clean + deviation * torch.randn(clean.shape, generator=generator)
+    cleaned = (
+        restore.denoise_plane(noisy, prior, noise=restore.noise_for(prior, noisy, whole=whole))[0]
+        for whole in (False, True)
+    )
+    return torch.cat([noisy, *cleaned], dim=2).clamp(0, 1)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -87,8 +103,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=DATA / "eval")
     parser.add_argument("--images", type=int, default=12, help="at most so many of each set")
     parser.add_argument("--json", type=Path, default=RESULTS / "places.json")
+    parser.add_argument("--picture", type=Path, help="draw three, in place of measuring")
     options = parser.parse_args(arguments)
     prior = load_prior(options.model, "cpu")
+    if options.picture is not None:
+        write_image(options.picture, Picture(pictured(prior)), force=True, quality=80)
+        return
     records = [
         {"set": name, "kind": kind, "image": file, **measured(prior, image, kind, index)}
         for name, channels in (("Set12", 1), ("McMaster", 3))
