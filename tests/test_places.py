@@ -14,6 +14,7 @@ from scalewise.data import sample_photo
 from scalewise.errors import UsageError
 from scalewise.images import to_channels, write_image
 from scalewise.metrics import psnr
+from scalewise.networks import LocalDenoiser
 from scalewise.places import Places
 from scalewise.restore.averaging import averaged
 from scalewise.windows import Window
@@ -217,6 +218,11 @@ class TestFound:
 
     def test_parts_and_montages_are_not_looked_at(self, prior: MultiScalePrior) -> None:
         assert restore.noise_for(prior, half(50, 10), whole=False).places is None
+
+    def test_networks_that_see_no_maps_are_told_none(self, prior: MultiScalePrior) -> None:
+        network = LocalDenoiser(channels=3, receptive_field=9, width=8, blocks=2)
+        flat = MultiScalePrior(network, estimator=prior.estimator)
+        assert restore.noise_for(flat, half(50, 10)).places is None
 
 
 @pytest.fixture(scope="module")

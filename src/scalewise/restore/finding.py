@@ -64,7 +64,8 @@ def noise_for(
         prior: that is to be told; of gray images `prior.gray`, where there is one.
         noisy: as for `find_noise`.
         valid: as for `find_noise`.
-        whole: whether it is a whole picture; else its noise is not looked at by place.
+        whole: whether it is a whole picture; else its noise is not looked at by place, nor where
+            the prior's networks see no maps of it.
     """
     prior = prior.denoiser_of(len(noisy))
 
@@ -84,7 +85,9 @@ def noise_for(
         return to_channels(prior(shown, noise)[0].cpu().to(image.dtype), len(image))[0]
 
     noise = seen_in_lights(noise, noisy, valid, denoise)
-    return seen_in_places(noise, noisy, valid, prior.estimator) if whole else noise
+    if not (whole and prior.noise_maps):
+        return noise
+    return seen_in_places(noise, noisy, valid, prior.estimator)
 
 
 def denoiser_for(
