@@ -174,6 +174,19 @@ class TestFound:
         ]
         assert scores[1] > scores[0] + 1.5
 
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_clean_half_is_left_alone_and_the_noisy_one_is_cleaned(
+        self, prior: MultiScalePrior, channels: int
+    ) -> None:
+        photo = to_channels(PHOTO[None], channels)[0][0]
+        noisy = half(30, 0, photo)
+        cleaned, noise = restore.denoise_plane(noisy, prior)
+        assert noise.places is not None
+        left, right = Window(0, 320, 0, 140).place, Window(0, 320, 160, 320).place
+        assert float(psnr(photo[left][None], cleaned[left][None])) > 38
+        before, after = (psnr(photo[right][None], one[right][None]) for one in (noisy, cleaned))
+        assert float(after - before) > 7
+
     def test_light_falls_off_towards_the_corners(self, prior: MultiScalePrior) -> None:
         """What was made even by a flat field has more noise there."""
         rows, columns = torch.meshgrid(

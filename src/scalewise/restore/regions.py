@@ -44,9 +44,12 @@ is as strong at all scales, texture rises."""
 SHARE, FEWEST = 0.1, 4
 """Share and number of the parts that must be certain."""
 
-FIRST, DIFFER, LOUD = 1.25, 1.35, 7 / 255
-"""Ratio of deviations, without the tenth at either end, from which noise differs by place, among a
-quarter of the parts and among all (`benchmarks/LOG.md`). And the least deviation of the louder."""
+FIRST, DIFFER = 1.25, 1.35
+"""Ratio of deviations, without the extremes, from which noise differs by place, among a quarter of
+the parts and among all (`benchmarks/LOG.md`)."""
+
+LOUDER, LOUD = 0.9, 7 / 255
+"""Quantile of the variances that is loud, and the least deviation there."""
 
 EXPLAINED = 0.75
 """Share of the spread that is left of it, at the most, where noise has a curve besides: places make
@@ -61,17 +64,18 @@ class Parts(NamedTuple):
 
     Attributes:
         variance: of the noise.
-        most: what it is at the most: that of the quietest blocks; infinite where it has a curve,
-            for these may be the darkest.
+        most: what it is at the most: that of the quietest blocks.
         brightness: mean of the intensities.
         lit: what the curve makes of it there.
-        certain: whether it is.
+        agreed: whether the estimate is about what the quietest blocks hold.
+        certain: whether it is so, and the part is flat.
     """
 
     variance: Tensor
     most: Tensor
     brightness: Tensor
     lit: Tensor
+    agreed: Tensor
     certain: Tensor
 
     @property
@@ -83,6 +87,11 @@ class Parts(NamedTuple):
     def even(self) -> Parts:
         """The same without a curve."""
         return self._replace(lit=torch.ones_like(self.lit))
+
+    @property
+    def doubted(self) -> Parts:
+        """The same, told only by parts that are certain: the quietest blocks may be the darkest."""
+        return self._replace(most=torch.full_like(self.most, math.inf))
 
     @property
     def lined(self) -> Parts:
@@ -110,6 +119,20 @@ class Parts(NamedTuple):
         return self.even._replace(variance=variance, most=most, certain=certain)
 
     @property
+    def filled(self) -> Tensor:
+        """The variance of all parts: where it is not known that of those around, up to `most`.
+
+        Noise as strong as that of loud parts is known where the estimate agrees, too: it hides what
+        is not flat.
+        """
+        known, variance = self.known, self.variance / self.lit
+        loud = float(variance[self.certain].quantile(LOUDER))
+        near = (variance * DIFFER**2 > loud) & (variance < loud * DIFFER**2)
+        certain = known.certain | (self.agreed & near)
+        around = _filled(torch.where(known.certain, known.variance, variance), certain)
+        return torch.where(certain, around, around.minimum(known.most).clamp(min=FAINTEST))
+
+    @property
     def spread(self) -> float:
         """Ratio of deviations of those that are known, without the extremes.
 
@@ -118,9 +141,9 @@ class Parts(NamedTuple):
         known = self.known
         if int(known.certain.sum()) < max(FEWEST, SHARE * known.certain.numel()):
             return 1.0
-        if float(self.variance[self.certain].quantile(0.9)) < LOUD**2:
+        if float(self.variance[self.certain].quantile(LOUDER)) < LOUD**2:
             return 1.0
-        ends = torch.tensor([0.1, 0.9])
+        ends = torch.tensor([1 - LOUDER, LOUDER])
         least, most = known.variance[known.certain].quantile(ends).tolist()
         return math.sqrt(most / least)
 
@@ -142,17 +165,16 @@ def seen_in_places(
     if min(size_of(noisy)) < LEAST * SIDE:
         return found
     looking = _Looking(found, noisy, valid, estimator)
-    looking.at(2)
-    if looking.parts.quarter.even.spread < FIRST:
+    judged = looking.at(2).doubted if found.curve else looking.at(2)
+    if judged.quarter.even.spread < FIRST:
         return found
-    looking.at(1)
-    parts = looking.parts
-    even, lit = parts.even.spread, parts.spread
-    if min(even, lit, parts.lined.spread) < DIFFER:
+    parts = looking.at(1)
+    judged = parts.doubted if found.curve else parts
+    even, lit = judged.even.spread, judged.spread
+    if min(even, lit, judged.lined.spread) < DIFFER:
         return found
     curved = math.log(lit) < EXPLAINED * math.log(even)
-    known = (parts if curved else parts.even).known
-    variance = _filled(known.variance, known.certain)
+    variance = (judged if curved else parts.even).filled
     mean = float(variance.mean())
     factors = (variance / mean).clamp(min=QUIETEST)
     louder = math.sqrt(mean) / found.sigma if found.sigma else 0.0
@@ -178,16 +200,15 @@ class _Looking:
         self.energy = block_energy(self.plane, self.usable, STRIDE)
         small = low_pass(mirror_to_multiple(self.plane[None], 1 << COARSER), COARSER - 1)
         self.coarser = (split(small)[1][0] / GAIN**COARSER).square().mean(0)
-        self.curved = bool(found.curve)
         self.lit = found.at(smoothed(self.plane[None])[0]).square()
         self.rows, self.columns = (_edges(side) for side in size_of(noisy))
         variance, most, brightness, lit = torch.ones(4, len(self.rows) - 1, len(self.columns) - 1)
-        certain = torch.zeros_like(lit, dtype=torch.bool)
-        self.parts = Parts(variance, most, brightness, lit, certain)
+        agreed, certain = torch.zeros(2, *lit.shape, dtype=torch.bool)
+        self.parts = Parts(variance, most, brightness, lit, agreed, certain)
         self.seen: set[tuple[int, int]] = set()
 
-    def at(self, step: int) -> None:
-        """Look at every so many parts of every so many rows, at none twice."""
+    def at(self, step: int) -> Parts:
+        """What every so many parts of every so many rows say; none is looked at twice."""
         rows, columns = (
             list(enumerate(pairwise(edges)))[::step] for edges in (self.rows, self.columns)
         )
@@ -196,6 +217,7 @@ class _Looking:
                 if (row, column) not in self.seen:
                     self.seen.add((row, column))
                     self._look((row, column), Window(*_middle(*vertical), *_middle(*horizontal)))
+        return self.parts
 
     def _look(self, place: tuple[int, int], inner: Window) -> None:
         """Look at one part."""
@@ -212,15 +234,13 @@ class _Looking:
         level, quiet = float(places.level), float(of_quietest(blocks[blocks.isfinite()]))
         alike = 1 / float(places.weights.softmax(0).square().sum())
         self.parts.variance[place] = max(level**2, FAINTEST)
-        self.parts.most[place] = math.inf if self.curved else quiet**2
+        self.parts.most[place] = quiet**2
         self.parts.brightness[place] = self.plane[inner.place].mean()
         self.parts.lit[place] = self.lit[inner.place].mean()
         coarser = self.coarser[inner.over(1 << COARSER).place].mean().sqrt()
-        self.parts.certain[place] = (
-            alike > ALIKE * inner.size[0] * inner.size[1] / 4
-            and CERTAIN * quiet < level
-            and float(coarser) < FLAT * level
-        )
+        alone = alike > ALIKE * inner.size[0] * inner.size[1] / 4
+        self.parts.agreed[place] = alone and CERTAIN * quiet < level
+        self.parts.certain[place] = self.parts.agreed[place] and float(coarser) < FLAT * level
 
 
 def _edges(side: int) -> list[int]:
