@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from web_tools import picture_of, png_of, serving
 
 from scalewise.web import Settings
@@ -164,6 +164,16 @@ class TestUse:
         done(page, 2)
         now = shot(page)
         assert roughness(now[there]) > 1.5 * roughness(seen[there])
+
+    @pytest.mark.parametrize("kind", ["upscale", "synthesize"])
+    def test_what_to_do_is_chosen_before_the_models_are_known(self, page: Page, kind: str) -> None:
+        waiting: list[Route] = []
+        page.route("**/facts", lambda route: waiting.append(route))
+        page.reload()
+        page.check(f"[value={kind}]", force=True)
+        expect(page.locator("[name=model]")).to_have_value("")
+        waiting[0].continue_()
+        expect(page.locator("[name=model]")).not_to_have_value("")
 
     def test_enlarge(self, page: Page, photo: Path) -> None:
         page.check("[value=upscale]", force=True)

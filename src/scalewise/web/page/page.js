@@ -346,7 +346,7 @@ for (const input of document.querySelectorAll("[name=kind]")) {
     fail("");
     field("samples").value = kind() === "denoise" ? 0 : 1;
     field("uncertainty").checked = false;
-    field("model").value = kind() === "synthesize" ? (sized() ?? "") : field("model").options[0].value;
+    preset();
     $("samples").hidden = $("opaque").hidden = $("save-uncertainty").hidden = true;
     $("save").disabled = true;
     settle();
@@ -481,12 +481,14 @@ $("theme").onclick = () => {
 
 let models = [];
 const sized = () => models.find((model) => model.size && model.name !== models[0].name)?.name ?? models.find((model) => model.size)?.name;
+const preset = () => { field("model").value = (kind() === "synthesize" ? sized() : models[0]?.name) ?? ""; }; // models may come later
 
 async function start() {
   try {
     const facts = await (await call("facts")).json();
     models = facts.models;
     field("model").replaceChildren(...models.map(({ name }) => new Option(name, name)));
+    preset();
     $("limits").textContent = `Up to ${facts.limits.megapixels} megapixels.`;
   } catch (error) {
     fail(error.message);
