@@ -58,9 +58,8 @@ KINDS: dict[str, Callable[[int, int], Tensor]] = {
 def told(deviation: Tensor) -> NoiseModel:
     """The description of noise of a deviation (H, W)."""
     grid = F.adaptive_avg_pool2d(deviation.square()[None], GRID)[0].double()
-    factors = tuple(map(tuple, (grid / grid.mean()).tolist()))
     white = NoiseModel.white(float(grid.mean().sqrt()))
-    return white.model_copy(update={"places": Places(factors=factors)})
+    return white.model_copy(update={"places": Places.of(grid / grid.mean())})
 
 
 def measured(prior: MultiScalePrior, clean: Tensor, kind: str, index: int) -> dict[str, Any]:

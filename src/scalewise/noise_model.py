@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scalewise.errors import UsageError
 from scalewise.noise import NoiseLevels
-from scalewise.places import Places
+from scalewise.places import ALIKE, Places
 from scalewise.wavelets import GAIN, low_pass
 from scalewise.windows import Window, size_of
 
@@ -36,9 +36,6 @@ DARK, BRIGHT, GROWTH = 0.1, 0.9, 1.3
 
 UNEVEN = 1.6
 """Ratio of the noise of channels from which they differ much."""
-
-ALIKE = 1.1
-"""Ratio up to which deviations are told as the same."""
 
 
 class NoiseModel(BaseModel):
@@ -257,7 +254,7 @@ class NoiseModel(BaseModel):
             size: height and width of the picture.
 
         Examples:
-            >>> from scalewise.places import Places
+            >>> from scalewise.places import ALIKE, Places
             >>> from scalewise.windows import Window
             >>> halves = scalewise.NoiseModel(scales=((0.1,),), places=Places(factors=((1, 4),)))
             >>> left = halves.part(Window(0, 8, 0, 2), (8, 8))

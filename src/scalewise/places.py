@@ -61,6 +61,20 @@ class Places(BaseModel):
             raise ValueError("frame must be top, bottom, left and right of a rectangle")
         return self
 
+    @classmethod
+    def of(cls, factors: Tensor) -> Places:
+        """Those of a whole picture.
+
+        Args:
+            factors: of the variance, shape (rows, columns).
+
+        Examples:
+            >>> from scalewise.places import Places
+            >>> Places.of(torch.tensor([[1.0, 4.0]])).factors
+            ((1.0, 4.0),)
+        """
+        return cls(factors=tuple(map(tuple, factors.tolist())))
+
     def at(self, size: tuple[int, int]) -> Tensor:
         """Factor of the deviation at the pixels of the picture, whatever its size.
 

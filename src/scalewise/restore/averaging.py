@@ -60,8 +60,7 @@ def _turned_noise(noise: AnyNoise, number: int) -> AnyNoise:
     if not isinstance(noise, NoiseModel) or noise.places is None:
         return noise
     factors = _turned(torch.tensor(noise.places.factors, dtype=torch.float64)[None, None], number)
-    places = Places(factors=tuple(map(tuple, factors[0, 0].tolist())))
-    return noise.model_copy(update={"places": places})
+    return noise.model_copy(update={"places": Places.of(factors[0, 0])})
 
 
 def check_average(count: int, besides: str = "") -> None:

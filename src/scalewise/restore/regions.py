@@ -165,7 +165,8 @@ def seen_in_places(
     if min(size_of(noisy)) < LEAST * SIDE:
         return found
     looking = _Looking(found, noisy, valid, estimator)
-    judged = looking.at(2).doubted if found.curve else looking.at(2)
+    parts = looking.at(2)
+    judged = parts.doubted if found.curve else parts
     if judged.quarter.even.spread < FIRST:
         return found
     parts = looking.at(1)
@@ -179,7 +180,7 @@ def seen_in_places(
     factors = (variance / mean).clamp(min=QUIETEST)
     louder = math.sqrt(mean) / found.sigma if found.sigma else 0.0
     noise = found.times(louder) if louder else NoiseModel.white(math.sqrt(mean))
-    places = Places(factors=tuple(map(tuple, factors.tolist())))
+    places = Places.of(factors)
     return noise.model_copy(update={"places": places, "curve": noise.curve if curved else ()})
 
 

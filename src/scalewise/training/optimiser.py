@@ -73,11 +73,11 @@ class Optimiser:
     """One optimiser of a network's weights.
 
     The kernels of a convolution between features, seen as a matrix of outputs times inputs, take
-    steps whose singular values are all about one (`Muon`), by which a local
-    network learns in 700 steps what takes AdamW 1,200 (`benchmarks/LOG.md`). AdamW moves what has
-    no such matrix: kernels that meet the image (the first and the last of a network), biases, and
-    what tells the noise level; and all of a blind network, whose batch normalisation leaves the
-    size of its kernels no meaning, and which learnt no faster by Muon.
+    steps whose singular values are all about one (`Muon`), by which a local network learns in 700
+    steps what takes AdamW 1,200 (`benchmarks/LOG.md`). AdamW moves what has no such matrix: kernels
+    that meet the image (the first and the last of a network), biases, and what tells the noise
+    level; and all of a blind network, whose batch normalisation leaves the size of its kernels no
+    meaning, and which learnt no faster by Muon.
 
     Args:
         network: whose weights are moved, already on its device and in its layout.
