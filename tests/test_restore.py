@@ -31,7 +31,7 @@ from scalewise.restore import (
     noise_levels,
     upscale,
 )
-from scalewise.wavelets import split
+from scalewise.wavelets import low_pass, split
 
 LEVEL = 25 / 255
 
@@ -189,36 +189,60 @@ class TestNoiseLevels:
 class TestStrengthByLevel:
     """Each level is told its share of the noise."""
 
-    def test_the_share_of_one_level_is_told_and_others_stay(self) -> None:
-        shared = NoiseModel.white(0.4).times(1, (1.0, 0.25))
-        found = shared.levels(torch.rand(1, 1, 16, 16), 3)
-        assert [float(level) for level in found.details] == pytest.approx([0.2, 0.025, 0.05])
-        assert float(found.low) == pytest.approx(0.05)
-        assert NoiseModel(scales=((0.1,), (0.2,))).times(2, (0.5,)).scales == ((0.1,), (0.4,))
-
-    def test_shares_of_levels_and_of_colours_are_multiplied(self, photos: MultiScalePrior) -> None:
-        noise = NoiseModel(scales=((0.1, 0.1, 0.2), (0.2, 0.2, 0.2)))
+    def test_each_level_is_that_of_an_image_told_its_share(self, photos: MultiScalePrior) -> None:
         noisy = with_noise(smooth_picture(3, 32), 0.1)
-        found, _ = denoise_plane(
-            noisy, photos, noise=noise, strength=Strength(0.5, 0.5, levels=(1.0, 0.4, 2.0))
+        strength = Strength(0.5, 0.5, levels=(1.0, 0.4, 2.0))
+        left = denoise_plane(noisy, photos, noise=0.1, strength=strength)[0][None]
+        expected = [denoise_plane(noisy, photos, noise=0.1 * t)[0][None] for t in (0.5, 0.2, 1.0)]
+        for level, image in enumerate(expected, 1):
+            left, details = split(left)
+            torch.testing.assert_close(details, split(low_pass(image, level - 1))[1])
+        torch.testing.assert_close(
+            left, low_pass(denoise_plane(noisy, photos, noise=0.05)[0][None], 3)
         )
-        scales = ((0.05, 0.05, 0.1), (0.04, 0.04, 0.04), (0.2, 0.2, 0.2), (0.1, 0.1, 0.1))
-        expected, _ = denoise_plane(noisy, photos, noise=NoiseModel(scales=scales))
-        torch.testing.assert_close(found, expected)
+
+    @pytest.mark.parametrize("size", [(36, 31), (9, 2), (1, 1)])
+    def test_levels_of_any_size(self, photos: MultiScalePrior, size: tuple[int, int]) -> None:
+        noisy = torch.rand(3, *size)
+        whole, _ = denoise_plane(noisy, photos, noise=0.1)
+        told = Strength(levels=(0.99999, 1.00001))
+        found, _ = denoise_plane(noisy, photos, noise=0.1, strength=told)
+        torch.testing.assert_close(found, whole, atol=1e-4, rtol=0)
+
+    def test_brightness_and_colours_have_shares_of_their_own(self, photos: MultiScalePrior) -> None:
+        noisy = with_noise(smooth_picture(3, 32), 0.1)
+
+        def told(luma: float, chroma: float) -> Tensor:
+            strength = Strength(luma, chroma, levels=(0.6,))
+            return denoise_plane(noisy, photos, noise=0.1, strength=strength)[0]
+
+        found, bright, coloured = told(0.5, 1.0), told(0.5, 0.5), told(1.0, 1.0)
+        luma, expected = (to_channels(x, 1)[0] for x in (found, bright))
+        torch.testing.assert_close(luma, expected)
+        torch.testing.assert_close(found - luma, coloured - to_channels(coloured, 1)[0])
 
     @pytest.mark.parametrize("channels", [1, 3])
     @pytest.mark.parametrize("noise", [NoiseModel.white(0.1), NoiseModel.photons(0.02)])
-    def test_a_level_that_is_told_nothing_keeps_its_noise(
+    def test_a_level_of_nothing_stays_and_coarser_ones_lose_their_noise(
         self, photos: MultiScalePrior, channels: int, noise: NoiseModel
     ) -> None:
-        """And what is coarser loses it."""
         clean = 0.2 + 0.6 * smooth_picture(channels, 96)
         noisy = with_noise(clean, 1.0, seed=1)
         noisy = clean + noise.sigma * noise.at(clean) * (noisy - clean)
         kept, _ = denoise_plane(noisy, photos, noise=noise, strength=Strength(levels=(0.0,)))
-        (low, _), (before, _), (after, details) = (split(x[None]) for x in (clean, noisy, kept))
-        assert float(details.std()) > 0.9 * float(split(noisy[None])[1].std())
-        assert (after - low).square().mean() < 0.6 * (before - low).square().mean()
+        (low, _), (before, original), (after, details) = (
+            split(x[None]) for x in (clean, noisy, kept)
+        )
+        torch.testing.assert_close(details, original)
+        assert (after - low).square().mean() < 0.12 * (before - low).square().mean()
+
+    def test_blind_networks_leave_levels_too(self) -> None:
+        prior, noisy = blind_prior(), torch.rand(1, 16, 16)
+        kept, _ = denoise_plane(noisy, prior, strength=Strength(levels=(0.0,)))
+        (low, details), (_, original) = (split(x[None]) for x in (kept, noisy))
+        expected, _ = split(denoise_plane(noisy, prior)[0][None])
+        torch.testing.assert_close(details, original)
+        torch.testing.assert_close(low, expected)
 
     @pytest.mark.parametrize("levels", [(1.0, 1.0, 1.0, 0.5), (-0.1,), (float("nan"),), (1.0, 5.0)])
     def test_levels_that_cannot_be(
@@ -227,10 +251,6 @@ class TestStrengthByLevel:
         words = r"strength names level 4, the model has 3|strength must be from 0 to 4"
         with pytest.raises(UsageError, match=words):
             denoise(Picture(torch.rand(3, 16, 16)), photos, strength=Strength(levels=levels))
-
-    def test_a_model_that_is_told_nothing_has_no_levels_to_tell(self) -> None:
-        with pytest.raises(UsageError, match="told no noise level, so strength cannot differ"):
-            denoise(Picture(torch.rand(1, 16, 16)), blind_prior(), strength=Strength(levels=(0.5,)))
 
 
 class TestAreasWithoutNoise:

@@ -298,25 +298,14 @@ class NoiseModel(BaseModel):
         details = tuple(there(level, level) for level in range(1, levels + 1))
         return NoiseLevels(details, there(levels, levels + 1))
 
-    def times(self, strength: float, shares: Sequence[float] = ()) -> NoiseModel:
-        """That of noise so many times as strong.
-
-        Args:
-            strength: 0 or more.
-            shares: by how much each scale is multiplied besides, level 1 (finest) first; 1 beyond.
+    def times(self, strength: float) -> NoiseModel:
+        """That of noise so many times as strong, 0 or more.
 
         Examples:
             >>> scalewise.NoiseModel.white(0.25).times(2).sigma
             0.5
-            >>> scalewise.NoiseModel.white(0.25).times(1, [0.5, 0.8]).scales
-            ((0.125,), (0.2,), (0.25,))
         """
-        each = [strength * share for share in (*shares, 1.0)]
-        count = max(len(self.scales), len(each))
-        scaled = tuple(
-            tuple(each[min(level, len(each)) - 1] * deviation for deviation in self.scale(level))
-            for level in range(1, count + 1)
-        )
+        scaled = tuple(tuple(strength * one for one in scale) for scale in self.scales)
         return self.model_copy(update={"scales": scaled})
 
     def coarser(self, levels: int) -> NoiseModel:

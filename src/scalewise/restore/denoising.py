@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,7 +49,9 @@ class Strength:
         luma: of the noise of brightness.
         chroma: of the noise of colours.
         grain: share of the finest brightness noise that comes back.
-        levels: by how much each level is multiplied besides, level 1 (finest) first; 1 beyond.
+        levels: by how much each level is multiplied besides, level 1 (finest) first; 1 beyond. Its
+            details come from an image that so much of all noise is removed from, which is one more
+            call of the networks for each number but 0.
 
     Examples:
         >>> from scalewise.restore import Strength
@@ -345,10 +347,6 @@ def _told(
     ask: Ask,
 ) -> Asking[Tensor]:
     """Denoised images (K, C, H, W) on the CPU, of networks told so many times the noise."""
-    if strength.levels and noise is None:
-        raise UsageError(
-            "this model is told no noise level, so strength cannot differ from level to level"
-        )
     if len(strength.levels) > prior.levels:
         raise UsageError(
             f"strength names level {len(strength.levels)}, the model has {prior.levels}; they "
@@ -366,16 +364,36 @@ def _told(
                 )
             return torch.lerp(noisy.cpu()[None], (yield Question(prior, ask, noisy, None)), times)
         if stabiliser := stabiliser_of(noise, prior):
-            told = stabiliser.noise.times(times, strength.levels)
-            even = stabiliser.forward(noisy)
+            told, even = stabiliser.noise.times(times), stabiliser.forward(noisy)
             return stabiliser.inverse((yield Question(prior, ask, even, told)))
-        return (yield Question(prior, ask, noisy, noise.times(times, strength.levels).plain))
+        return (yield Question(prior, ask, noisy, noise.times(times).plain))
 
-    luma = yield from cleaned(strength.luma)
+    def by_level(times: float) -> Asking[Tensor]:
+        shares, found = (*strength.levels, 1.0), {}
+        for share in dict.fromkeys(shares):
+            found[share] = yield from cleaned(share * times)
+        return _joined([found[share] for share in shares], prior.wavelet)
+
+    luma = yield from by_level(strength.luma)
     if strength.chroma == strength.luma or len(noisy) == 1:
         return luma
-    chroma = yield from cleaned(strength.chroma)
+    chroma = yield from by_level(strength.chroma)
     return chroma + to_channels(luma - chroma, 1)[0]
+
+
+def _joined(images: Sequence[Tensor], wavelet: str) -> Tensor:
+    """The details of each level from one of the images (K, C, H, W), finest first; the last rest.
+
+    Args:
+        images: all of one size.
+        wavelet: between the levels.
+    """
+    if len(images) == 1:
+        return images[0]
+    height, width = images[0].shape[2:]
+    (_, details), *coarser = (split(mirror_to_multiple(image, 2), wavelet) for image in images)
+    low = _joined([low for low, _ in coarser], wavelet)
+    return merge(low, details, wavelet)[..., :height, :width]
 
 
 def _grain(removed: Tensor, wavelet: str) -> Tensor:
