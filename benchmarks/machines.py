@@ -94,8 +94,8 @@ def in_float64() -> None:
     """Have this process train in float64, whose rounding hides nothing."""
     objective, draw = TrainingRun._objective, vars(level)["draw_batch"]
 
-    def drawn(*given: Any) -> Batch:
-        images, noise = draw(*given)
+    def drawn(*given: Any, **named: Any) -> Batch:
+        images, noise = draw(*given, **named)
         if noise is not None:
             levels = noise.levels.over(lambda each: torch.as_tensor(each).double())
             noise = Noise(levels, noise.more.double())

@@ -76,7 +76,8 @@ def test_a_process_reads_its_own_images_alone(
     np.save(tmp_path / "images.npy", array)
     images = open_image_set(tmp_path / "images.npy", None, Reading(stream=True))
     assert isinstance(images.images, Streamed)
-    recipe, read = Recipe(levels=1, crop=8, gray_fraction=0.4), list[int]()
+    recipe = Recipe(levels=1, crop=8, gray_fraction=0.4, colour_fraction=0.5, reduced_fraction=0.5)
+    read = list[int]()
     get = images.images.kept.get
 
     def noted(number: int, cut: Cut) -> Tensor | None:

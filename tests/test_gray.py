@@ -1,6 +1,7 @@
 """A model of colours with another that denoises gray pictures in its place."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from cli_tools import scalewise
 from torch import Tensor
 
 from scalewise import NoiseModel, Picture, blocks, restore, store
+from scalewise.data.photos import sample_photo
 from scalewise.errors import ScalewiseError, UsageError
+from scalewise.images import to_channels
 from scalewise.networks import (
     BiasFreeConditional,
     BiasFreeDenoiser,
@@ -258,6 +261,59 @@ class TestModelsThatDenoiseAlone:
             compare=None,
         )
         assert store.load(tmp_path / "mine").denoises_only
+
+
+class TestFaintNoise:
+    """Networks that never saw noise so faint stay near the identity all the same."""
+
+    @pytest.mark.parametrize("name", ["photos", "photos-gray", "photos-free"])
+    def test_a_clean_picture_hardly_changes_when_told_of_hardly_any(self, name: str) -> None:
+        prior = store.load(name)
+        clean = to_channels(sample_photo("astronaut")[None, :, :96, 200:296], prior.channels)[0]
+        for level in (0.01, 0.05, 0.2, 0.5):
+            off = 255 * (prior.denoise(clean, level / 255) - clean).square().mean().sqrt()
+            assert off < max(0.6 * level, 0.1)
+
+    def test_below_the_least_level_the_features_stay(self) -> None:
+        for network in (
+            LocalDenoiser(1, width=8, least_sigma=0.1),
+            UNet(1, (8, 8), width=8, least_sigma=0.1),
+        ):
+            with torch.no_grad():
+                for tensor in network.state_dict().values():
+                    tensor.add_(0.1 * torch.rand_like(tensor))
+            image = torch.rand(1, 1, 8, 8)
+            least, less, lesser = (network(image, level) - image for level in (0.1, 0.02, 0.01))
+            assert 0 < less.abs().mean() < 0.3 * least.abs().mean()
+            torch.testing.assert_close(lesser, less / 2, rtol=0.1, atol=1e-3)
+
+    def test_recipes_tell_it_of_what_they_draw(self) -> None:
+        alone = {"denoising_fraction": 1.0, "mean_fraction": 0.0, "low_denoising_fraction": 1.0}
+        recipe = Recipe(levels=2, denoising_P_mean=-2.0, denoising_P_std=1.0, **alone)  # type: ignore[arg-type]
+        expected = [round(math.exp(-6.5) * share, 6) for share in (0.5, 0.25, 0.25)]
+        assert [recipe.least_sigma(level) for level in (1, 2, 3)] == expected
+        assert Recipe(levels=2).least_sigma(1) == Recipe(levels=2).least_sigma(3) == 0
+
+    def test_a_run_that_goes_on_from_a_model_of_sampling_tells_it(
+        self, models: Path, tmp_path: Path
+    ) -> None:
+        np.save(tmp_path / "images.npy", np.random.default_rng(0).random((6, 32, 32), "float32"))
+        train_model(
+            tmp_path / "images.npy",
+            tmp_path / "mine",
+            channels=1,
+            start=str(models / "colours"),
+            steps=1,
+            denoising_fraction=1.0,
+            mean_fraction=0.0,
+            low_denoising_fraction=1.0,
+            estimator_fraction=0.0,
+            compare=None,
+        )
+        mine = store.load(tmp_path / "mine")
+        recipe = Recipe(levels=1, denoising_fraction=1.0, mean_fraction=0.0)
+        assert mine.conditionals[0].settings["least_sigma"] == recipe.least_sigma(1) > 0
+        assert mine.low.settings["least_sigma"] > 0
 
 
 class TestLearningFromAModelOfColours:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skimage.data
 import tifffile
 import torch
 from cli_tools import blind_prior
@@ -251,6 +252,30 @@ class TestStrengthByLevel:
         words = r"strength names level 4, the model has 3|strength must be from 0 to 4"
         with pytest.raises(UsageError, match=words):
             denoise(Picture(torch.rand(3, 16, 16)), photos, strength=Strength(levels=levels))
+
+
+class TestGrayTexture:
+    """What texture looks like is taken for faint noise only where the second scale agrees."""
+
+    @pytest.mark.parametrize("name", ["brick", "grass", "gravel", "coins", "text"])
+    def test_it_is_left_alone_where_clean_and_no_worse_where_noisy(
+        self, photos: MultiScalePrior, name: str
+    ) -> None:
+        clean = torch.from_numpy(getattr(skimage.data, name)()[None, :160, :160] / 255.0).float()
+        restored, _ = denoise_plane(clean, photos)
+        assert psnr(clean[None], restored[None]).item() > 50
+        for level, least in ((1, -0.1), (3, 0.15)):
+            noisy = with_noise(clean, level / 255, seed=level)
+            restored, _ = denoise_plane(noisy, photos)
+            assert gain(clean, noisy, restored) > least
+
+    def test_faint_noise_is_found_where_there_is_hardly_texture(
+        self, photos: MultiScalePrior
+    ) -> None:
+        clean = to_channels(sample_photo("astronaut")[None, :, :160, :160], 1)[0][0]
+        for level in (1, 2, 3):
+            noisy = with_noise(clean, level / 255, seed=level)
+            assert 255 * denoise_plane(noisy, photos)[1].sigma == pytest.approx(level, abs=0.6)
 
 
 class TestAreasWithoutNoise:

@@ -276,17 +276,18 @@ def precondition(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tens
     return skip, sigma_data * (1 - skip).clamp(min=0).sqrt(), inside
 
 
-def noise_features(sigma: Tensor, sigma_data: float) -> Tensor:
+def noise_features(sigma: Tensor, sigma_data: float, least: float = 0.0) -> Tensor:
     """Fourier features of `log(sigma / sigma_data)`, finite for any sigma.
 
     Args:
         sigma: one level per image, any shape of N elements.
         sigma_data: root mean square of the clean, centred data.
+        least: level below which a network has learnt nothing, which it is told in place of any.
 
     Returns:
         Shape (N, `NOISE_FEATURES`).
     """
-    level = (sigma.flatten() / sigma_data).clamp(1e-3, 1e3).log()
+    level = (sigma.flatten().clamp(min=least) / sigma_data).clamp(1e-3, 1e3).log()
     frequencies = torch.linspace(
         0.1, 0.8, NOISE_FEATURES // 2, device=sigma.device, dtype=sigma.dtype
     )

@@ -42,6 +42,7 @@ class Trunk(Network):
         width: int,
         blocks: int,
         sigma_data: float,
+        least_sigma: float,
         in_multiple: int,
         out_multiple: int,
         conditioning: int,
@@ -54,9 +55,10 @@ class Trunk(Network):
             width=width,
             blocks=blocks,
             sigma_data=sigma_data,
+            least_sigma=least_sigma,
             **settings,
         )
-        self.sigma_data = sigma_data
+        self.sigma_data, self.least_sigma = sigma_data, least_sigma
         if receptive_field % 2 == 0 or not 5 <= receptive_field <= 2 * blocks + 5:
             raise UsageError(
                 f"receptive_field must be odd and from 5 to {2 * blocks + 5} for {blocks} blocks, "
@@ -152,6 +154,8 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         sigma_data: root mean square of the clean details of this level.
         noise_maps: see how noise differs between channels, places, and the two kinds of bands,
             beside its overall level; without, only that of the details counts.
+        least_sigma: level below which it has learnt nothing. What it computes is that of this level
+            then, and counts the less the less noise there is.
 
     Examples:
         >>> from scalewise.networks import LocalConditional
@@ -172,6 +176,7 @@ class LocalConditional(Trunk, ConditionalDenoiser):
         blocks: int = 4,
         sigma_data: float = 0.04,
         noise_maps: bool = False,
+        least_sigma: float = 0.0,
     ) -> None:
         super().__init__(
             channels,
@@ -179,6 +184,7 @@ class LocalConditional(Trunk, ConditionalDenoiser):
             width=width,
             blocks=blocks,
             sigma_data=sigma_data,
+            least_sigma=least_sigma,
             in_multiple=7 if noise_maps else 5,
             out_multiple=4,
             conditioning=NOISE_FEATURES + 1,
@@ -223,7 +229,7 @@ class LocalConditional(Trunk, ConditionalDenoiser):
     def _conditioning(self, sigma: Tensor, denoising: bool) -> Tensor:
         """What the blocks are conditioned on, noise level and use: (N or 1, numbers)."""
         use = torch.full_like(sigma.view(-1, 1), float(denoising))
-        return torch.cat([noise_features(sigma, self.sigma_data), use], dim=1)
+        return torch.cat([noise_features(sigma, self.sigma_data, self.least_sigma), use], dim=1)
 
 
 def _to_bands(scale: Tensor) -> Tensor:
@@ -243,6 +249,8 @@ class LocalDenoiser(Trunk, Denoiser):
         width: channels between.
         blocks: residual blocks, each a 3x3 (or 1x1) and a 1x1 convolution.
         sigma_data: root mean square of the centred images.
+        least_sigma: level below which it has learnt nothing. What it computes is that of this level
+            then, and counts the less the less noise there is.
 
     Examples:
         >>> from scalewise.networks import LocalDenoiser
@@ -262,6 +270,7 @@ class LocalDenoiser(Trunk, Denoiser):
         width: int = 64,
         blocks: int = 4,
         sigma_data: float = 0.25,
+        least_sigma: float = 0.0,
     ) -> None:
         super().__init__(
             channels,
@@ -269,6 +278,7 @@ class LocalDenoiser(Trunk, Denoiser):
             width=width,
             blocks=blocks,
             sigma_data=sigma_data,
+            least_sigma=least_sigma,
             in_multiple=1,
             out_multiple=1,
             conditioning=NOISE_FEATURES,
@@ -280,7 +290,7 @@ class LocalDenoiser(Trunk, Denoiser):
         sigma = overall(per_image(self.need(sigma), noisy))
         skip, out, inside = precondition(sigma, self.sigma_data)
         centred = noisy - self.mean
-        level = noise_features(sigma, self.sigma_data)
+        level = noise_features(sigma, self.sigma_data, self.least_sigma)
         return self.mean + skip * centred + out * self._trunk(inside * centred, level)
 
     @property

@@ -39,6 +39,8 @@ class UNet(Denoiser):
         sigma_data: root mean square of the centred images.
         dropout: share of hidden features left out in training, lest few images be learnt by heart.
         noise_maps: see how noise differs between channels and places, beside its overall level.
+        least_sigma: level below which it has learnt nothing. What it computes is that of this level
+            then, and counts the less the less noise there is.
 
     Examples:
         >>> from scalewise.networks import UNet
@@ -62,6 +64,7 @@ class UNet(Denoiser):
         sigma_data: float = 0.25,
         dropout: float = 0.0,
         noise_maps: bool = False,
+        least_sigma: float = 0.0,
     ) -> None:
         super().__init__(
             channels=channels,
@@ -72,8 +75,10 @@ class UNet(Denoiser):
             sigma_data=sigma_data,
             dropout=dropout,
             noise_maps=noise_maps,
+            least_sigma=least_sigma,
         )
-        self.sigma_data, self.noise_maps = sigma_data, noise_maps
+        self.sigma_data, self.least_sigma = sigma_data, least_sigma
+        self.noise_maps = noise_maps
         self.register_buffer("mean", torch.full((channels, *size), 0.5))
         embedding = 4 * width
         self.embed = nn.Sequential(
@@ -173,7 +178,7 @@ class UNet(Denoiser):
         height, width = centred.shape[-2:]
         pad = (0, -width % self.stride, 0, -height % self.stride)
         features = self.enter(F.pad(centred, pad, mode="replicate") if any(pad) else centred)
-        level = self.embed(noise_features(sigma, self.sigma_data))
+        level = self.embed(noise_features(sigma, self.sigma_data, self.least_sigma))
         skips = [features]
         for layer in self.down:
             features = (

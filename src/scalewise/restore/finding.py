@@ -30,6 +30,15 @@ FAINT, WEAK = 4 / 255, 6 / 255
 DOUBTED, BELIEVED = 0.2, 0.5
 """Confidence in an estimate from which noise that is not white is believed; and faint noise."""
 
+FAINTER, COARSE = 3 / 255, 1.3
+"""Noise of gray images from which on less and less of what is found is taken for texture; how many
+times stronger texture is at the second scale than at the finest, as white noise that would be as
+strong."""
+
+NEVER, ALWAYS, NOT_WHITE = 0.1, 0.2, 0.6
+"""Confidence in an estimate of fainter noise of gray images up to which it is taken for texture,
+from which for noise, and from which for noise whatever the second scale holds."""
+
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""
 
@@ -119,7 +128,8 @@ def find_noise(
     together, or where the second scale has far more than the finest. Else it is white, and has the
     estimate of the finest scale, which is the most exact; where that agrees with the statistic,
     which is exact to a percent, it has that; in gray images, which have less to tell texture by,
-    only strong noise has. Faint noise is taken for texture when in doubt.
+    only strong noise has. Faint noise is taken for texture when in doubt: in gray images where the
+    estimator is not sure, or finds more at the second scale.
     Without an estimator noise is always taken for white, or white in each channel.
 
     Args:
@@ -158,6 +168,7 @@ def find_noise(
         joint = finest[0]
         if joint > STRONG and joint < (exact := statistic()) < ABOVE * joint:
             joint = exact
+        joint -= _texture(joint, found, confidence)
     else:
         correlated |= joint < HIDDEN * max(finest)
     if believed and correlated:
@@ -166,6 +177,22 @@ def find_noise(
     if believed and found.sigma > WEAK and not alike:
         return found.model_copy(update={"scales": (finest,)})
     return NoiseModel.white(min(joint, *finest) if joint < FAINT else joint)
+
+
+def _texture(level: float, found: NoiseModel, confidence: float) -> float:
+    """How much of the level of faint noise of a gray image is taken for texture.
+
+    White noise is as strong at the second scale as at the finest, texture stronger: what the second
+    has more is texture, and so is a part of the finest. Between `FAINTER` and `FAINT` that counts
+    ever less.
+    """
+    doubt = min(1.0, max(0.0, (FAINT - level) / (FAINT - FAINTER)))
+    (finest,), (second,) = found.scale(1), found.scale(2)
+    sure = min(1.0, max(0.0, (confidence - NEVER) / (ALWAYS - NEVER)))
+    texture = 0.0
+    if confidence < NOT_WHITE:
+        texture = max(0.0, second**2 - finest**2) / (COARSE**2 - 1)
+    return doubt * (level - math.sqrt(max(0.0, (sure * level) ** 2 - texture)))
 
 
 def _batch(valid: Tensor | None) -> Tensor | None:

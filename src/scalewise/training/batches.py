@@ -15,6 +15,7 @@ from scalewise.noise import NoiseLevels
 from scalewise.noise_field import SIDE
 from scalewise.training.chance import Chance
 from scalewise.training.recipe import Recipe
+from scalewise.training.variety import draw_distance, other_colours, reduced
 from scalewise.wavelets import low_pass
 
 
@@ -89,17 +90,29 @@ def batch_of(images: ImageSet, pairs: int) -> int:
     return -(-pairs // 2) if images.noise else pairs
 
 
-def draw_batch(images: ImageSet, recipe: Recipe, level: int, chance: Chance) -> Batch:
+def draw_batch(
+    images: ImageSet, recipe: Recipe, level: int, chance: Chance, *, varied: bool = True
+) -> Batch:
     """Draw images of the scale that a level starts from, `x_{level-1}`: those of this process.
 
     A share `recipe.gray_fraction` of an RGB batch of clean images is made gray; of low-pass images
     the last, which learn to be denoised. Images whose noise is related between pixels stay upright,
     as it may not be the same across as down.
+
+    Args:
+        images: from which they are cut.
+        recipe: says how.
+        level: from 1; `levels + 1` stands for the low-pass image.
+        chance: of the batch.
+        varied: whether clean images are reduced and get other colours, as often as the recipe says.
     """
-    turned = images.field is None
+    turned, varied = images.field is None, varied and not images.noise
+    side = crop_side(images, recipe, level)
+    farthest = min(images.smallest) / side
+    times = draw_distance(recipe.reduced_fraction, chance, farthest) if varied else 1.0
     crops, places = images.draw(
         chance.count,
-        crop_side(images, recipe, level),
+        round(times * side),
         chance.generator,
         flips=turned,
         rotate=turned and recipe.rotate,
@@ -107,6 +120,10 @@ def draw_batch(images: ImageSet, recipe: Recipe, level: int, chance: Chance) -> 
     )
     if images.noise:
         return _noisy_batch(images, recipe, level, crops, places, chance)
+    if times > 1:
+        crops = reduced(crops, side)
+    if varied and recipe.colour_fraction and images.channels == 3:
+        crops = other_colours(crops, recipe.colour_fraction, chance)
     grays = round(recipe.gray_fraction * chance.count) if images.channels == 3 else 0
     if grays:
         last = torch.tensor(chance.places) >= chance.count - grays

@@ -109,7 +109,8 @@ class LevelTrainer:
         self.waited = 0.0
         count = batch_of(validation, min(VALIDATION_IMAGES, 4 * len(validation)))
         chance = Chance.of(count, self._generator(_VALIDATION_STEP))
-        self.held_out = draw_batch(validation, recipe, self.level, chance).to(device)
+        drawn = draw_batch(validation, recipe, self.level, chance, varied=False)
+        self.held_out = drawn.to(device)
 
     def run(
         self, segment: Segment, after_step: Callable[[float], None], until: int | None = None

@@ -18,9 +18,12 @@ from scalewise.networks import (
     UNet,
     spread_kernels,
 )
-from scalewise.wavelets import filters, is_haar
+from scalewise.wavelets import GAIN, filters, is_haar
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+SELDOM = 4.5
+"""Deviations of ln(sigma) below its mean from which on noise is as good as never drawn."""
 
 PER_LEVEL = ("receptive_field", "width", "blocks", "added_blocks", "batch", "crop")
 """Fields that may be lists, one entry per level of details, level 1 (finest) first."""
@@ -78,6 +81,10 @@ class Recipe(BaseModel):
             `4 * low_crop` are taken whole.
         rotate: mirror top to bottom and transpose, besides left to right.
         gray_fraction: share of an RGB batch that is made gray, noise included.
+        colour_fraction: share of clean RGB images that get other colours: hues turned, paler or
+            brighter.
+        reduced_fraction: share of the batches of clean images that are reduced, up to 2.5 times,
+            where the images are large enough.
         denoising_fraction: share of a batch of details that trains denoising, from an estimate
             of the low-pass image.
         low_denoising_fraction: share of a batch of low-pass images with noise to remove, not of
@@ -147,6 +154,8 @@ class Recipe(BaseModel):
     low_crop: Annotated[int, Field(ge=8)] = 24
     rotate: bool = True
     gray_fraction: Fraction = 0.15
+    colour_fraction: Fraction = 0.0
+    reduced_fraction: Fraction = 0.0
     denoising_fraction: Fraction = 0.5
     low_denoising_fraction: Fraction = 0.5
     structured_fraction: Fraction = 0.0
@@ -283,6 +292,17 @@ class Recipe(BaseModel):
         local = self.low_local or set(self.fresh) != {"low"}
         return set(() if local else OF_LOCAL) | set(() if "low" in self.fresh else OF_LOW)
 
+    def least_sigma(self, level: int) -> float:
+        """Least noise that teaches a level, or the low-pass image, `levels + 1`, in its own units.
+
+        That of sampling has none.
+        """
+        details = level <= self.levels
+        if (self.denoising_fraction if details else self.low_denoising_fraction) < 1:
+            return 0.0
+        least = math.exp(self.denoising_P_mean - SELDOM * self.denoising_P_std)
+        return round(least * GAIN ** min(level, self.levels), 6)
+
     def begins_anew(self, level: int) -> bool:
         """Whether a level, or the low-pass image, `levels + 1`, takes no network of `start`."""
         return scale_key(level, self.levels) in self.fresh
@@ -311,6 +331,7 @@ class Recipe(BaseModel):
             **self._local(level),
             sigma_data=sigma_data,
             noise_maps=self.structured_fraction > 0,
+            least_sigma=self.least_sigma(level),
         )
 
     def _local(self, level: int) -> dict[str, int]:
@@ -324,9 +345,10 @@ class Recipe(BaseModel):
 
     def low_network(self, channels: int, size: tuple[int, int], sigma_data: float) -> Denoiser:
         """Make the network of the low-pass image, or of the image where there are no levels."""
+        least = self.least_sigma(self.levels + 1)
         if self.low_local:
             local = self._local(self.levels + 1)
-            return LocalDenoiser(channels, **local, sigma_data=sigma_data)
+            return LocalDenoiser(channels, **local, sigma_data=sigma_data, least_sigma=least)
         if self.form == "noise-conditional":
             return UNet(
                 channels,
@@ -337,6 +359,7 @@ class Recipe(BaseModel):
                 sigma_data=sigma_data,
                 dropout=self.low_dropout,
                 noise_maps=self.structured_fraction > 0,
+                least_sigma=least,
             )
         depth = self.depth if self.levels == 0 else self.depth - 1
         field = self.at("receptive_field", 1) if self.levels == 0 else 2 * depth + 1

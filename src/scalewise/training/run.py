@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import secrets
 import time
@@ -377,7 +376,7 @@ class TrainingRun:
             if self.start is None or recipe.begins_anew(level):
                 network = recipe.details_network(channels, level, round(deviation, 4))
             else:
-                network = _trainable(self.start.conditionals[level - 1], recipe, channels)
+                network = _trainable(self.start.conditionals[level - 1], recipe, channels, level)
                 if more := recipe.at("added_blocks", level):
                     network = deepened(network, more)
             coarser = self._coarser(level)
@@ -386,7 +385,7 @@ class TrainingRun:
         deviation = float((scale - mean).square().mean().sqrt())
         deviation = round(self._without_noise(deviation, level), 4)
         if self.start is not None and not recipe.begins_anew(level):
-            low = _trainable(self.start.low, recipe, channels)
+            low = _trainable(self.start.low, recipe, channels, level)
             return LowObjective(low, recipe, level, deviation)
         height, width = scale.shape[-2:]
         low = recipe.low_network(channels, (height, width), deviation)
@@ -504,10 +503,15 @@ def _check_start(start: MultiScalePrior, recipe: Recipe, channels: int) -> None:
         )
 
 
-def _trainable(network: AnyNetwork, recipe: Recipe, channels: int) -> AnyNetwork:
+def _trainable(network: AnyNetwork, recipe: Recipe, channels: int, level: int) -> AnyNetwork:
     """A copy of a network, to train further; seeing noise maps where the recipe has such noise."""
     if network.channels != channels:
         network = in_gray(network)
     if recipe.structured_fraction > 0:
         network = with_noise_maps(network)
-    return copy.deepcopy(network).requires_grad_(True).train()
+    settings = dict(network.settings)
+    if "least_sigma" in settings:
+        settings["least_sigma"] = recipe.least_sigma(level)
+    trained = type(network)(**settings)
+    trained.load_state_dict(network.state_dict())
+    return trained
