@@ -39,6 +39,10 @@ NEVER, ALWAYS, NOT_WHITE = 0.1, 0.2, 0.6
 """Confidence in an estimate of fainter noise of gray images up to which it is taken for texture,
 from which for noise, and from which for noise whatever the second scale holds."""
 
+FINE, STEEP = 4.5 / 255, 1.45
+"""Noise of the finest scale, and how many times stronger that of all scales is, which are those of
+texture as well: what has less and more, is believed as faint noise is."""
+
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""
 
@@ -162,7 +166,8 @@ def find_noise(
     found, confidence = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
     finest = found.scales[0]
     clear = HARDLY if min(finest) > CLEAR else DOUBTED
-    believed = confidence > (BELIEVED if found.sigma < FAINT else clear)
+    textured = max(finest) < FINE and found.sigma > STEEP * max(finest)
+    believed = confidence > (BELIEVED if found.sigma < FAINT or textured else clear)
     correlated = found.sigma > WEAK and rises(found)
     if gray:
         joint = finest[0]
