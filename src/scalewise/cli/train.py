@@ -41,9 +41,9 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="A packaged recipe (photos, photos-noise, photos-gray, photos-gray-1, "
-            "photos-gray-3, photos-free, faces, texture, texture-fast) or a JSON file; options "
-            "override it."
+            help="A packaged recipe (photos, photos-noise, photos-2, photos-3, photos-gray, "
+            "photos-gray-1, photos-gray-2, photos-gray-3, photos-free, faces, texture, "
+            "texture-fast) or a JSON file; options override it."
         ),
     ] = None,
     start: Annotated[
