@@ -107,6 +107,7 @@ STEPS = (
         OWN,
         (("minutes", "tables", "from new networks"),),
     ),
+    Step("looks", "looks.json"),
     Step("jobs", "jobs.json"),
 )  # fmt: skip
 """In an order in which those that need another's file come after it."""

@@ -95,6 +95,15 @@ def looks(content: dict[str, Any]) -> str:
     return markdown(head, [*rows, ["told from held-out faces (50 % at best)", *shown]])
 
 
+def enlargements_look(content: dict[str, Any]) -> str:
+    """How well a classifier tells enlargements, and other photographs, from photographs."""
+    rows = [
+        [name, f"{100 * told['accuracy']:.0f} ± {100 * told['std']:.0f} %"]
+        for name, told in content["test"].items()
+    ]
+    return markdown(["in the place of photographs, by four", "told from them (50 % at best)"], rows)
+
+
 def nearest(content: dict[str, Any]) -> str:
     """Distances to the nearest training image, of samples and of validation images."""
     rows = []
@@ -641,6 +650,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "upscaling-ssim": ("upscaling.json", upscaling_ssim),
     "faces": ("faces.json", faces),
     "looks": ("faces.json", looks),
+    "enlargements-look": ("looks.json", enlargements_look),
     "nearest": ("faces.json", nearest),
     "brightness": ("faces.json", brightness),
     "noise-levels": ("noise-levels.json", noise_levels),
