@@ -122,6 +122,17 @@ def test_denoise_is_the_priors_denoise(photos: Path, tmp_path: Path) -> None:
     assert torch.equal(read_image(tmp_path / "clean.tif").pixels[0], expected)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"), [("0.04", "0.04"), ("0.05", "0.05"), ("0.26", "0.3"), ("25", "25.0")]
+)
+def test_faint_noise_is_not_told_as_none(
+    photos: Path, tmp_path: Path, given: str, told: str
+) -> None:
+    source = picture_file(tmp_path / "noisy.png")
+    done = scalewise("denoise", source, tmp_path / "clean.png", "--model", photos, "--sigma", given)
+    assert f"(sigma {told}, " in done.stdout
+
+
 @pytest.mark.parametrize("model", ["photos", "gray"])
 def test_denoise_estimates_the_level_of_the_file(model: str, models: Path, tmp_path: Path) -> None:
     """Also where a gray model sees the milder noise of the gray version."""

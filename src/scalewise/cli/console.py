@@ -240,8 +240,13 @@ def _levels(sigma: float | list[float] | None) -> str:
     if sigma is None:
         return ""
     if isinstance(sigma, list):
-        return f"{len(sigma)} planes, sigma {min(sigma):.1f} to {max(sigma):.1f}, "
-    return f"sigma {sigma:.1f}, "
+        return f"{len(sigma)} planes, sigma {_level(min(sigma))} to {_level(max(sigma))}, "
+    return f"sigma {_level(sigma)}, "
+
+
+def _level(sigma: float) -> str:
+    """A deviation in 8-bit units to a tenth, or to its first digit where there is less."""
+    return f"{sigma:.1g}" if 0 < sigma < 0.1 else f"{sigma:.1f}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], digits: int = 2) -> str:
