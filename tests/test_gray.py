@@ -52,6 +52,14 @@ def models(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Gray images to learn from."""
+    file = tmp_path / "images.npy"
+    np.save(file, np.random.default_rng(0).random((6, 32, 32), "float32"))
+    return file
+
+
+@pytest.fixture
 def noisy() -> Tensor:
     return torch.rand(1, 24, 20, generator=torch.Generator().manual_seed(3))
 
@@ -242,11 +250,9 @@ class TestModelsThatDenoiseAlone:
     ) -> None:
         assert Recipe(**fields).denoises_only is alone  # type: ignore[arg-type]
 
-    def test_what_is_trained_by_it_says_so(self, tmp_path: Path) -> None:
-        images = np.random.default_rng(0).random((6, 32, 32), "float32")
-        np.save(tmp_path / "images.npy", images)
+    def test_what_is_trained_by_it_says_so(self, images: Path, tmp_path: Path) -> None:
         train_model(
-            tmp_path / "images.npy",
+            images,
             tmp_path / "mine",
             levels=1,
             steps=2,
@@ -295,11 +301,10 @@ class TestFaintNoise:
         assert Recipe(levels=2).least_sigma(1) == Recipe(levels=2).least_sigma(3) == 0
 
     def test_a_run_that_goes_on_from_a_model_of_sampling_tells_it(
-        self, models: Path, tmp_path: Path
+        self, models: Path, images: Path, tmp_path: Path
     ) -> None:
-        np.save(tmp_path / "images.npy", np.random.default_rng(0).random((6, 32, 32), "float32"))
         train_model(
-            tmp_path / "images.npy",
+            images,
             tmp_path / "mine",
             channels=1,
             start=str(models / "colours"),
@@ -355,11 +360,10 @@ class TestLearningFromAModelOfColours:
         torch.testing.assert_close(found.low, expected.low.mean(1, keepdim=True))
 
     def test_a_run_starts_with_them_and_with_new_ones_where_the_recipe_says_so(
-        self, models: Path, tmp_path: Path
+        self, models: Path, images: Path, tmp_path: Path
     ) -> None:
-        np.save(tmp_path / "images.npy", np.random.default_rng(0).random((6, 32, 32), "float32"))
         record = train_model(
-            tmp_path / "images.npy",
+            images,
             tmp_path / "mine",
             channels=1,
             start=str(models / "colours"),

@@ -188,7 +188,7 @@ class TestNoiseLevels:
 
 
 class TestStrengthByLevel:
-    """Each level is told its share of the noise."""
+    """Each level comes from an image that was told its share of the noise."""
 
     def test_each_level_is_that_of_an_image_told_its_share(self, photos: MultiScalePrior) -> None:
         noisy = with_noise(smooth_picture(3, 32), 0.1)

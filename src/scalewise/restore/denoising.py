@@ -368,17 +368,17 @@ def _told(
             return stabiliser.inverse((yield Question(prior, ask, even, told)))
         return (yield Question(prior, ask, noisy, noise.times(times).plain))
 
-    def by_level(times: float) -> Asking[Tensor]:
-        shares, found = (*strength.levels, 1.0), {}
-        for share in dict.fromkeys(shares):
-            found[share] = yield from cleaned(share * times)
-        return _joined([found[share] for share in shares], prior.wavelet)
+    shares, found = (*strength.levels, 1.0), dict[float, Tensor]()
+    colours = [strength.luma] if len(noisy) == 1 else [strength.luma, strength.chroma]
+    for times in (share * colour for colour in colours for share in shares):
+        if times not in found:
+            found[times] = yield from cleaned(times)
 
-    luma = yield from by_level(strength.luma)
-    if strength.chroma == strength.luma or len(noisy) == 1:
-        return luma
-    chroma = yield from by_level(strength.chroma)
-    return chroma + to_channels(luma - chroma, 1)[0]
+    def joined(colour: float) -> Tensor:
+        return _joined([found[share * colour] for share in shares], prior.wavelet)
+
+    luma, chroma = joined(colours[0]), joined(colours[-1])
+    return luma if colours[0] == colours[-1] else chroma + to_channels(luma - chroma, 1)[0]
 
 
 def _joined(images: Sequence[Tensor], wavelet: str) -> Tensor:

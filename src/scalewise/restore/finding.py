@@ -40,8 +40,8 @@ NEVER, ALWAYS, NOT_WHITE = 0.1, 0.2, 0.6
 from which for noise, and from which for noise whatever the second scale holds."""
 
 FINE, STEEP = 4.5 / 255, 1.45
-"""Noise of the finest scale, and how many times stronger that of all scales is, which are those of
-texture as well: what has less and more, is believed as faint noise is."""
+"""Noise of the finest scale below which, and how many times stronger noise over all scales from
+which on, it may be texture: it needs as much confidence as faint noise does."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""

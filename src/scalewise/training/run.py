@@ -504,7 +504,10 @@ def _check_start(start: MultiScalePrior, recipe: Recipe, channels: int) -> None:
 
 
 def _trainable(network: AnyNetwork, recipe: Recipe, channels: int, level: int) -> AnyNetwork:
-    """A copy of a network, to train further; seeing noise maps where the recipe has such noise."""
+    """A copy of a network, to train further, that is ready for the noise of the recipe.
+
+    It sees noise maps where that differs by place, and is told no less than is drawn.
+    """
     if network.channels != channels:
         network = in_gray(network)
     if recipe.structured_fraction > 0:
