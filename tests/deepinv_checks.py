@@ -157,15 +157,29 @@ def test_algorithms_take_it_unchanged(
     assert reached > floor
 
 
-@pytest.mark.parametrize("name", ["denoising", *PHYSICS])
-def test_reconstruction(prior: MultiScalePrior, clean: Tensor, name: str) -> None:
+GAINS = {"denoising": 10.5, "deblurring": 26.5, "inpainting": 24.0, "super-resolution": 3.0}
+"""What `PICTURES` gain over the pseudo-inverse in the mean, less about half a decibel."""
+
+PICTURES = {"astronaut": (88, 188), "coffee": (100, 200), "chelsea": (100, 150)}
+"""Photos, and the upper left corners of their crops: one of 48 pixels alone says little."""
+
+
+@pytest.mark.parametrize("name", list(GAINS))
+def test_reconstruction(prior: MultiScalePrior, name: str) -> None:
     """What its public benchmark calls: `method(y, physics)`."""
+    clean = torch.stack(
+        [
+            sample_photo(photo)[:, top : top + SIDE, left : left + SIDE]
+            for photo, (top, left) in PICTURES.items()
+        ]
+    )
     physics = physics_of(name)
     y = physics(clean)
     found = DeepinvReconstructor(prior)(y, physics)
-    gained = float(psnr(clean, found, clip=True) - psnr(clean, physics.A_dagger(y), clip=True))
-    print(f"{name}: {gained:+.2f} dB")
-    assert gained > 2.0
+    gained = psnr(clean, found, clip=True) - psnr(clean, physics.A_dagger(y), clip=True)
+    print(f"{name}: {', '.join(f'{each:+.2f}' for each in gained)} dB")
+    assert float(gained.min()) > 1.5
+    assert float(gained.mean()) > GAINS[name]
 
 
 def test_mri(prior: MultiScalePrior, clean: Tensor) -> None:
