@@ -18,6 +18,7 @@ from scalewise.errors import UsageError
 from scalewise.images import Intensities, Picture, to_channels
 from scalewise.images.srgb import to_linear, to_srgb
 from scalewise.metrics import psnr
+from scalewise.networks import NoiseEstimator
 from scalewise.noise import NoiseLevels
 from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
@@ -249,11 +250,31 @@ class TestCamera:
         jpegs = Camera(electrons=200, reduced=reduced, quality=80)
         assert jpegs.take(even[:1], seeded()).shape == (1, 96, 128)
 
+    def test_developed_pictures_have_smooth_colours_and_a_sharp_luma(self) -> None:
+        even = torch.tensor([0.3, 0.5, 0.6]).view(3, 1, 1).expand(3, 64, 64)
+        cameras = {
+            "plain": Camera(electrons=400, read=0.0),
+            "smooth": Camera(electrons=400, read=0.0, colours=2.0),
+            "sharp": Camera(electrons=400, read=0.0, sharpened=0.5),
+        }
+        noise = {name: camera.take(even, seeded()) - even for name, camera in cameras.items()}
+        luma = {name: to_channels(each[None], 1)[0][0] for name, each in noise.items()}
+        colours = {name: (each - luma[name]).std() for name, each in noise.items()}
+        torch.testing.assert_close(luma["smooth"], luma["plain"])
+        assert colours["smooth"] < 0.25 * colours["plain"]
+        assert luma["sharp"].std() > 1.3 * luma["plain"].std()
+        torch.testing.assert_close(colours["sharp"], colours["plain"])
+        for camera in cameras.values():
+            torch.testing.assert_close(camera.take(even, None), even)
+
     def test_some_cameras_that_are_drawn_reduce_their_pictures(self) -> None:
         picture, generator = torch.full((3, 32, 32), 0.4), seeded()
         drawn = [draw_camera(picture, 0.05, generator) for _ in range(400)]
         times = [camera.reduced for camera in drawn if camera.reduced > 1]
         assert len(times) / 400 == pytest.approx(0.15, abs=0.06)  # three standard errors
+        for field in ("colours", "sharpened"):
+            share = sum(getattr(camera, field) > 0 for camera in drawn) / 400
+            assert share == pytest.approx(0.28, abs=0.07)
         assert 1.2 <= min(times) < 1.4 < 2.3 < max(times) <= 2.5
         told = [float(one.noise_at(picture).square().mean().sqrt()) for one in drawn]
         smaller = [level for level, one in zip(told, drawn, strict=True) if one.reduced > 1]
@@ -287,6 +308,14 @@ def scene(side: int = 192) -> Tensor:
 def textured() -> Tensor:
     """A photograph whose texture hides noise in its channels, (3, 192, 192)."""
     return sample_photo("astronaut")[:, 100:292, 100:292]
+
+
+def untaught(prior: MultiScalePrior) -> NoiseEstimator:
+    """The estimator of a prior without what it has learnt of spectra."""
+    assert prior.estimator is not None
+    found = NoiseEstimator(prior.estimator.settings["width"], prior.estimator.settings["depth"])
+    found.load_state_dict(prior.estimator.state_dict(), strict=False)
+    return found.eval().requires_grad_(False)
 
 
 class TestFinding:
@@ -332,22 +361,23 @@ class TestFinding:
         shared = 0.1 * blurred(torch.randn(1, 192, 192, generator=seeded()))
         own = 0.01 * torch.randn(3, 192, 192, generator=seeded(1))
         noisy = scene() + shared + own
-        found = find_noise(noisy, 3, estimator=photos.estimator)
-        monkeypatch.setattr("scalewise.spectrum._compared", lambda found, *_: found)
-        assert found == find_noise(noisy, 3, estimator=photos.estimator)
+        found = find_noise(noisy, 3, estimator=untaught(photos))
+        monkeypatch.setattr("scalewise.spectrum.estimating.compared", lambda *_: None)
+        assert found == find_noise(noisy, 3, estimator=untaught(photos))
 
     def test_white_noise_does_not_become_correlated_by_texture(
         self, photos: MultiScalePrior, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Where the differences have as much as a statistic of white noise, it is white."""
-        rising = Estimate(NoiseModel(scales=((0.045,) * 3, (0.08,) * 3, (0.1,) * 3)), 0.9)
-        monkeypatch.setattr("scalewise.spectrum._fitted", lambda *_: rising)
+        rising = [[level] * 3 for level in (0.045, 0.08, 0.1)]
+        monkeypatch.setattr("scalewise.spectrum.estimating.plausible_scales", lambda *_: rising)
         noisy = textured() + 0.04 * torch.randn(3, 192, 192, generator=seeded())
-        found = find_noise(noisy, 3, estimator=photos.estimator)
+        found = find_noise(noisy, 3, estimator=untaught(photos))
         assert found.is_white
         assert found.sigma == pytest.approx(0.04, rel=0.05)
         shared = textured() + 0.04 * torch.randn(1, 192, 192, generator=seeded())
-        assert find_noise(shared, 3, estimator=photos.estimator) == rising.noise
+        found = find_noise(shared, 3, estimator=untaught(photos))
+        assert [list(scale) for scale in found.scales[:3]] == rising
 
     def test_a_quiet_channel_beside_a_noisy_one_stays_quiet(self, photos: MultiScalePrior) -> None:
         deviations = torch.tensor([0.04, 0.02, 0.16]).view(3, 1, 1)

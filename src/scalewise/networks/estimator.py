@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scalewise.networks.spectrum import SpectrumNetwork
 from scalewise.wavelets import GAIN, split
 from scalewise.windows import Window
 
@@ -54,6 +55,10 @@ class NoiseEstimator(nn.Module):
     Args:
         width: channels.
         depth: convolutions.
+        channels: of the images whose spectra it has learnt, too; 0 if it has learnt none.
+
+    Attributes:
+        spectrum: tells them by statistics of an image; None if they are not learnt.
 
     Examples:
         >>> estimator = scalewise.load("photos", device="cpu").estimator
@@ -63,9 +68,12 @@ class NoiseEstimator(nn.Module):
         0.1
     """
 
-    def __init__(self, width: int = 32, depth: int = 5) -> None:
+    def __init__(self, width: int = 32, depth: int = 5, channels: int = 0) -> None:
         super().__init__()
         self.settings = {"width": width, "depth": depth}
+        if channels:
+            self.settings["channels"] = channels
+        self.spectrum = SpectrumNetwork(channels) if channels else None
         self.seen = 2 * max(depth - 1, AROUND // 2) + 4  # pixels to each side of a place
         layers: list[nn.Module] = []
         for inputs in (3, *[width] * (depth - 2)):

@@ -18,7 +18,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import remove_defects, share_of_impulses
 from scalewise.restore.lights import seen_in_lights
 from scalewise.restore.regions import seen_in_places
-from scalewise.spectrum import HIDDEN, estimate_noise, rises
+from scalewise.spectrum import HIDDEN, Estimate, estimate_noise, overall, rises
 from scalewise.wavelets import GAIN, decompose, split
 
 GRAY_GAIN = math.hypot(*LUMA)
@@ -42,6 +42,11 @@ from which for noise, and from which for noise whatever the second scale holds."
 FINE, STEEP = 4.5 / 255, 1.45
 """Noise of the finest scale below which, and how many times stronger noise over all scales from
 which on, it may be texture: it needs as much confidence as faint noise does."""
+
+SURE, HIGHER, FAINTEST = 0.3, 1.3, 2 / 255
+"""Error of the logarithm of its deviations below which a learnt spectrum is believed; how many
+times stronger correlated noise is at the second scale than at the finest; and its least deviation
+there (`benchmarks/LOG.md`)."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""
@@ -128,8 +133,9 @@ def find_noise(
 ) -> NoiseModel:
     """Estimate what the noise of an image is like.
 
-    Noise is correlated where the statistic of white noise finds hardly any of it in all channels
-    together, or where the second scale has far more than the finest. Else it is white, and has the
+    Noise is correlated where the second scale has more than the finest, by an estimator that has
+    learnt spectra and is sure of it; by others, where it has far more, or where the statistic of
+    white noise finds hardly any of it in all channels together. Else it is white, and has the
     estimate of the finest scale, which is the most exact; where that agrees with the statistic,
     which is exact to a percent, it has that; in gray images, which have less to tell texture by,
     only strong noise has. Faint noise is taken for texture when in doubt: in gray images where the
@@ -163,18 +169,15 @@ def find_noise(
         return float(estimate_sigma(noisy[None], valid=_batch(valid)))
 
     joint = math.inf if gray else statistic()
-    found, confidence = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
-    finest = found.scales[0]
-    clear = HARDLY if min(finest) > CLEAR else DOUBTED
-    textured = max(finest) < FINE and found.sigma > STEEP * max(finest)
-    believed = confidence > (BELIEVED if found.sigma < FAINT or textured else clear)
-    correlated = found.sigma > WEAK and rises(found)
+    seen = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
+    found, finest = seen.noise, seen.noise.scales[0]
+    believed, correlated = _judged(seen)
     if gray:
         joint = finest[0]
         if joint > STRONG and joint < (exact := statistic()) < ABOVE * joint:
             joint = exact
-        joint -= _texture(joint, found, confidence)
-    else:
+        joint -= _texture(joint, found, seen.confidence)
+    elif seen.errors is None:
         correlated |= joint < HIDDEN * max(finest)
     if believed and correlated:
         return found
@@ -182,6 +185,22 @@ def find_noise(
     if believed and found.sigma > WEAK and not alike:
         return found.model_copy(update={"scales": (finest,)})
     return NoiseModel.white(min(joint, *finest) if joint < FAINT else joint)
+
+
+def _judged(seen: Estimate) -> tuple[bool, bool]:
+    """Whether an estimate is to be believed, and is of noise that is correlated.
+
+    An estimator that has learnt spectra says how wrong it may be. Others have the confidence of
+    their places alone: faint noise needs more of it, which may be texture.
+    """
+    noise, finest = seen.noise, seen.noise.scales[0]
+    if seen.errors is not None:
+        here, coarser = (overall(noise.scale(level)) for level in (1, 2))
+        return float(seen.errors[:2].mean()) < SURE, coarser > max(FAINTEST, HIGHER * here)
+    clear = HARDLY if min(finest) > CLEAR else DOUBTED
+    textured = max(finest) < FINE and noise.sigma > STEEP * max(finest)
+    believed = seen.confidence > (BELIEVED if noise.sigma < FAINT or textured else clear)
+    return believed, noise.sigma > WEAK and rises(noise)
 
 
 def _texture(level: float, found: NoiseModel, confidence: float) -> float:

@@ -99,6 +99,7 @@ class EstimatorConfig(BaseModel):
 
     width: Annotated[int, Field(ge=1, le=1024)] = 32
     depth: Annotated[int, Field(ge=2, le=64)] = 5
+    channels: Literal[0, 1, 3] = 0
 
 
 TOLD = ("name", "description", "training", "scores", "license", "gray")
@@ -265,7 +266,7 @@ def build(
             for level, part in enumerate(config.details, start=1)
         ]
         told = config.estimator
-        estimator = None if told is None else NoiseEstimator(told.width, told.depth)
+        estimator = None if told is None else NoiseEstimator(**told.model_dump())
         prior = MultiScalePrior(
             low,
             details,

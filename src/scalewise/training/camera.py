@@ -25,6 +25,10 @@ MIDDLE = 0.214
 SMALLER, LEAST_TIMES, MOST_TIMES = 0.15, 1.2, 2.5
 """Share of the cameras that are drawn whose pictures were reduced, and by how much."""
 
+DEVELOPED, COLOURS, SHARPENED = 0.4, (0.5, 2.5), 1.0
+"""Share of the cameras that are drawn which smooth colours and sharpen; the deviation of that blur
+in pixels, from and to; and how much is added of what one pixel's blur removes, at most."""
+
 LEAST = 1e-3
 """Least deviation of noise that is told of a pixel, in [0, 1]."""
 
@@ -40,6 +44,9 @@ class Camera:
         lens: standard deviation of the lens' blur in pixels.
         bayer: whether each pixel sees one colour (RGGB), and the others are interpolated linearly.
         tone: whether the file holds sRGB; it holds linear light otherwise.
+        colours: deviation in pixels of the blur of colours, by which cameras hide noise; the luma
+            is left.
+        sharpened: how many times what a blur of one pixel removes of the luma is added to it.
         reduced: how many times larger pictures were taken than they are; they were reduced then,
             which leaves noise that neighbours share.
         filter: by which they were reduced, as for `filters.weights`.
@@ -52,6 +59,8 @@ class Camera:
     lens: float = 0.0
     bayer: bool = False
     tone: bool = False
+    colours: float = 0.0
+    sharpened: float = 0.0
     reduced: float = 1.0
     filter: str = "bicubic"
     quality: int | None = None
@@ -88,7 +97,19 @@ class Camera:
             taken = demosaiced(taken)
         if self.tone:
             taken = to_srgb(taken.clamp(0, 1))
+        if self.colours or self.sharpened:
+            taken = self._developed(taken)
         return taken if self.quality is None else jpeg(taken, self.quality)
+
+    def _developed(self, taken: Tensor) -> Tensor:
+        """Smooth colours, and sharpen the luma."""
+        luma = to_channels(taken[None], 1)[0][0]
+        colours = taken - luma
+        if self.colours and len(taken) == 3:
+            colours = blurred(colours, self.colours)
+        if self.sharpened:
+            luma = luma + self.sharpened * (luma - blurred(luma, 1.0))
+        return luma + colours
 
     def _take_larger(self, picture: Tensor, generator: torch.Generator | None) -> Tensor:
         """Photograph an enlarged picture, and reduce what comes out."""
@@ -117,14 +138,17 @@ class Camera:
 
 def draw_camera(picture: Tensor, sigma: float, generator: torch.Generator) -> Camera:
     """A camera whose noise in a picture (C, H, W) in [0, 1] has a deviation of about `sigma`."""
-    chance = torch.rand(10, generator=generator).tolist()
+    chance = torch.rand(14, generator=generator).tolist()
     times = LEAST_TIMES + (MOST_TIMES - LEAST_TIMES) * chance[8] / SMALLER
+    developed, (least, most) = chance[12] < DEVELOPED, COLOURS
     camera = Camera(
         electrons=max(4.0, MIDDLE / sigma**2),
         read=6 * chance[2],
         balance=(1 + 1.2 * chance[0], 1.0, 1 + 1.2 * chance[1]) if chance[3] < 0.7 else (1, 1, 1),
         bayer=chance[4] < 0.6,
         tone=chance[5] < 0.8,
+        colours=least + (most - least) * chance[11] if developed and chance[10] < 0.7 else 0.0,
+        sharpened=SHARPENED * chance[13] if developed and chance[10] > 0.3 else 0.0,
         reduced=times if chance[8] < SMALLER else 1.0,
         filter="bicubic" if chance[9] < 0.5 else "lanczos",
         quality=70 + int(29 * chance[6]) if chance[7] < 0.5 else None,

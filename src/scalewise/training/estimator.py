@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from scalewise.images import to_channels
 from scalewise.networks import NoiseEstimator
 from scalewise.training.camera import jpeg
 from scalewise.training.chance import Chance
-from scalewise.training.structured import structured_noise
+from scalewise.training.structured import Structured, structured_noise
 from scalewise.wavelets import GAIN, low_pass, split
 
 SIDES = (128, 160, 224)
@@ -124,18 +124,10 @@ def draw_planes(
     That is given as the deviation of white noise that would be as strong there, shape
     (N, 1, h / 2, w / 2). Where they are shared, those of this process.
     """
-    sides = [side for side in SIDES if side <= min(images.smallest)]
-    side = sides[int(torch.randint(len(sides), (), generator=generator))]
+    side = one_of(SIDES, images, generator)
     chance = Chance.of(max(3, PIXELS // side**2), generator, shared=shared)
     crops = images.draw(chance.count, side, generator, only=chance.places)[0]
-    dark = (0.2 + 0.8 * chance.uniform(1, 1, 1)).where(chance.uniform(1, 1, 1) < 0.15, 1.0)
-    crops = crops * dark
-    sigma = (math.log(LEAST) + chance.uniform() * math.log(MOST / LEAST)).exp()
-    sigma[chance.uniform() < CLEAN] = 0
-    sigma, shaped = sigma.view(-1, 1, 1, 1), chance.uniform() < STRUCTURED
-    white = chance.normal(crops)
-    chosen = (shaped & (sigma.flatten() > 0)).view(-1, 1, 1, 1)
-    made = structured_noise(crops, white, sigma, chosen, 0, "haar", chance, taken=TAKEN)
+    crops, made, shaped = made_noisy(crops, chance)
     channel = (chance.uniform() * images.channels).long()
     luma = (chance.uniform() < LUMA).view(-1, 1, 1, 1)
 
@@ -144,19 +136,57 @@ def draw_planes(
         return torch.where(luma, to_channels(values, 1)[0], one)
 
     noise, noisy = plane(made.noise), plane(crops + made.unseen + made.noise)
-    if bool(torch.rand((), generator=generator) < 0.3):
-        noisy = (noisy * 255).round() / 255
-    low, high = QUALITIES
-    qualities = (low + chance.uniform() * (high + 1 - low)).long()
-    packed = (chance.uniform() < JPEG) & ~shaped
-    for index in packed.nonzero().flatten().tolist():
-        noisy[index] = jpeg(noisy[index], int(qualities[index]))
+    noisy = as_stored(noisy, JPEG * ~shaped, chance)
     shares = torch.tensor(COARSER if side // 4 >= SMALLEST else COARSER[:2])
     depth = int(torch.multinomial(shares, 1, generator=generator))
     noise, noisy = low_pass(noise, depth, "haar"), low_pass(noisy, depth, "haar")
     energy = split(noise)[1].square().mean(1, keepdim=True)
     around = F.pad(energy, [AROUND // 2] * 4, "replicate")
     return noisy, F.avg_pool2d(around, AROUND, 1).sqrt() / GAIN
+
+
+def one_of(sides: Sequence[int], images: ImageSet, generator: torch.Generator) -> int:
+    """One of those sides that fit in all images."""
+    fitting = [side for side in sides if side <= min(images.smallest)]
+    return fitting[int(torch.randint(len(fitting), (), generator=generator))]
+
+
+def made_noisy(crops: Tensor, chance: Chance) -> tuple[Tensor, Structured, Tensor]:
+    """Darken some crops, and draw noise for most.
+
+    Args:
+        crops: clean, shape (N, C, H, W) in [0, 1].
+        chance: of them.
+
+    Returns:
+        The crops, their noise, and of which it is not white, bool (N,).
+    """
+    dark = (0.2 + 0.8 * chance.uniform(1, 1, 1)).where(chance.uniform(1, 1, 1) < 0.15, 1.0)
+    crops = crops * dark
+    sigma = (math.log(LEAST) + chance.uniform() * math.log(MOST / LEAST)).exp()
+    sigma[chance.uniform() < CLEAN] = 0
+    sigma, shaped = sigma.view(-1, 1, 1, 1), chance.uniform() < STRUCTURED
+    white = chance.white_noise(crops)
+    chosen = (shaped & (sigma.flatten() > 0)).view(-1, 1, 1, 1)
+    made = structured_noise(crops, white, sigma, chosen, 0, "haar", chance, taken=TAKEN)
+    return crops, made, shaped
+
+
+def as_stored(noisy: Tensor, packed: Tensor, chance: Chance) -> Tensor:
+    """Noisy images as files hold them: some of 8 bits, some in JPEG.
+
+    Args:
+        noisy: shape (N, C, H, W).
+        packed: probability that each is compressed, shape (N,).
+        chance: of them.
+    """
+    if bool(torch.rand((), generator=chance.generator) < 0.3):
+        noisy = (noisy * 255).round() / 255
+    low, high = QUALITIES
+    qualities = (low + chance.uniform() * (high + 1 - low)).long()
+    for index in (chance.uniform() < packed).nonzero().flatten().tolist():
+        noisy[index] = jpeg(noisy[index], int(qualities[index]))
+    return noisy
 
 
 def _part_of_loss(estimator: NoiseEstimator, noisy: Tensor, deviation: Tensor) -> Tensor:

@@ -1,0 +1,213 @@
+"""Spectra of noise told from single images: how they are learnt, and how wrong they are.
+
+    python -m benchmarks.spectra draw examples-0.pt --model photos --minutes 25 --seed 0
+    python -m benchmarks.spectra fit photos-with-spectra examples-*.pt --model photos
+    python -m benchmarks.spectra measure --model photos-with-spectra
+
+The first command makes examples from the training photographs; several may run beside each other,
+each with a seed of its own. The second teaches the estimator of a model by them, and stores it with
+the networks in a new folder. The third measures, on validation photographs with noise of many
+kinds, errors of the logarithm of the deviations that are found at the three finest scales, and PSNR
+as noisy, blind and told the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.common import DATA, RESULTS, facts, load_prior, write_json
+from benchmarks.noise_levels import SETS, reduced, validation
+from benchmarks.restoration import CAMERAS, Pair, Scale, blurred_white, with_curve
+from scalewise import store
+from scalewise.data import ImageSet, load_image_set
+from scalewise.images import Intensities, Picture, to_channels
+from scalewise.images.srgb import to_linear
+from scalewise.metrics import psnr
+from scalewise.networks.spectrum import FAINT, SCALES
+from scalewise.noise_model import NoiseModel
+from scalewise.prior import MultiScalePrior
+from scalewise.restore import denoise, spectrum_of
+from scalewise.training.camera import Camera
+from scalewise.training.spectrum import draw_examples, truth_of, with_spectrum
+
+DEVELOPED = {
+    "developed, middle ISO": Camera(
+        electrons=600, bayer=True, tone=True, quality=92, colours=1.5, sharpened=0.4
+    ),
+    "developed, low ISO": Camera(
+        electrons=3000, bayer=True, tone=True, quality=95, colours=1.0, sharpened=0.3
+    ),
+    "reduced": Camera(electrons=300, bayer=True, tone=True, quality=92, reduced=1.8),
+}
+"""Cameras that smooth colours and sharpen, and one whose pictures were reduced."""
+
+
+WHITE, BLURRED = (0, 1, 2, 5, 15, 25, 50), (25, 66)
+"""Levels of white noise; and of white noise that is blurred after that."""
+
+BEST = 99.0
+"""PSNR that counts as perfect."""
+
+
+def photographs(data: Path, sets: list[str], channels: int) -> ImageSet:
+    """Training photographs, large ones in two sizes."""
+    images = reduced([load_image_set(data / name / "training", 3) for name in sets])
+    if channels == 3:
+        return images
+    return ImageSet([to_channels(image, 1)[0] for image in images.images], images.name)
+
+
+def draw(options: argparse.Namespace) -> None:
+    """Make examples."""
+    prior = load_prior(options.model, "cpu")
+    assert prior.estimator is not None
+    images = photographs(options.data, options.sets, prior.channels)
+    generator, began = torch.Generator().manual_seed(options.seed), time.monotonic()
+    examples: list[Any] = []
+    told = began
+    while time.monotonic() - began < 60 * options.minutes:
+        examples += draw_examples(images, prior.estimator, generator)
+        if time.monotonic() - told > 60:
+            told = time.monotonic()
+            keep(options.examples, examples)
+            print(f"{len(examples)} examples", flush=True)
+    keep(options.examples, examples)
+
+
+def keep(file: Path, examples: list[Any]) -> None:
+    """Write examples as tensors."""
+    parts = {
+        "values": torch.tensor([example.seen.values for example in examples]),
+        "guess": torch.tensor([example.seen.guess for example in examples]),
+        "truth": torch.stack([example.truth for example in examples]),
+    }
+    torch.save(parts, file)
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Teach the estimator of a model, and store it with its networks."""
+    prior = load_prior(options.model, "cpu")
+    assert prior.estimator is not None
+    files = [torch.load(file, weights_only=True) for file in options.examples]
+    values, guess, truth = (
+        torch.cat([parts[name] for parts in files]) for name in ("values", "guess", "truth")
+    )
+    print(f"{len(truth)} examples", flush=True)
+    prior.estimator = with_spectrum(prior.estimator, values, guess, truth)
+    config = store.read_config(store.resolve(options.model))
+    kept = config.model_dump(include={"description", "training", "scores", "license", "gray"})
+    store.save(prior, options.into, name=config.name, **kept, dtype="float16", force=True)
+
+
+def kinds() -> dict[str, Callable[[Tensor, int], Pair]]:
+    """Noise of every kind, of a photograph (3, H, W) and a seed."""
+
+    def white(sigma: float) -> Callable[[Tensor, int], Pair]:
+        def make(scene: Tensor, seed: int) -> Pair:
+            noise = torch.randn(scene.shape, generator=torch.Generator().manual_seed(seed))
+            return Pair("", scene + sigma / 255 * noise, scene, shared=False)
+
+        return make
+
+    def taken(camera: Camera) -> Callable[[Tensor, int], Pair]:
+        def make(scene: Tensor, seed: int) -> Pair:
+            shown = scene if camera.tone else to_linear(scene)
+            noisy = camera.take(shown, torch.Generator().manual_seed(seed))
+            still = camera.take(shown, None)
+            return Pair("", noisy, camera.scene(shown), camera.noise_at, still=still)
+
+        return make
+
+    found = {f"white, {sigma}": white(sigma) for sigma in WHITE}
+    for sigma in BLURRED:
+        found[f"white, {sigma}, blurred"] = partial(_blurred, sigma / 255)
+    return found | {name: taken(camera) for name, camera in (CAMERAS | DEVELOPED).items()}
+
+
+def _blurred(sigma: float, scene: Tensor, seed: int) -> Pair:
+    """A scene with white noise of a deviation that was blurred."""
+    return blurred_white("", scene, seed, sigma)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """What is found, and what it is worth."""
+    prior = load_prior(options.model, "cpu")
+    scenes = validation(options.data, options.side, options.images)
+    rows = []
+    for name, make in kinds().items():
+        records = [_record(prior, make(scene, seed)) for seed, scene in enumerate(scenes)]
+        row: dict[str, Any] = {"kind": name, "images": len(records)}
+        for key in records[0]:
+            row[key] = np.mean([record[key] for record in records], axis=0).tolist()
+        row["worse"] = sum(record["blind"] < record["noisy"] for record in records)
+        rows.append(row)
+        print(
+            {key: np.round(v, 2).tolist() if key != "kind" else v for key, v in row.items()},
+            flush=True,
+        )
+        write_json(
+            options.json,
+            {"benchmark": "spectra", "model": options.model, **facts("cpu"), "rows": rows},
+        )
+
+
+def _record(prior: MultiScalePrior, pair: Pair) -> dict[str, Any]:
+    """PSNR of a picture, and what is wrong with what is found of its noise."""
+    picture = Picture(pair.noisy[None], depth="float32", intensities=Intensities())
+    still = pair.clean if pair.still is None else pair.still
+
+    def reached(noise: NoiseModel | None) -> float:
+        found = denoise(picture, prior, noise=noise).picture.pixels
+        return min(BEST, psnr(pair.clean[None], found).item())
+
+    found = denoise(picture, prior)
+    truth = truth_of(pair.noisy - still)
+    seen = [torch.tensor(found.noise[0].scale(level)).expand(3) for level in range(1, SCALES + 1)]
+    wrong = (torch.stack(seen) + FAINT).log() - truth
+    told = spectrum_of(pair.noisy - still, SCALES)
+    if pair.growth is not None:
+        told = with_curve(pair, pair.growth, Scale(pair.noisy, pair.clean), SCALES)
+    return {
+        "noisy": min(BEST, psnr(pair.clean[None], pair.noisy[None]).item()),
+        "blind": min(BEST, psnr(pair.clean[None], found.picture.pixels).item()),
+        "told": reached(told),
+        "bias": wrong.mean(1).numpy(),
+        "error": wrong.abs().mean(1).numpy(),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, default=DATA, help="holds photos and freephotos")
+    commands = parser.add_subparsers(required=True)
+    drawing = commands.add_parser("draw", help="make examples")
+    drawing.add_argument("examples", type=Path)
+    drawing.add_argument("--minutes", type=float, default=25)
+    drawing.add_argument("--seed", type=int, default=0)
+    drawing.add_argument("--sets", nargs="+", default=list(SETS), help="of photographs")
+    fitting = commands.add_parser("fit", help="teach an estimator")
+    fitting.add_argument("into", type=Path, help="folder of the model with its new estimator")
+    fitting.add_argument("examples", type=Path, nargs="+")
+    measuring = commands.add_parser("measure", help="measure what is found")
+    measuring.add_argument("--images", type=int, default=8, help="of each set, at the most")
+    measuring.add_argument("--side", type=int, default=256, help="of the crops")
+    measuring.add_argument("--json", type=Path, default=RESULTS / "spectra.json")
+    for command, run in ((drawing, draw), (fitting, fit), (measuring, measure)):
+        command.add_argument("--model", default="photos", help="packaged name or folder")
+        command.set_defaults(run=run)
+    options = parser.parse_args(arguments)
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What the noise of an image is like at every scale, channel and intensity, from it alone."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scalewise.estimation import estimate_sigma
+from scalewise.networks.estimator import NoiseEstimator
+from scalewise.networks.spectrum import FAINT, SCALES
+from scalewise.noise_model import NoiseModel
+from scalewise.spectrum.differences import AGREEING, compared, overall, rises
+from scalewise.spectrum.fitting import fit_places
+from scalewise.spectrum.looking import look
+from scalewise.spectrum.plausible import expected_next, plausible_scales
+from scalewise.spectrum.statistics import Statistics, statistics_of
+
+
+class Estimate(NamedTuple):
+    """What was found.
+
+    Attributes:
+        noise: its description.
+        confidence: how far the places at the finest scale are to be believed, from 0 to 1.
+        errors: expected errors of the logarithms of its deviations, by scale and channel; None
+            where no network has learnt to tell the spectrum.
+    """
+
+    noise: NoiseModel
+    confidence: float
+    errors: Tensor | None = None
+
+
+NOTHING = Estimate(NoiseModel.white(0.0), 1.0)
+
+
+def estimate_noise(
+    image: Tensor,
+    levels: int,
+    estimator: NoiseEstimator,
+    *,
+    white: float = math.inf,
+    valid: Tensor | None = None,
+) -> Estimate:
+    """Estimate what the noise of one image is like, in each scale, channel and intensity.
+
+    The estimator looks at the details of every scale of every channel, dark and bright places each
+    on their own. A curve that all share, its variance linear in the intensity, and a strength of
+    each are fitted to what it says. Where it has learnt spectra, the strengths are a first guess,
+    and statistics of all that is seen tell the rest. Where a scale is too small to be looked at,
+    the next finer ones say what to expect.
+
+    Args:
+        image: shape (C, H, W), any H and W from 1.
+        levels: number of scales to look at, from 1.
+        estimator: that of a prior.
+        white: what a statistic of white noise finds in all channels together. Where that is far
+            less than the estimator finds, the noise is correlated, and more is expected of coarse
+            scales.
+        valid: bool of shape (1, H, W), true where pixels count; all by default.
+    """
+    learnt = estimator.spectrum is not None and estimator.spectrum.channels == len(image)
+    seen, pixels = look(image, max(levels, SCALES) if learnt else levels, estimator, valid)
+    if not seen:
+        return NOTHING
+    fit = fit_places([scale.places for scale in seen])
+    typical, curve = fit.growth.mean(pixels), fit.growth.curve(pixels)
+    known = statistics_of(seen, fit, typical, white, pixels, estimator) if learnt else None
+    if known is not None:
+        told, errors = _told(known, estimator)
+        return Estimate(NoiseModel(scales=_extended(told), curve=curve), fit.belief[0], errors)
+    scales = _extended(plausible_scales(fit, typical, white))
+    found = Estimate(NoiseModel(scales=scales, curve=curve), fit.belief[0])
+    unlike = white < AGREEING * overall(scales[0])
+    if len(image) < 3 or math.isinf(white) or not (unlike or curve or rises(found.noise)):
+        return found
+    agreed = compared(found.noise, seen, estimator, white)
+    return found if agreed is None else Estimate(agreed, 1.0)
+
+
+def look_at(image: Tensor, estimator: NoiseEstimator) -> Statistics | None:
+    """Statistics that tell the spectrum of the noise of an image (C, H, W), where it is large."""
+    white = math.inf if len(image) == 1 else float(estimate_sigma(image[None]))
+    with torch.no_grad():
+        seen, pixels = look(image, SCALES, estimator, None)
+    if not seen:
+        return None
+    fit = fit_places([scale.places for scale in seen])
+    return statistics_of(seen, fit, fit.growth.mean(pixels), white, pixels, estimator)
+
+
+def _told(known: Statistics, estimator: NoiseEstimator) -> tuple[list[list[float]], Tensor]:
+    """Deviations of every scale and channel, and the errors of their logarithms."""
+    assert estimator.spectrum is not None
+    weight = next(estimator.spectrum.parameters())
+    values, guess = (torch.tensor(part).to(weight)[None] for part in known)
+    with torch.no_grad():
+        levels, errors = estimator.spectrum(values, guess)
+    return (levels[0].exp() - FAINT).clamp(min=0).tolist(), errors[0].exp().cpu()
+
+
+def _extended(scales: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    """With what is expected of all coarser scales, and of the low-pass image."""
+    if len(scales) > 1:
+        scales = [*scales, [expected_next(list(each)) for each in zip(*scales, strict=True)]]
+    return tuple(map(tuple, scales))

@@ -1,0 +1,83 @@
+"""The scales of an image, as they are looked at for noise."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalewise.estimation import LEARNT_SIDE, TWO_VALUES, usable_pixels
+from scalewise.networks.estimator import NoiseEstimator, Places
+from scalewise.wavelets import low_pass
+
+CLOSE, CROWD = 9, 0.3
+"""Side of the squares in which pixels at the ends of the range are counted, and the share of them
+that makes an area without noise."""
+
+
+class Scale(NamedTuple):
+    """What is looked at in one scale, and what is seen.
+
+    Attributes:
+        planes: whose finest details are those of the scale, shape (C, h, w).
+        valid: bool of shape (1, h, w), true where they count; None where all do.
+        places: what the places of each say.
+    """
+
+    planes: Tensor
+    valid: Tensor | None
+    places: list[Places]
+
+
+def look(
+    image: Tensor, levels: int, estimator: NoiseEstimator, valid: Tensor | None
+) -> tuple[list[Scale], Tensor]:
+    """Look at the scales of an image, as many as are large enough and have places that count.
+
+    Args:
+        image: shape (C, H, W).
+        levels: how many, at the most.
+        estimator: that looks.
+        valid: bool of shape (1, H, W), true where pixels count; all by default.
+
+    Returns:
+        The scales, the finest first, and the pixels that count, shape (C, M).
+    """
+    plain = image.detach().cpu()
+    usable = usable_pixels(plain, None if valid is None else valid[0].cpu())
+    if usable is None:
+        pixels = plain.flatten(1)
+    else:
+        pixels = plain[:, usable]
+        if float(usable.double().mean()) < TWO_VALUES:
+            return [], pixels
+    weight = next(estimator.parameters())
+    planes, mask = image[None].to(weight), None
+    if usable is not None:
+        mask = _areas(usable)[None, None].to(weight)
+    scales: list[Scale] = []
+    for level in range(levels):
+        shown = low_pass(planes, level)[0]
+        if scales and min(shown.shape[1:]) < LEARNT_SIDE:
+            break
+        there = None if mask is None else (_reduced(mask, level) == 1)[0]
+        found = [estimator.places(plane[None], there) for plane in shown]
+        known = [places for places in found if places is not None]
+        if len(known) < len(found):
+            break
+        scales.append(Scale(shown, there, known))
+    return scales, pixels
+
+
+def _areas(usable: Tensor) -> Tensor:
+    """Pixels (H, W) but those in areas that are lost: noise takes single ones to black or white."""
+    lost = F.avg_pool2d((~usable)[None].float(), CLOSE, 1, CLOSE // 2, count_include_pad=False)
+    return lost[0] <= CROWD
+
+
+def _reduced(mask: Tensor, levels: int) -> Tensor:
+    """Pixels all of whose finer pixels count: a mask (1, 1, H, W) of zeros and ones."""
+    for _ in range(levels):
+        mask = 1 - F.max_pool2d(1 - mask, 2, ceil_mode=True)
+    return mask

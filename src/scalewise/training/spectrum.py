@@ -1,0 +1,141 @@
+"""Training of what tells the spectrum of noise: statistics of noisy images, and their noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scalewise.data import ImageSet
+from scalewise.networks import NoiseEstimator
+from scalewise.networks.spectrum import FAINT, SCALES, SpectrumNetwork
+from scalewise.spectrum import Statistics, look_at
+from scalewise.training.chance import Chance
+from scalewise.training.estimator import JPEG, as_stored, made_noisy, one_of
+from scalewise.training.variety import other_colours
+from scalewise.wavelets import GAIN, decompose
+
+SIDES, PIXELS = (160, 224, 256), 100_000
+"""Sides of the crops, and pixels of a batch, about."""
+
+COLOURS = 0.2
+"""Share of the crops that get other colours."""
+
+PACKED = 0.5
+"""Share of the crops without noise that are compressed, which leaves what looks like some."""
+
+APART, RATIO, MOST_TIMES = 0.15, 0.9, 4.0
+"""Share of the crops whose channels have noise of very different strength; the standard deviation
+of the logarithm of that; and how many times as strong it becomes at the most."""
+
+EPOCHS, BATCH, RATE, DECAY, NOT_LESS = 150, 128, 2e-3, 1e-3, 0.02
+"""Passes over all examples, examples of a step, learning rate at its highest and weight decay; and
+error of a logarithm below which less is no better."""
+
+
+class Example(NamedTuple):
+    """A noisy image, in numbers.
+
+    Attributes:
+        seen: statistics of it.
+        truth: logarithms of the deviations of its noise, by scale and channel, with `FAINT` added.
+    """
+
+    seen: Statistics
+    truth: Tensor
+
+
+def draw_examples(
+    images: ImageSet, estimator: NoiseEstimator, generator: torch.Generator
+) -> Iterator[Example]:
+    """Examples of one batch of crops.
+
+    Some thousands are needed; a core makes about three of RGB images a second.
+
+    Args:
+        images: gray or RGB, of at least 160 pixels a side.
+        estimator: that looks at places.
+        generator: of everything drawn.
+    """
+    side = one_of(SIDES, images, generator)
+    chance = Chance.of(max(2, PIXELS // side**2), generator)
+    crops = images.draw(chance.count, side, generator, only=chance.places)[0]
+    if images.channels == 3:
+        crops = other_colours(crops, COLOURS, chance)
+    crops, made, shaped = made_noisy(crops, chance)
+    ratios = RATIO * chance.each(
+        lambda count, g: torch.randn(count, images.channels, 1, 1, generator=g)
+    )
+    plain = (made.unseen == 0).flatten(1).all(dim=1) & (crops != crops[:, :1]).flatten(1).any(dim=1)
+    apart = (plain & (chance.uniform() < APART)).view(-1, 1, 1, 1)
+    noise = torch.where(apart, made.noise * ratios.exp().clamp(max=MOST_TIMES), made.noise)
+    clean = (noise == 0).flatten(1).all(dim=1)
+    packed = torch.where(clean, PACKED, JPEG * ~shaped)
+    noisy = as_stored(crops + made.unseen + noise, packed, chance)
+    for image, wrong in zip(noisy, noise, strict=True):
+        seen = look_at(image, estimator)
+        if seen is not None:
+            yield Example(seen, truth_of(wrong))
+
+
+def truth_of(noise: Tensor) -> Tensor:
+    """Logarithms of the deviations of noise (C, H, W) at every scale, shape (3, C)."""
+    details = decompose(noise[None].double(), SCALES)[1]
+    energy = [bands.unflatten(1, (3, -1)).square().mean(dim=(0, 1, 3, 4)) for bands in details]
+    deviations = [each.sqrt() / GAIN**level for level, each in enumerate(energy, start=1)]
+    return (torch.stack(deviations) + FAINT).log().float()
+
+
+def with_spectrum(
+    estimator: NoiseEstimator, values: Tensor, guess: Tensor, truth: Tensor, *, seed: int = 0
+) -> NoiseEstimator:
+    """An estimator that tells spectra, too, as it learnt from examples.
+
+    Args:
+        estimator: that looked at them; it does not change.
+        values: statistics of the examples, shape (N, M).
+        guess: first guesses, shape (N, 3, C).
+        truth: what is to be told, of that shape.
+        seed: of the fit.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    settings = {**estimator.settings, "channels": truth.shape[2]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        told = NoiseEstimator(**settings)
+        told.load_state_dict(estimator.state_dict(), strict=False)
+        assert told.spectrum is not None
+        _fit(told.spectrum, values, guess, truth, generator)
+    return told.eval().requires_grad_(False)
+
+
+def _fit(
+    network: SpectrumNetwork,
+    values: Tensor,
+    guess: Tensor,
+    truth: Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Fit a network to examples."""
+    known = torch.cat([values, guess.flatten(1)], dim=1)
+    network.mean.copy_(known.mean(0))
+    network.scale.copy_(known.std(0, correction=0).clamp(min=1e-3))
+    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+    batches = max(1, len(truth) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, RATE, total_steps=EPOCHS * batches + 1
+    )
+    network.train()
+    for _ in range(EPOCHS):
+        order = torch.randperm(len(truth), generator=generator)
+        for part in order.chunk(batches):
+            levels, errors = network(values[part], guess[part])
+            wrong = (levels - truth[part]).abs() + NOT_LESS
+            loss = (errors + wrong * (-errors).exp()).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()

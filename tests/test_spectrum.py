@@ -1,0 +1,181 @@
+"""Spectra of noise told by statistics of images: the network by hand, the statistics, training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from cli_tools import tiny_prior
+from test_estimator import photos, seeded
+from torch import Tensor
+from zoo import randomised
+
+from scalewise import store
+from scalewise.networks import NoiseEstimator
+from scalewise.networks.spectrum import FAINT, SCALES, SpectrumNetwork, count_of
+from scalewise.restore import spectrum_of
+from scalewise.spectrum import Statistics, estimate_noise, look_at
+from scalewise.training import spectrum as training
+from scalewise.training.spectrum import draw_examples, truth_of, with_spectrum
+
+
+def estimator(channels: int = 0) -> NoiseEstimator:
+    made = randomised(NoiseEstimator(width=4, depth=3, channels=channels))
+    return made.eval().requires_grad_(False)
+
+
+def noisy(channels: int = 3, side: int = 160) -> Tensor:
+    light = torch.linspace(0.2, 0.8, side).expand(channels, side, side)
+    return light + 0.05 * torch.randn(channels, side, side, generator=seeded())
+
+
+class Saying(SpectrumNetwork):
+    """Says the same of every image."""
+
+    def __init__(self, deviations: Tensor) -> None:
+        super().__init__(deviations.shape[1])
+        self.deviations = deviations
+
+    def forward(self, statistics: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+        assert statistics.shape == (1, len(self.mean) - guess.numel())
+        levels = (self.deviations + FAINT).log()[None]
+        return levels, torch.full_like(levels, math.log(0.1))
+
+
+class TestNetwork:
+    def test_by_hand(self) -> None:
+        """Two hidden layers of what is known, standardised and bounded; their answer is added."""
+        network = randomised(SpectrumNetwork(1, width=5)).eval().double()
+        count = count_of(1)
+        network.mean.copy_(torch.linspace(-1, 1, count))
+        network.scale.copy_(torch.linspace(0.5, 2, count))
+        values = torch.randn(2, count - SCALES, generator=seeded()).double()
+        values[0, 0] = 1e6
+        guess = torch.randn(2, SCALES, 1, generator=seeded()).double()
+        known = torch.cat([values, guess[..., 0]], 1)
+        hidden = ((known - network.mean) / network.scale).clamp(-4, 4)
+        for layer in (network.layers[0], network.layers[3]):
+            hidden = hidden @ layer.weight.T + layer.bias  # type: ignore[operator]
+            hidden = hidden / (1 + (-hidden).exp())
+        last = network.layers[6]
+        answer = hidden @ last.weight.T + last.bias  # type: ignore[operator]
+        levels, errors = network(values, guess)
+        torch.testing.assert_close(levels[..., 0], guess[..., 0] + answer[:, :SCALES])
+        torch.testing.assert_close(errors[..., 0], answer[:, SCALES:].clamp(-6, 3))
+
+
+class TestStatistics:
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_as_many_as_the_network_knows(self, channels: int) -> None:
+        found = look_at(noisy(channels), estimator())
+        assert found is not None
+        assert len(found.values) + SCALES * channels == count_of(channels)
+        assert torch.tensor(found.guess).shape == (SCALES, channels)
+        assert all(map(math.isfinite, found.values))
+
+    def test_small_images_have_none(self) -> None:
+        assert look_at(noisy(side=120), estimator()) is None
+
+    @pytest.mark.parametrize("value", [0.0, 0.5])
+    def test_constant_images_have_finite_ones_or_none(self, value: float) -> None:
+        found = look_at(torch.full((3, 160, 160), value), estimator())
+        assert found is None or all(map(math.isfinite, found.values))
+
+    def test_relations_of_channels(self) -> None:
+        """The last three of every scale: correlations of red and green, green and blue, both."""
+        noise = 0.05 * torch.randn(2, 256, 256, generator=seeded())
+        image = 0.5 + torch.stack([noise[0], noise[0], noise[1]])
+        found = look_at(image, estimator())
+        assert found is not None
+        finest = found.values[4 : 4 + 73]
+        assert finest[-3] == pytest.approx(1, abs=1e-3)
+        assert finest[-2:] == pytest.approx([0, 0], abs=0.1)
+
+    def test_energy_of_white_noise(self) -> None:
+        """Quantiles of blocks lie around its deviation, at all scales; diagonals hold as much."""
+        found = look_at(0.5 + 0.1 * torch.randn(1, 512, 512, generator=seeded()), estimator())
+        assert found is not None
+        for level in range(SCALES):
+            numbers = found.values[4 + 10 * level : 4 + 10 * (level + 1)]
+            least, *_, median, most = numbers[3:8]
+            here = math.log(0.1 / 2**level)
+            assert least < here < most
+            assert median == pytest.approx(here, abs=0.05)
+            assert numbers[8:] == pytest.approx([0, 0], abs=0.15)
+
+
+class TestEstimates:
+    def test_what_the_network_says_is_found(self) -> None:
+        said = torch.tensor([[0.02, 0.03, 0.04], [0.05, 0.06, 0.07], [0.06, 0.08, 0.09]])
+        looking = estimator()
+        looking.spectrum = Saying(said)
+        found = estimate_noise(noisy(), SCALES, looking)
+        torch.testing.assert_close(torch.tensor(found.noise.scales[:SCALES]), said)
+        assert len(found.noise.scales) == SCALES + 1  # and what is expected of coarser ones
+        assert found.errors is not None
+        torch.testing.assert_close(found.errors, torch.full((SCALES, 3), 0.1))
+
+    @pytest.mark.parametrize(("channels", "side"), [(1, 160), (3, 96)])
+    def test_other_channels_and_small_images_do_without(self, channels: int, side: int) -> None:
+        looking, without = estimator(3), estimator()
+        without.load_state_dict(looking.state_dict(), strict=False)
+        image = noisy(channels, side)
+        assert estimate_noise(image, SCALES, looking) == estimate_noise(image, SCALES, without)
+
+    @pytest.mark.parametrize("channels", [0, 1, 3])
+    def test_stored_and_loaded(self, channels: int, tmp_path: Path) -> None:
+        prior = tiny_prior(1, (8, 8), 1)
+        prior.estimator = estimator(channels)
+        store.save(prior, tmp_path / "model")
+        again = store.load(tmp_path / "model", device="cpu").estimator
+        assert again is not None
+        assert again.settings == prior.estimator.settings
+        assert (again.spectrum is None) is (channels == 0)
+        for name, value in prior.estimator.state_dict().items():
+            assert again.state_dict()[name].equal(value)
+
+
+class TestTraining:
+    def test_examples_are_of_the_noise(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(training, "SIDES", (160,))
+        seen: list[Tensor] = []
+
+        def looking(image: Tensor, looks: NoiseEstimator) -> Statistics | None:
+            seen.append(image)
+            return look_at(image, looks)
+
+        monkeypatch.setattr("scalewise.training.spectrum.look_at", looking)
+        drawn = list(draw_examples(photos(), estimator(), seeded()))
+        again = list(draw_examples(photos(), estimator(), seeded()))
+        told = [look_at(image, estimator()) for image in seen[: len(seen) // 2]]
+        assert len(told) == 3
+        assert [one.seen for one in drawn] == [one for one in told if one is not None] != []
+        assert [one.seen for one in drawn] == [one.seen for one in again]
+        for one, other in zip(drawn, again, strict=True):
+            assert one.truth.equal(other.truth)
+
+    def test_truth_is_the_spectrum(self) -> None:
+        noise = 0.1 * torch.randn(3, 128, 128, generator=seeded())
+        expected = torch.tensor(spectrum_of(noise, SCALES).scales)
+        torch.testing.assert_close(truth_of(noise).exp() - FAINT, expected)
+
+    def test_it_learns_and_says_how_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A statistic tells by how much the guess is wrong, but for a Laplacian rest of 0.1."""
+        monkeypatch.setattr(training, "EPOCHS", 40)
+        looking, generator = estimator(), seeded()
+        values = torch.randn(2000, count_of(1) - SCALES, generator=generator)
+        guess = torch.randn(2000, SCALES, 1, generator=generator)
+        flat = torch.rand(2000, SCALES, 1, generator=generator) - 0.5
+        rest = -0.1 * flat.sign() * (1 - 2 * flat.abs()).clamp(min=1e-6).log()
+        truth = guess + 0.5 * values[:, :1, None] + rest
+        told = with_spectrum(looking, values[:1800], guess[:1800], truth[:1800])
+        assert looking.spectrum is None
+        assert told.spectrum is not None
+        assert told.settings["channels"] == 1
+        assert told.level.weight.equal(looking.level.weight)
+        with torch.no_grad():
+            levels, errors = told.spectrum(values[1800:], guess[1800:])
+        assert float((levels - truth[1800:]).abs().mean()) < 0.2
+        assert 0.06 < float(errors.exp().mean()) < 0.25
