@@ -7,8 +7,8 @@
 The first command makes examples from the training photographs; several may run beside each other,
 each with a seed of its own. The second teaches the estimator of a model by them, and stores it with
 the networks in a new folder. The third measures, on validation photographs with noise of many
-kinds, errors of the logarithm of the deviations that are found at the three finest scales, and PSNR
-as noisy, blind and told the truth.
+kinds, errors of the logarithms of the deviations that are found at the three finest scales, and
+PSNR as noisy, blind with and without learnt spectra, and told the truth and its curve.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from scalewise.images import Intensities, Picture, to_channels
 from scalewise.images.srgb import to_linear
 from scalewise.metrics import psnr
 from scalewise.networks.spectrum import FAINT, SCALES
-from scalewise.noise_model import NoiseModel
 from scalewise.prior import MultiScalePrior
 from scalewise.restore import denoise, spectrum_of
 from scalewise.training.camera import Camera
@@ -139,50 +138,47 @@ def _blurred(sigma: float, scene: Tensor, seed: int) -> Pair:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """What is found, and what it is worth."""
-    prior = load_prior(options.model, "cpu")
+    """What is found, and what it is worth, beside the same without learnt spectra."""
+    priors = {
+        "blind": load_prior(options.model, "cpu"),
+        "without": load_prior(options.model, "cpu"),
+    }
+    assert priors["without"].estimator is not None
+    priors["without"].estimator.spectrum = None
     scenes = validation(options.data, options.side, options.images)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, make in kinds().items():
-        records = [_record(prior, make(scene, seed)) for seed, scene in enumerate(scenes)]
+        records = [_record(priors, make(scene, seed)) for seed, scene in enumerate(scenes)]
         row: dict[str, Any] = {"kind": name, "images": len(records)}
         for key in records[0]:
             row[key] = np.mean([record[key] for record in records], axis=0).tolist()
         row["worse"] = sum(record["blind"] < record["noisy"] for record in records)
         rows.append(row)
-        print(
-            {key: np.round(v, 2).tolist() if key != "kind" else v for key, v in row.items()},
-            flush=True,
-        )
-        write_json(
-            options.json,
-            {"benchmark": "spectra", "model": options.model, **facts("cpu"), "rows": rows},
-        )
+        numbers = {key: np.round(row[key], 2).tolist() for key in row if key != "kind"}
+        print({"kind": name, **numbers}, flush=True)
+        content = {"benchmark": "spectra", "model": options.model, **facts("cpu"), "rows": rows}
+        write_json(options.json, content)
 
 
-def _record(prior: MultiScalePrior, pair: Pair) -> dict[str, Any]:
-    """PSNR of a picture, and what is wrong with what is found of its noise."""
+def _record(priors: dict[str, MultiScalePrior], pair: Pair) -> dict[str, Any]:
+    """PSNR of a picture, and errors of the logarithms of what is found of its noise, by scale."""
     picture = Picture(pair.noisy[None], depth="float32", intensities=Intensities())
     still = pair.clean if pair.still is None else pair.still
-
-    def reached(noise: NoiseModel | None) -> float:
-        found = denoise(picture, prior, noise=noise).picture.pixels
-        return min(BEST, psnr(pair.clean[None], found).item())
-
-    found = denoise(picture, prior)
     truth = truth_of(pair.noisy - still)
-    seen = [torch.tensor(found.noise[0].scale(level)).expand(3) for level in range(1, SCALES + 1)]
-    wrong = (torch.stack(seen) + FAINT).log() - truth
+    record: dict[str, Any] = {"noisy": min(BEST, psnr(pair.clean[None], pair.noisy[None]).item())}
+    for name, prior in priors.items():
+        done = denoise(picture, prior)
+        noise = done.noise[0]
+        found = [torch.tensor(noise.scale(level)).expand(3) for level in range(1, SCALES + 1)]
+        wrong = (torch.stack(found) + FAINT).log() - truth
+        record[name] = min(BEST, psnr(pair.clean[None], done.picture.pixels).item())
+        record[f"{name}, bias"] = wrong.mean(1).numpy()
+        record[f"{name}, error"] = wrong.abs().mean(1).numpy()
     told = spectrum_of(pair.noisy - still, SCALES)
     if pair.growth is not None:
         told = with_curve(pair, pair.growth, Scale(pair.noisy, pair.clean), SCALES)
-    return {
-        "noisy": min(BEST, psnr(pair.clean[None], pair.noisy[None]).item()),
-        "blind": min(BEST, psnr(pair.clean[None], found.picture.pixels).item()),
-        "told": reached(told),
-        "bias": wrong.mean(1).numpy(),
-        "error": wrong.abs().mean(1).numpy(),
-    }
+    known = denoise(picture, priors["blind"], noise=told).picture.pixels
+    return record | {"told": min(BEST, psnr(pair.clean[None], known).item())}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -139,6 +139,19 @@ def noise_levels(content: dict[str, Any]) -> str:
     return markdown(["", "median error", "worst error", "gain in dB", "worse"], rows)
 
 
+def spectra(content: dict[str, Any]) -> str:
+    """Errors of the deviations that are found at three scales, and PSNR, by kind of noise."""
+    rows = []
+    for row in content["rows"]:
+        errors = [f"{100 * error:.0f}" for error in row["blind, error"]]
+        before = [f"{100 * error:.0f}" for error in row["without, error"]]
+        values = [_number(row[key]) for key in ("noisy", "without", "blind", "told")]
+        lost = f"{row['worse']} of {row['images']}"
+        rows.append([row["kind"], ", ".join(before), ", ".join(errors), *values, lost])
+    found = ["error in % without", "with learnt spectra"]
+    return markdown(["", *found, "noisy", "without", "with", "told", "worse"], rows)
+
+
 OTHERS = ("non-local means", "total variation", "BM3D")
 """Methods that Scalewise is compared with on noise of cameras and microscopes."""
 
@@ -654,6 +667,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "nearest": ("faces.json", nearest),
     "brightness": ("faces.json", brightness),
     "noise-levels": ("noise-levels.json", noise_levels),
+    "spectra": ("spectra.json", spectra),
     "restoration": ("restoration.json", restoration),
     "restoration-blind": ("restoration.json", restoration_blind),
     "coverage": ("calibration.json", coverage),

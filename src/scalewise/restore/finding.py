@@ -43,10 +43,10 @@ FINE, STEEP = 4.5 / 255, 1.45
 """Noise of the finest scale below which, and how many times stronger noise over all scales from
 which on, it may be texture: it needs as much confidence as faint noise does."""
 
-SURE, HIGHER, FAINTEST = 0.3, 1.3, 2 / 255
-"""Error of the logarithm of its deviations below which a learnt spectrum is believed; how many
-times stronger correlated noise is at the second scale than at the finest; and its least deviation
-there (`benchmarks/LOG.md`)."""
+SURE, FAINTEST, HIGHER = 0.35, 2 / 255, 1.3
+"""Errors of the logarithms of its deviations below which a learnt spectrum is believed; least
+deviation of correlated noise at the second scale; and how many times stronger it is there than at
+the finest, in gray images (`benchmarks/LOG.md`)."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""
@@ -133,9 +133,9 @@ def find_noise(
 ) -> NoiseModel:
     """Estimate what the noise of an image is like.
 
-    Noise is correlated where the second scale has more than the finest, by an estimator that has
-    learnt spectra and is sure of it; by others, where it has far more, or where the statistic of
-    white noise finds hardly any of it in all channels together. Else it is white, and has the
+    Noise is correlated where the statistic of white noise finds hardly any of it in all channels
+    together; in gray images, or by an estimator that has not learnt spectra, where the second scale
+    has far more than the finest. Else it is white, and has the
     estimate of the finest scale, which is the most exact; where that agrees with the statistic,
     which is exact to a percent, it has that; in gray images, which have less to tell texture by,
     only strong noise has. Faint noise is taken for texture when in doubt: in gray images where the
@@ -171,14 +171,12 @@ def find_noise(
     joint = math.inf if gray else statistic()
     seen = estimate_noise(noisy, levels, estimator, white=joint, valid=valid)
     found, finest = seen.noise, seen.noise.scales[0]
-    believed, correlated = _judged(seen)
+    believed, correlated = _judged(seen, joint)
     if gray:
         joint = finest[0]
         if joint > STRONG and joint < (exact := statistic()) < ABOVE * joint:
             joint = exact
         joint -= _texture(joint, found, seen.confidence)
-    elif seen.errors is None:
-        correlated |= joint < HIDDEN * max(finest)
     if believed and correlated:
         return found
     alike = _near(finest, len(finest) * (joint,)) and not found.curve
@@ -187,20 +185,27 @@ def find_noise(
     return NoiseModel.white(min(joint, *finest) if joint < FAINT else joint)
 
 
-def _judged(seen: Estimate) -> tuple[bool, bool]:
+def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
     """Whether an estimate is to be believed, and is of noise that is correlated.
 
     An estimator that has learnt spectra says how wrong it may be. Others have the confidence of
     their places alone: faint noise needs more of it, which may be texture.
+
+    Args:
+        seen: the estimate.
+        joint: what a statistic of white noise finds in all channels together; infinite in gray
+            images, in which it tells too little.
     """
     noise, finest = seen.noise, seen.noise.scales[0]
+    hidden = joint < HIDDEN * max(finest)
     if seen.errors is not None:
         here, coarser = (overall(noise.scale(level)) for level in (1, 2))
-        return float(seen.errors[:2].mean()) < SURE, coarser > max(FAINTEST, HIGHER * here)
+        shared = coarser > HIGHER * here if math.isinf(joint) else hidden
+        return float(seen.errors[:2].mean()) < SURE, shared and coarser > FAINTEST
     clear = HARDLY if min(finest) > CLEAR else DOUBTED
     textured = max(finest) < FINE and noise.sigma > STEEP * max(finest)
     believed = seen.confidence > (BELIEVED if noise.sigma < FAINT or textured else clear)
-    return believed, noise.sigma > WEAK and rises(noise)
+    return believed, hidden or (noise.sigma > WEAK and rises(noise))
 
 
 def _texture(level: float, found: NoiseModel, confidence: float) -> float:
