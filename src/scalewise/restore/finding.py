@@ -43,7 +43,7 @@ FINE, STEEP = 4.5 / 255, 1.45
 """Noise of the finest scale below which, and how many times stronger noise over all scales from
 which on, it may be texture: it needs as much confidence as faint noise does."""
 
-SURE, FAINTEST, HIGHER = 0.35, 2 / 255, 1.3
+SURE, FAINTEST, HIGHER = 0.4, 2 / 255, 1.3
 """Errors of the logarithms of its deviations below which a learnt spectrum is believed; least
 deviation of correlated noise at the second scale; and how many times stronger it is there than at
 the finest, in gray images (`benchmarks/LOG.md`)."""

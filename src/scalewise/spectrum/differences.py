@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scalewise.networks.estimator import NoiseEstimator
 from scalewise.noise_model import NoiseModel
 from scalewise.spectrum.looking import Scale
 from scalewise.spectrum.plausible import expected_next
@@ -33,9 +32,23 @@ def rises(noise: NoiseModel) -> bool:
     return bool(coarser) and coarser[0] > RISING * finest
 
 
-def compared(
-    found: NoiseModel, seen: list[Scale], estimator: NoiseEstimator, white: float
-) -> NoiseModel | None:
+def own_noise(finest: Sequence[float], seen: Scale, white: float) -> tuple[bool, bool]:
+    """Whether noise that is not white is each channel's own; and, then, alike in all.
+
+    Such noise is no camera's, and a curve that was found in it is of texture.
+
+    Args:
+        finest: its deviations at the finest scale.
+        seen: that scale.
+        white: what a statistic of white noise finds in all channels together.
+    """
+    apart = seen.unshared
+    whole = overall(apart)
+    own = white < AGREEING * whole and whole >= FLAT * overall(finest)
+    return own, own and max(apart) < ALIKE * min(apart)
+
+
+def compared(found: NoiseModel, seen: list[Scale], white: float) -> NoiseModel | None:
     """Noise that agrees with what differences of channels show; None where that is no noise.
 
     Texture is about the same in all channels, and hides noise that they do not share: their
@@ -47,12 +60,11 @@ def compared(
     Args:
         found: what the channels show.
         seen: in these scales.
-        estimator: that looked.
         white: what a statistic of white noise finds in all channels together.
     """
     scales, alike = list(found.scales), False
     for level, scale in enumerate(seen):
-        apart = [each / GAIN**level for each in _unshared(scale, estimator)]
+        apart = [each / GAIN**level for each in scale.unshared]
         whole = overall(apart)
         if level == 0:
             shown = whole / max(math.ulp(0), overall(scales[0]))
@@ -76,18 +88,6 @@ def _white(found: NoiseModel, finest: Sequence[float]) -> NoiseModel | None:
     if not rises(found):
         return None
     return found.model_copy(update={"scales": (tuple(map(min, found.scales[0], finest)),)})
-
-
-def _unshared(scale: Scale, estimator: NoiseEstimator) -> list[float]:
-    """Deviation of the noise of three channels, each its own, from their differences.
-
-    A difference has the variance of both.
-    """
-    apart = scale.planes - scale.planes.roll(-1, 0)
-    places = [estimator.places(each[None], scale.valid) for each in apart]
-    first, second, third = (0.0 if one is None else float(one.level) ** 2 for one in places)
-    twice = (first + third - second, first + second - third, second + third - first)
-    return [math.sqrt(max(0.0, each / 2)) for each in twice]
 
 
 def overall(deviations: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from scalewise.estimation import estimate_sigma
 from scalewise.networks.estimator import NoiseEstimator
 from scalewise.networks.spectrum import FAINT, SCALES
 from scalewise.noise_model import NoiseModel
-from scalewise.spectrum.differences import AGREEING, compared, overall, rises
+from scalewise.spectrum.differences import AGREEING, compared, overall, own_noise, rises
 from scalewise.spectrum.fitting import fit_places
 from scalewise.spectrum.looking import look
 from scalewise.spectrum.plausible import expected_next, plausible_scales
@@ -68,16 +68,20 @@ def estimate_noise(
         return NOTHING
     fit = fit_places([scale.places for scale in seen])
     typical, curve = fit.growth.mean(pixels), fit.growth.curve(pixels)
-    known = statistics_of(seen, fit, typical, white, pixels, estimator) if learnt else None
+    known = statistics_of(seen, fit, typical, white, pixels) if learnt else None
     if known is not None:
         told, errors = _told(known, estimator)
+        if len(image) == 3:
+            own, alike = own_noise(told[0], seen[0], white)
+            curve = () if own else curve
+            told = [[overall(scale)] * 3 for scale in told] if alike else told
         return Estimate(NoiseModel(scales=_extended(told), curve=curve), fit.belief[0], errors)
     scales = _extended(plausible_scales(fit, typical, white))
     found = Estimate(NoiseModel(scales=scales, curve=curve), fit.belief[0])
     unlike = white < AGREEING * overall(scales[0])
     if len(image) < 3 or math.isinf(white) or not (unlike or curve or rises(found.noise)):
         return found
-    agreed = compared(found.noise, seen, estimator, white)
+    agreed = compared(found.noise, seen, white)
     return found if agreed is None else Estimate(agreed, 1.0)
 
 
@@ -89,7 +93,7 @@ def look_at(image: Tensor, estimator: NoiseEstimator) -> Statistics | None:
     if not seen:
         return None
     fit = fit_places([scale.places for scale in seen])
-    return statistics_of(seen, fit, fit.growth.mean(pixels), white, pixels, estimator)
+    return statistics_of(seen, fit, fit.growth.mean(pixels), white, pixels)
 
 
 def _told(known: Statistics, estimator: NoiseEstimator) -> tuple[list[list[float]], Tensor]:

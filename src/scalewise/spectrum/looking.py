@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,18 +18,48 @@ CLOSE, CROWD = 9, 0.3
 that makes an area without noise."""
 
 
-class Scale(NamedTuple):
+@dataclass(frozen=True)
+class Scale:
     """What is looked at in one scale, and what is seen.
 
     Attributes:
         planes: whose finest details are those of the scale, shape (C, h, w).
         valid: bool of shape (1, h, w), true where they count; None where all do.
         places: what the places of each say.
+        estimator: that looked at them.
     """
 
     planes: Tensor
     valid: Tensor | None
     places: list[Places]
+    estimator: NoiseEstimator
+
+    @cached_property
+    def differences(self) -> Tensor:
+        """Of each channel and the next, over sqrt(2): of two alike they have the deviation."""
+        return (self.planes - self.planes.roll(-1, 0)) / math.sqrt(2)
+
+    @cached_property
+    def apart(self) -> list[Places]:
+        """What the places of the differences say; none where that is not known."""
+        return self.look_at(self.differences)
+
+    @property
+    def unshared(self) -> list[float]:
+        """Deviation of the noise of three channels that is each one's own.
+
+        A difference has the variance of both.
+        """
+        variances = [float(places.level) ** 2 for places in self.apart] or [0.0] * 3
+        first, second, third = variances
+        own = (first + third - second, first + second - third, second + third - first)
+        return [math.sqrt(max(0.0, each)) for each in own]
+
+    def look_at(self, planes: Tensor) -> list[Places]:
+        """What the places of other planes (P, h, w) of the scale say; none where one has none."""
+        found = [self.estimator.places(plane[None], self.valid) for plane in planes]
+        known = [places for places in found if places is not None]
+        return known if len(known) == len(found) else []
 
 
 def look(
@@ -62,11 +94,11 @@ def look(
         if scales and min(shown.shape[1:]) < LEARNT_SIDE:
             break
         there = None if mask is None else (_reduced(mask, level) == 1)[0]
-        found = [estimator.places(plane[None], there) for plane in shown]
-        known = [places for places in found if places is not None]
-        if len(known) < len(found):
+        scale = Scale(shown, there, [], estimator)
+        places = scale.look_at(shown)
+        if not places:
             break
-        scales.append(Scale(shown, there, known))
+        scales.append(replace(scale, places=places))
     return scales, pixels
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.images import to_channels
-from scalewise.networks.estimator import NoiseEstimator, Places
+from scalewise.networks.estimator import Places
 from scalewise.networks.spectrum import FAINT, SCALES
 from scalewise.spectrum.fitting import Fit, parts_of
 from scalewise.spectrum.looking import Scale
@@ -49,7 +49,6 @@ def statistics_of(
     typical: float,
     white: float,
     pixels: Tensor,
-    estimator: NoiseEstimator,
 ) -> Statistics | None:
     """Statistics of an image.
 
@@ -58,8 +57,7 @@ def statistics_of(
         fit: what their places say.
         typical: mean of its curve over the pixels.
         white: what a statistic of white noise finds in all channels together; infinite for unknown.
-        pixels: those that count, any shape.
-        estimator: that looked, and looks at the luma and the differences of channels, too.
+        pixels: those that count, shape (C, M).
 
     Returns:
         The numbers; None where a scale is too small, or holds nothing that counts.
@@ -69,7 +67,7 @@ def statistics_of(
     growth = math.log(fit.growth.dark / fit.growth.bright)
     values = [_log(min(white, 1.0)), growth, float(pixels.mean()), float(pixels.std())]
     for scale in seen[:SCALES]:
-        found = _of_scale(scale, estimator)
+        found = _of_scale(scale)
         if found is None:
             return None
         values += found
@@ -84,15 +82,14 @@ def statistics_of(
     return Statistics(values, guess)
 
 
-def _of_scale(scale: Scale, estimator: NoiseEstimator) -> list[float] | None:
+def _of_scale(scale: Scale) -> list[float] | None:
     """What the details of one scale hold; None if no place or block counts."""
-    planes, valid, found = scale
+    planes, valid, found = scale.planes, scale.valid, scale.places
     channels = len(planes)
     if channels > 1:
-        differences = (planes - planes.roll(-1, 0)) / math.sqrt(2)
-        planes = torch.cat([planes, to_channels(planes, 1)[0], differences])
-        more = [estimator.places(plane[None], valid) for plane in planes[channels:]]
-        found = found + [places for places in more if places is not None]
+        luma, _ = to_channels(planes, 1)
+        found = [*found, *scale.look_at(luma), *scale.apart]
+        planes = torch.cat([planes, luma, scale.differences])
     details = split(planes[:, None])[1] / GAIN
     energy = F.avg_pool2d(details.square(), BLOCK)  # (planes, bands, h, w)
     counted = torch.ones_like(energy[0, 0], dtype=torch.bool)
