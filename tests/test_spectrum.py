@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from cli_tools import tiny_prior
 from test_estimator import photos, seeded
 from torch import Tensor
@@ -34,14 +35,14 @@ def noisy(channels: int = 3, side: int = 160) -> Tensor:
 class Saying(SpectrumNetwork):
     """Says the same of every image."""
 
-    def __init__(self, deviations: Tensor) -> None:
+    def __init__(self, deviations: Tensor, error: float = 0.1) -> None:
         super().__init__(deviations.shape[1])
-        self.deviations = deviations
+        self.deviations, self.error = deviations, error
 
     def forward(self, statistics: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
         assert statistics.shape == (1, len(self.mean) - guess.numel())
         levels = (self.deviations + FAINT).log()[None]
-        return levels, torch.full_like(levels, math.log(0.1))
+        return levels, torch.full_like(levels, math.log(self.error))
 
 
 class TestNetwork:
@@ -116,6 +117,33 @@ class TestEstimates:
         assert len(found.noise.scales) == SCALES + 1  # and what is expected of coarser ones
         assert found.errors is not None
         torch.testing.assert_close(found.errors, torch.full((SCALES, 3), 0.1))
+
+    @pytest.mark.parametrize(("level", "doubtful"), [(0.05, True), (0.005, False)])
+    def test_who_is_in_doubt_is_not_believed(self, level: float, doubtful: bool) -> None:
+        """What is seen is left to the places, then; noise that is hardly there counts as told."""
+        looking, without = estimator(), estimator()
+        looking.spectrum = Saying(torch.full((SCALES, 3), level), error=0.5)
+        found = estimate_noise(noisy(), SCALES, looking)
+        assert not found.sure
+        assert (found == estimate_noise(noisy(), SCALES, without)) is doubtful
+        assert (found.errors is None) is doubtful
+
+    def test_noise_of_each_channel_that_is_not_white_has_no_curve(self) -> None:
+        """Alike in all, it has their mean at every scale."""
+        photos = store.load("photos", device="cpu").estimator
+        assert photos is not None
+        said = torch.tensor([[0.03, 0.03, 0.031], [0.05, 0.06, 0.07], [0.06, 0.08, 0.09]])
+        photos.spectrum = Saying(said)
+        white = 0.13 * torch.randn(3, 1, 192, 192, generator=seeded())
+        kernel = torch.tensor([0.25, 0.5, 0.25])
+        noise = F.conv2d(white, kernel.outer(kernel)[None, None], padding=1)[:, 0]
+        light = torch.linspace(0.2, 0.8, 192).expand(3, 192, 192)
+        found = estimate_noise(light + noise, SCALES, photos, white=0.001).noise
+        assert found.curve == ()
+        for scale, told in zip(found.scales, said, strict=False):
+            assert scale == pytest.approx(3 * [float(told.square().mean().sqrt())])
+        shared = estimate_noise(light + noise[:1], SCALES, photos, white=0.001).noise
+        torch.testing.assert_close(torch.tensor(shared.scales[:SCALES]), said)
 
     @pytest.mark.parametrize(("channels", "side"), [(1, 160), (3, 96)])
     def test_other_channels_and_small_images_do_without(self, channels: int, side: int) -> None:

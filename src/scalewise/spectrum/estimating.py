@@ -13,10 +13,14 @@ from scalewise.networks.estimator import NoiseEstimator
 from scalewise.networks.spectrum import FAINT, SCALES
 from scalewise.noise_model import NoiseModel
 from scalewise.spectrum.differences import AGREEING, compared, overall, own_noise, rises
-from scalewise.spectrum.fitting import fit_places
-from scalewise.spectrum.looking import look
+from scalewise.spectrum.fitting import Fit, fit_places
+from scalewise.spectrum.looking import Scale, look
 from scalewise.spectrum.plausible import expected_next, plausible_scales
 from scalewise.spectrum.statistics import Statistics, statistics_of
+
+SURE, FAINTEST = 0.4, 2 / 255
+"""Errors of the logarithms of its deviations below which a learnt spectrum is believed; and least
+deviation of noise at the second scale that counts as seen (`benchmarks/LOG.md`)."""
 
 
 class Estimate(NamedTuple):
@@ -26,12 +30,17 @@ class Estimate(NamedTuple):
         noise: its description.
         confidence: how far the places at the finest scale are to be believed, from 0 to 1.
         errors: expected errors of the logarithms of its deviations, by scale and channel; None
-            where no network has learnt to tell the spectrum.
+            where no network has learnt to tell the spectrum, or it is in doubt.
     """
 
     noise: NoiseModel
     confidence: float
     errors: Tensor | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Whether a learnt spectrum is to be believed."""
+        return self.errors is not None and float(self.errors[:2].mean()) < SURE
 
 
 NOTHING = Estimate(NoiseModel.white(0.0), 1.0)
@@ -50,8 +59,8 @@ def estimate_noise(
     The estimator looks at the details of every scale of every channel, dark and bright places each
     on their own. A curve that all share, its variance linear in the intensity, and a strength of
     each are fitted to what it says. Where it has learnt spectra, the strengths are a first guess,
-    and statistics of all that is seen tell the rest. Where a scale is too small to be looked at,
-    the next finer ones say what to expect.
+    and statistics of all that is seen tell the rest, unless they leave doubt. Where a scale is too
+    small to be looked at, the next finer ones say what to expect.
 
     Args:
         image: shape (C, H, W), any H and W from 1.
@@ -67,19 +76,41 @@ def estimate_noise(
     if not seen:
         return NOTHING
     fit = fit_places([scale.places for scale in seen])
-    typical, curve = fit.growth.mean(pixels), fit.growth.curve(pixels)
-    known = statistics_of(seen, fit, typical, white, pixels) if learnt else None
-    if known is not None:
-        told, errors = _told(known, estimator)
-        if len(image) == 3:
-            own, alike = own_noise(told[0], seen[0], white)
-            curve = () if own else curve
-            told = [[overall(scale)] * 3 for scale in told] if alike else told
-        return Estimate(NoiseModel(scales=_extended(told), curve=curve), fit.belief[0], errors)
-    scales = _extended(plausible_scales(fit, typical, white))
-    found = Estimate(NoiseModel(scales=scales, curve=curve), fit.belief[0])
+    if learnt and (found := _learnt(seen, fit, white, pixels)) is not None:
+        return found
+    return _fitted(seen, fit, white, pixels)
+
+
+def _learnt(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estimate | None:
+    """What statistics tell; None if they are not known, or leave doubt of what is seen."""
+    known = statistics_of(seen, fit, fit.growth.mean(pixels), white, pixels)
+    network = seen[0].estimator.spectrum
+    if known is None or network is None:
+        return None
+    weight = next(network.parameters())
+    values, guess = (torch.tensor(part).to(weight)[None] for part in known)
+    with torch.no_grad():
+        levels, logarithms = network(values, guess)
+    told, errors = (levels[0].exp() - FAINT).clamp(min=0).tolist(), logarithms[0].exp().cpu()
+    wrong = float(errors[:2].mean())
+    if wrong >= SURE and overall(told[1]) * math.exp(-wrong) > FAINTEST:
+        return None
+    curve = fit.growth.curve(pixels)
+    if len(pixels) == 3:
+        own, alike = own_noise(told[0], seen[0], white)
+        curve = () if own else curve
+        told = [[overall(scale)] * 3 for scale in told] if alike else told
+    return Estimate(NoiseModel(scales=_extended(told), curve=curve), fit.belief[0], errors)
+
+
+def _fitted(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estimate:
+    """What places say, kept plausible, and compared with what differences of channels show."""
+    scales = _extended(plausible_scales(fit, fit.growth.mean(pixels), white))
+    found = Estimate(NoiseModel(scales=scales, curve=fit.growth.curve(pixels)), fit.belief[0])
     unlike = white < AGREEING * overall(scales[0])
-    if len(image) < 3 or math.isinf(white) or not (unlike or curve or rises(found.noise)):
+    if len(pixels) < 3 or math.isinf(white):
+        return found
+    if not (unlike or found.noise.curve or rises(found.noise)):
         return found
     agreed = compared(found.noise, seen, white)
     return found if agreed is None else Estimate(agreed, 1.0)
@@ -94,16 +125,6 @@ def look_at(image: Tensor, estimator: NoiseEstimator) -> Statistics | None:
         return None
     fit = fit_places([scale.places for scale in seen])
     return statistics_of(seen, fit, fit.growth.mean(pixels), white, pixels)
-
-
-def _told(known: Statistics, estimator: NoiseEstimator) -> tuple[list[list[float]], Tensor]:
-    """Deviations of every scale and channel, and the errors of their logarithms."""
-    assert estimator.spectrum is not None
-    weight = next(estimator.spectrum.parameters())
-    values, guess = (torch.tensor(part).to(weight)[None] for part in known)
-    with torch.no_grad():
-        levels, errors = estimator.spectrum(values, guess)
-    return (levels[0].exp() - FAINT).clamp(min=0).tolist(), errors[0].exp().cpu()
 
 
 def _extended(scales: list[list[float]]) -> tuple[tuple[float, ...], ...]:

@@ -12,6 +12,7 @@ from scalewise.data import ImageSet
 from scalewise.networks import NoiseEstimator
 from scalewise.networks.spectrum import FAINT, SCALES, SpectrumNetwork
 from scalewise.spectrum import Statistics, look_at
+from scalewise.training.camera import blurred
 from scalewise.training.chance import Chance
 from scalewise.training.estimator import JPEG, as_stored, made_noisy, one_of
 from scalewise.training.variety import other_colours
@@ -25,6 +26,9 @@ COLOURS = 0.2
 
 PACKED = 0.5
 """Share of the crops without noise that are compressed, which leaves what looks like some."""
+
+SOFT, SOFTEST = 0.4, (0.4, 1.4)
+"""Share of the crops that a lens blurs, and the deviation of that in pixels, from and to."""
 
 APART, RATIO, MOST_TIMES = 0.15, 0.9, 4.0
 """Share of the crops whose channels have noise of very different strength; the standard deviation
@@ -64,6 +68,11 @@ def draw_examples(
     crops = images.draw(chance.count, side, generator, only=chance.places)[0]
     if images.channels == 3:
         crops = other_colours(crops, COLOURS, chance)
+    soft, blurs = (chance.uniform() < SOFT).tolist(), chance.uniform().tolist()
+    least, most = SOFTEST
+    for index, (chosen, share) in enumerate(zip(soft, blurs, strict=True)):
+        if chosen:
+            crops[index] = blurred(crops[index], least + (most - least) * share)
     crops, made, shaped = made_noisy(crops, chance)
     ratios = RATIO * chance.each(
         lambda count, g: torch.randn(count, images.channels, 1, 1, generator=g)
