@@ -115,18 +115,16 @@ class TestEstimates:
         found = estimate_noise(noisy(), SCALES, looking)
         torch.testing.assert_close(torch.tensor(found.noise.scales[:SCALES]), said)
         assert len(found.noise.scales) == SCALES + 1  # and what is expected of coarser ones
-        assert found.errors is not None
-        torch.testing.assert_close(found.errors, torch.full((SCALES, 3), 0.1))
+        assert found.learnt
 
-    @pytest.mark.parametrize(("level", "doubtful"), [(0.05, True), (0.005, False)])
-    def test_who_is_in_doubt_is_not_believed(self, level: float, doubtful: bool) -> None:
-        """What is seen is left to the places, then; noise that is hardly there counts as told."""
+    @pytest.mark.parametrize(("error", "believed"), [(0.3, True), (0.5, False)])
+    def test_who_is_not_sure_is_not_believed(self, error: float, believed: bool) -> None:
+        """It is left to the places, then, as if no spectra had been learnt."""
         looking, without = estimator(), estimator()
-        looking.spectrum = Saying(torch.full((SCALES, 3), level), error=0.5)
+        looking.spectrum = Saying(torch.full((SCALES, 3), 0.05), error)
         found = estimate_noise(noisy(), SCALES, looking)
-        assert not found.sure
-        assert (found == estimate_noise(noisy(), SCALES, without)) is doubtful
-        assert (found.errors is None) is doubtful
+        assert found.learnt is believed
+        assert (found == estimate_noise(noisy(), SCALES, without)) is not believed
 
     def test_noise_of_each_channel_that_is_not_white_has_no_curve(self) -> None:
         """Alike in all, it has their mean at every scale."""

@@ -18,7 +18,7 @@ from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import remove_defects, share_of_impulses
 from scalewise.restore.lights import seen_in_lights
 from scalewise.restore.regions import seen_in_places
-from scalewise.spectrum import FAINTEST, HIDDEN, Estimate, estimate_noise, overall, rises
+from scalewise.spectrum import HIDDEN, Estimate, estimate_noise, overall, rises
 from scalewise.wavelets import GAIN, decompose, split
 
 GRAY_GAIN = math.hypot(*LUMA)
@@ -43,9 +43,9 @@ FINE, STEEP = 4.5 / 255, 1.45
 """Noise of the finest scale below which, and how many times stronger noise over all scales from
 which on, it may be texture: it needs as much confidence as faint noise does."""
 
-HIGHER = 1.3
-"""How many times stronger correlated noise is at the second scale than at the finest, in gray
-images, by a learnt spectrum."""
+FAINTEST, HIGHER = 2 / 255, 1.3
+"""Least deviation of correlated noise at the second scale, by a learnt spectrum; and how many times
+stronger it is there than at the finest, in gray images."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""
@@ -187,7 +187,7 @@ def find_noise(
 def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
     """Whether an estimate is to be believed, and is of noise that is correlated.
 
-    An estimator that has learnt spectra says how wrong it may be. Others have the confidence of
+    A learnt spectrum is told only where the network is sure of it. Others have the confidence of
     their places alone: faint noise needs more of it, which may be texture.
 
     Args:
@@ -197,10 +197,10 @@ def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
     """
     noise, finest = seen.noise, seen.noise.scales[0]
     hidden = joint < HIDDEN * max(finest)
-    if seen.errors is not None:
+    if seen.learnt:
         here, coarser = (overall(noise.scale(level)) for level in (1, 2))
         shared = coarser > HIGHER * here if math.isinf(joint) else hidden
-        return seen.sure, shared and coarser > FAINTEST
+        return True, shared and coarser > FAINTEST
     clear = HARDLY if min(finest) > CLEAR else DOUBTED
     textured = max(finest) < FINE and noise.sigma > STEEP * max(finest)
     believed = seen.confidence > (BELIEVED if noise.sigma < FAINT or textured else clear)

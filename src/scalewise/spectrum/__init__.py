@@ -1,12 +1,11 @@
 """What the noise of an image is like, from it alone: a spectrum, and a curve over the light."""
 
 from scalewise.spectrum.differences import overall, rises
-from scalewise.spectrum.estimating import FAINTEST, Estimate, estimate_noise, look_at
+from scalewise.spectrum.estimating import Estimate, estimate_noise, look_at
 from scalewise.spectrum.plausible import HIDDEN
 from scalewise.spectrum.statistics import Statistics
 
 __all__ = [
-    "FAINTEST",
     "HIDDEN",
     "Estimate",
     "Statistics",

@@ -18,9 +18,9 @@ from scalewise.spectrum.looking import Scale, look
 from scalewise.spectrum.plausible import expected_next, plausible_scales
 from scalewise.spectrum.statistics import Statistics, statistics_of
 
-SURE, FAINTEST = 0.4, 2 / 255
-"""Errors of the logarithms of its deviations below which a learnt spectrum is believed; and least
-deviation of noise at the second scale that counts as seen (`benchmarks/LOG.md`)."""
+SURE = 0.4
+"""Errors of the logarithms of its deviations below which a learnt spectrum is believed
+(`benchmarks/LOG.md`)."""
 
 
 class Estimate(NamedTuple):
@@ -29,18 +29,12 @@ class Estimate(NamedTuple):
     Attributes:
         noise: its description.
         confidence: how far the places at the finest scale are to be believed, from 0 to 1.
-        errors: expected errors of the logarithms of its deviations, by scale and channel; None
-            where no network has learnt to tell the spectrum, or it is in doubt.
+        learnt: whether a network told it that has learnt spectra, and is sure.
     """
 
     noise: NoiseModel
     confidence: float
-    errors: Tensor | None = None
-
-    @property
-    def sure(self) -> bool:
-        """Whether a learnt spectrum is to be believed."""
-        return self.errors is not None and float(self.errors[:2].mean()) < SURE
+    learnt: bool = False
 
 
 NOTHING = Estimate(NoiseModel.white(0.0), 1.0)
@@ -82,7 +76,7 @@ def estimate_noise(
 
 
 def _learnt(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estimate | None:
-    """What statistics tell; None if they are not known, or leave doubt of what is seen."""
+    """What statistics tell; None if they are not known, or leave doubt."""
     known = statistics_of(seen, fit, fit.growth.mean(pixels), white, pixels)
     network = seen[0].estimator.spectrum
     if known is None or network is None:
@@ -92,15 +86,14 @@ def _learnt(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estima
     with torch.no_grad():
         levels, logarithms = network(values, guess)
     told, errors = (levels[0].exp() - FAINT).clamp(min=0).tolist(), logarithms[0].exp().cpu()
-    wrong = float(errors[:2].mean())
-    if wrong >= SURE and overall(told[1]) * math.exp(-wrong) > FAINTEST:
+    if float(errors[:2].mean()) >= SURE:
         return None
     curve = fit.growth.curve(pixels)
     if len(pixels) == 3:
         own, alike = own_noise(told[0], seen[0], white)
         curve = () if own else curve
         told = [[overall(scale)] * 3 for scale in told] if alike else told
-    return Estimate(NoiseModel(scales=_extended(told), curve=curve), fit.belief[0], errors)
+    return Estimate(NoiseModel(scales=_extended(told), curve=curve), fit.belief[0], True)
 
 
 def _fitted(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estimate:
