@@ -76,6 +76,7 @@ STEPS = (
     Step("white_cost", "white-cost.json"),
     Step("places --model photos", "places.json"),
     Step("averaging", "averaging.json"),
+    Step("spectra measure --model photos", "spectra.json"),
     Step("restoration --model photos", "restoration.json"),
     _calibration("calibration.json", "--model photos"),
     _calibration("calibration-photos-gray.json", "--model photos-gray"),

@@ -195,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     fitting.add_argument("into", type=Path, help="folder of the model with its new estimator")
     fitting.add_argument("examples", type=Path, nargs="+")
     measuring = commands.add_parser("measure", help="measure what is found")
-    measuring.add_argument("--images", type=int, default=8, help="of each set, at the most")
+    measuring.add_argument("--images", type=int, default=6, help="of each set, at the most")
     measuring.add_argument("--side", type=int, default=256, help="of the crops")
     measuring.add_argument("--json", type=Path, default=RESULTS / "spectra.json")
     for command, run in ((drawing, draw), (fitting, fit), (measuring, measure)):

@@ -146,8 +146,10 @@ def spectra(content: dict[str, Any]) -> str:
         errors = [f"{100 * error:.0f}" for error in row["blind, error"]]
         before = [f"{100 * error:.0f}" for error in row["without, error"]]
         values = [_number(row[key]) for key in ("noisy", "without", "blind", "told")]
-        lost = f"{row['worse']} of {row['images']}"
-        rows.append([row["kind"], ", ".join(before), ", ".join(errors), *values, lost])
+        clean = row["noisy"] >= row["told"]
+        lost = "–" if clean else f"{row['worse']} of {row['images']}"
+        kind = "clean" if clean else row["kind"]
+        rows.append([kind, ", ".join(before), ", ".join(errors), *values, lost])
     found = ["error in % without", "with learnt spectra"]
     return markdown(["", *found, "noisy", "without", "with", "told", "worse"], rows)
 
