@@ -23,6 +23,10 @@ SURE = 0.4
 (`benchmarks/LOG.md`)."""
 
 
+PLAIN = 4 / 255
+"""Level from which on noise that is white by all that places say is not looked at further."""
+
+
 class Estimate(NamedTuple):
     """What was found.
 
@@ -70,9 +74,18 @@ def estimate_noise(
     if not seen:
         return NOTHING
     fit = fit_places([scale.places for scale in seen])
-    if learnt and (found := _learnt(seen, fit, white, pixels)) is not None:
+    scales = _extended(plausible_scales(fit, fit.growth.mean(pixels), white))
+    found = Estimate(NoiseModel(scales=scales, curve=fit.growth.curve(pixels)), fit.belief[0])
+    level = overall(scales[0])
+    plain = white >= AGREEING * level and not (found.noise.curve or rises(found.noise))
+    if plain and level > PLAIN:
         return found
-    return _fitted(seen, fit, white, pixels)
+    if learnt and (told := _learnt(seen, fit, white, pixels)) is not None:
+        return told
+    if plain or len(image) < 3 or math.isinf(white):
+        return found
+    agreed = compared(found.noise, seen, white)
+    return found if agreed is None else Estimate(agreed, 1.0)
 
 
 def _learnt(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estimate | None:
@@ -94,19 +107,6 @@ def _learnt(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estima
         curve = () if own else curve
         told = [[overall(scale)] * 3 for scale in told] if alike else told
     return Estimate(NoiseModel(scales=_extended(told), curve=curve), fit.belief[0], True)
-
-
-def _fitted(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estimate:
-    """What places say, kept plausible, and compared with what differences of channels show."""
-    scales = _extended(plausible_scales(fit, fit.growth.mean(pixels), white))
-    found = Estimate(NoiseModel(scales=scales, curve=fit.growth.curve(pixels)), fit.belief[0])
-    unlike = white < AGREEING * overall(scales[0])
-    if len(pixels) < 3 or math.isinf(white):
-        return found
-    if not (unlike or found.noise.curve or rises(found.noise)):
-        return found
-    agreed = compared(found.noise, seen, white)
-    return found if agreed is None else Estimate(agreed, 1.0)
 
 
 def look_at(image: Tensor, estimator: NoiseEstimator) -> Statistics | None:
