@@ -84,6 +84,20 @@ class TestStatistics:
         found = look_at(torch.full((3, 160, 160), value), estimator())
         assert found is None or all(map(math.isfinite, found.values))
 
+    @pytest.mark.parametrize("size", [(160, 161), (251, 255), (1050, 1201)])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_of_any_size_with_areas_that_do_not_count(
+        self, size: tuple[int, int], channels: int
+    ) -> None:
+        """A white area has no say; of images that are large some crops have."""
+        image = 0.5 + 0.1 * torch.randn(channels, *size, generator=seeded())
+        image[:, : size[0] // 2, : size[1] // 2] = 1
+        found = look_at(image, estimator())
+        assert found is not None
+        assert len(found.values) == count_of(channels) - SCALES * channels
+        median = found.values[4 + (3 if channels == 1 else 21) + 3]
+        assert median == pytest.approx(math.log(0.1), abs=0.05)
+
     def test_relations_of_channels(self) -> None:
         """The last three of every scale: correlations of red and green, green and blue, both."""
         noise = 0.05 * torch.randn(2, 256, 256, generator=seeded())

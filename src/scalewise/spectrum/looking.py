@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,14 +36,9 @@ class Scale:
     estimator: NoiseEstimator
 
     @cached_property
-    def differences(self) -> Tensor:
-        """Of each channel and the next, over sqrt(2): of two alike they have the deviation."""
-        return (self.planes - self.planes.roll(-1, 0)) / math.sqrt(2)
-
-    @cached_property
     def apart(self) -> list[Places]:
-        """What the places of the differences say; none where that is not known."""
-        return self.look_at(self.differences)
+        """What the places of the differences of channels say; none where one has none."""
+        return self.look_at(differences_of(self.planes))
 
     @property
     def unshared(self) -> list[float]:
@@ -55,11 +51,24 @@ class Scale:
         own = (first + third - second, first + second - third, second + third - first)
         return [math.sqrt(max(0.0, each)) for each in own]
 
-    def look_at(self, planes: Tensor) -> list[Places]:
-        """What the places of other planes (P, h, w) of the scale say; none where one has none."""
+    def look_at(self, planes: Iterable[Tensor]) -> list[Places]:
+        """What the places of other planes (h, w) of the scale say; none where one has none."""
         found = [self.estimator.places(plane[None], self.valid) for plane in planes]
         known = [places for places in found if places is not None]
         return known if len(known) == len(found) else []
+
+
+def differences_of(planes: Tensor) -> Iterator[Tensor]:
+    """Of each channel and the next, over sqrt(2): of two alike they have the deviation.
+
+    Args:
+        planes: shape (C, ...).
+
+    Yields:
+        One after the other, each of shape (...).
+    """
+    for channel, plane in enumerate(planes):
+        yield (plane - planes[(channel + 1) % len(planes)]) / math.sqrt(2)
 
 
 def look(

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.images import to_channels
-from scalewise.networks.estimator import Places
+from scalewise.networks.estimator import Places, spread_crops
 from scalewise.networks.spectrum import FAINT, SCALES
 from scalewise.spectrum.fitting import Fit, parts_of
-from scalewise.spectrum.looking import Scale
+from scalewise.spectrum.looking import Scale, differences_of
 from scalewise.wavelets import GAIN, split
 
 QUANTILES = (0.05, 0.15, 0.3, 0.5, 0.8)
@@ -83,39 +83,57 @@ def statistics_of(
 
 
 def _of_scale(scale: Scale) -> list[float] | None:
-    """What the details of one scale hold; None if no place or block counts."""
-    planes, valid, found = scale.planes, scale.valid, scale.places
-    channels = len(planes)
+    """What the details of one scale hold; None if no place or block counts.
+
+    Of large images it is that of their crops, as for places.
+    """
+    found, channels = scale.places, len(scale.planes)
+    crops = spread_crops(scale.planes)
     if channels > 1:
-        luma, _ = to_channels(planes, 1)
+        luma, _ = to_channels(scale.planes, 1)
         found = [*found, *scale.look_at(luma), *scale.apart]
-        planes = torch.cat([planes, luma, scale.differences])
-    details = split(planes[:, None])[1] / GAIN
-    energy = F.avg_pool2d(details.square(), BLOCK)  # (planes, bands, h, w)
+        crops = torch.cat([crops, to_channels(crops, 1)[0], _differences(crops)], dim=1)
+    planes = crops.shape[1]
+    details = split(crops.flatten(0, 1)[:, None])[1] / GAIN
+    energy = F.avg_pool2d(details.square(), BLOCK)
+    details, energy = (  # by plane and band
+        each.unflatten(0, (-1, planes)).movedim(0, 2) for each in (details, energy)
+    )
     counted = torch.ones_like(energy[0, 0], dtype=torch.bool)
-    if valid is not None:
-        lost = F.max_pool2d((~valid)[None].float(), 2 * BLOCK)
-        counted = lost[0, 0, : energy.shape[2], : energy.shape[3]] == 0
-    if len(found) < len(planes) or not bool(counted.any()):
+    if scale.valid is not None:
+        lost = F.max_pool2d(1 - spread_crops(scale.valid.to(crops)), 2 * BLOCK, ceil_mode=True)
+        counted = lost[:, 0, : energy.shape[3], : energy.shape[4]] == 0
+    if len(found) < planes or not bool(counted.any()):
         return None
     blocks = energy[..., counted]
-    quiet = blocks.mean(1) <= blocks.mean(1).quantile(QUIET, dim=1, keepdim=True)
+    whole = blocks.mean(1)
+    quiet = whole <= whole.quantile(QUIET, dim=1, keepdim=True)
     numbers = [number for places in found for number in _of_places(places)]
     levels = torch.tensor(QUANTILES).to(blocks)
-    numbers += (blocks.mean(1).quantile(levels, dim=1).T + FAINT**2).log().div(2).flatten().tolist()
+    numbers += (whole.quantile(levels, dim=1).T + FAINT**2).log().div(2).flatten().tolist()
     for bands, still in zip(blocks, quiet, strict=True):
         across, down, diagonal = (bands[:, still].mean(1) + FAINT**2).tolist()
         numbers += [math.log(2 * diagonal / (across + down)), math.log(across / down)]
     if channels > 1:
         flat = torch.zeros_like(counted)
         flat[counted] = quiet[channels]  # where the luma is quietest
-        inside = flat.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
-        height, width = inside.shape
-        shown = details[:channels, :, :height, :width][..., inside].flatten(1).double()
-        shown = shown - shown.mean(1, keepdim=True)
-        shown = shown / (shown.square().mean(1, keepdim=True).sqrt() + 1e-9)
-        numbers += (shown * shown.roll(-1, 0)).mean(1).tolist()
+        numbers += _correlations(details[:channels], flat)
     return numbers
+
+
+def _differences(crops: Tensor) -> Tensor:
+    """Those of the channels of crops (N, C, h, w)."""
+    return torch.stack(list(differences_of(crops.movedim(1, 0))), dim=1)
+
+
+def _correlations(details: Tensor, chosen: Tensor) -> list[float]:
+    """Of details (C, 3, N, h, w) of each channel and the next, in the blocks that are chosen."""
+    inside = chosen.repeat_interleave(BLOCK, 1).repeat_interleave(BLOCK, 2)
+    height, width = inside.shape[1:]
+    shown = details[..., :height, :width][..., inside].flatten(1).double()
+    shown = shown - shown.mean(1, keepdim=True)
+    shown = shown / (shown.square().mean(1, keepdim=True).sqrt() + 1e-9)
+    return (shown * shown.roll(-1, 0)).mean(1).tolist()
 
 
 def _of_places(places: Places) -> list[float]:
