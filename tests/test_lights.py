@@ -230,10 +230,13 @@ class TestCurves:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("gain", [0.02, 0.004])
 def test_denoising_gains_by_it(channels: int, gain: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over what places say alone; learnt spectra know as much."""
     clean = scene(channels)
     noisy = counted(clean, gain)
     found = noise_for(photos(), noisy)
     monkeypatch.setattr("scalewise.restore.finding.seen_in_lights", lambda found, *_: found)
+    learnt = noise_for(photos(), noisy)
+    monkeypatch.setattr("scalewise.spectrum.estimating._learnt", lambda *_: None)
     before = noise_for(photos(), noisy)
     assert found.grows
     assert found != before
@@ -243,3 +246,4 @@ def test_denoising_gains_by_it(channels: int, gain: float, monkeypatch: pytest.M
         return psnr(clean[None], estimate[None]).item()
 
     assert quality(found) > quality(before) + 0.2
+    assert quality(found) > quality(learnt) - 0.05
