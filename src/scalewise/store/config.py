@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -90,6 +91,15 @@ class NetworkConfig(BaseModel):
                 if isinstance(number, int | float) and not -most <= number <= most:
                     raise ValueError(f"{name} is {number}, more than {most}")
         return settings
+
+
+NUMBERS = re.compile(r"\[\s+(-?[\d.eE+-]+(?:,\s+-?[\d.eE+-]+)*)\s+\]")
+"""A list of numbers, each on a line of its own."""
+
+
+def _in_a_line(found: re.Match[str]) -> str:
+    """The same list in one line."""
+    return f"[{', '.join(found[1].replace(',', ' ').split())}]"
 
 
 class EstimatorConfig(BaseModel):
@@ -180,7 +190,7 @@ class ModelConfig(BaseModel):
 
     def to_json(self) -> str:
         """Return the text of `config.json`; NaN and infinite numbers become null."""
-        return self.model_dump_json(indent=2) + "\n"
+        return NUMBERS.sub(_in_a_line, self.model_dump_json(indent=2)) + "\n"
 
 
 def describe(prior: MultiScalePrior, **facts: Any) -> ModelConfig:
