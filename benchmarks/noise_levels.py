@@ -116,9 +116,14 @@ def train(options: argparse.Namespace) -> None:
         estimator=prior.estimator if options.further else None,
         callback=tell,
     )
-    config = store.read_config(store.resolve(options.model))
+    save_like(prior, options.model, options.into)
+
+
+def save_like(prior: MultiScalePrior, model: str, folder: Path) -> None:
+    """Store a prior with all that is said of a model."""
+    config = store.read_config(store.resolve(model))
     kept = config.model_dump(include={"description", "training", "scores", "license", "gray"})
-    store.save(prior, options.into, name=config.name, **kept, dtype="float16", force=True)
+    store.save(prior, folder, name=config.name, **kept, dtype="float16", force=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

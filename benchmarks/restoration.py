@@ -111,16 +111,29 @@ def smoothed(image: Tensor) -> Tensor:
     return F.conv2d(padded, SMOOTHING.outer(SMOOTHING)[None, None])[:, 0]
 
 
-def white(name: str, scene: Tensor, seed: int) -> Pair:
-    """A scene with white noise of 25."""
+def white(name: str, scene: Tensor, seed: int, sigma: float = 25 / 255) -> Pair:
+    """A scene with white noise."""
     noise = torch.randn(scene.shape, generator=torch.Generator().manual_seed(seed))
-    return Pair(name, scene + 25 / 255 * noise, scene, shared=False)
+    return Pair(name, scene + sigma * noise, scene, shared=False)
 
 
 def blurred_white(name: str, scene: Tensor, seed: int, sigma: float) -> Pair:
     """A scene with white noise of a deviation that was blurred."""
     noise = torch.randn(scene.shape, generator=torch.Generator().manual_seed(seed))
     return Pair(name, scene + sigma * smoothed(noise), scene, blurred=sigma)
+
+
+def taken(name: str, scene: Tensor, seed: int, camera: Camera) -> Pair:
+    """What a camera takes of a scene in sRGB."""
+    shown = scene if camera.tone else to_linear(scene)
+    return Pair(
+        name,
+        camera.take(shown, torch.Generator().manual_seed(seed)),
+        camera.scene(shown),
+        camera.noise_at,
+        shared=camera.bayer,
+        still=camera.take(shown, None),
+    )
 
 
 def simulated(scenes: dict[str, Tensor]) -> Iterator[tuple[str, list[Pair]]]:
@@ -132,21 +145,7 @@ def simulated(scenes: dict[str, Tensor]) -> Iterator[tuple[str, list[Pair]]]:
     for name, sigma in (("white 25, blurred", before), ("white, 25 once blurred", after)):
         yield name, [blurred_white(key, scene, seed, sigma) for seed, (key, scene) in numbered]
     for name, camera in CAMERAS.items():
-        pairs = []
-        for seed, (key, scene) in numbered:
-            shown = scene if camera.tone else to_linear(scene)
-            taken = camera.take(shown, torch.Generator().manual_seed(seed))
-            pairs.append(
-                Pair(
-                    key,
-                    taken,
-                    camera.scene(shown),
-                    camera.noise_at,
-                    shared=camera.bayer,
-                    still=camera.take(shown, None),
-                )
-            )
-        yield name, pairs
+        yield name, [taken(key, scene, seed, camera) for seed, (key, scene) in numbered]
 
 
 def microscope(frames: dict[str, Tensor]) -> list[Pair]:

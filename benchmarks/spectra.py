@@ -25,12 +25,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import DATA, RESULTS, facts, load_prior, write_json
-from benchmarks.noise_levels import SETS, reduced, validation
-from benchmarks.restoration import CAMERAS, Pair, Scale, blurred_white, with_curve
-from scalewise import store
+from benchmarks.noise_levels import SETS, reduced, save_like, validation
+from benchmarks.restoration import CAMERAS, Pair, Scale, blurred_white, taken, white, with_curve
 from scalewise.data import ImageSet, load_image_set
 from scalewise.images import Intensities, Picture, to_channels
-from scalewise.images.srgb import to_linear
 from scalewise.metrics import psnr
 from scalewise.networks.spectrum import FAINT, SCALES
 from scalewise.prior import MultiScalePrior
@@ -48,7 +46,6 @@ DEVELOPED = {
     "reduced": Camera(electrons=300, bayer=True, tone=True, quality=92, reduced=1.8),
 }
 """Cameras that smooth colours and sharpen, and one whose pictures were reduced."""
-
 
 WHITE, BLURRED = (0, 1, 2, 5, 15, 25, 50), (25, 66)
 """Levels of white noise; and of white noise that is blurred after that."""
@@ -102,39 +99,18 @@ def fit(options: argparse.Namespace) -> None:
     )
     print(f"{len(truth)} examples", flush=True)
     prior.estimator = with_spectrum(prior.estimator, values, guess, truth)
-    config = store.read_config(store.resolve(options.model))
-    kept = config.model_dump(include={"description", "training", "scores", "license", "gray"})
-    store.save(prior, options.into, name=config.name, **kept, dtype="float16", force=True)
+    save_like(prior, options.model, options.into)
 
 
-def kinds() -> dict[str, Callable[[Tensor, int], Pair]]:
-    """Noise of every kind, of a photograph (3, H, W) and a seed."""
-
-    def white(sigma: float) -> Callable[[Tensor, int], Pair]:
-        def make(scene: Tensor, seed: int) -> Pair:
-            noise = torch.randn(scene.shape, generator=torch.Generator().manual_seed(seed))
-            return Pair("", scene + sigma / 255 * noise, scene, shared=False)
-
-        return make
-
-    def taken(camera: Camera) -> Callable[[Tensor, int], Pair]:
-        def make(scene: Tensor, seed: int) -> Pair:
-            shown = scene if camera.tone else to_linear(scene)
-            noisy = camera.take(shown, torch.Generator().manual_seed(seed))
-            still = camera.take(shown, None)
-            return Pair("", noisy, camera.scene(shown), camera.noise_at, still=still)
-
-        return make
-
-    found = {f"white, {sigma}": white(sigma) for sigma in WHITE}
+def kinds() -> dict[str, Callable[[str, Tensor, int], Pair]]:
+    """Noise of every kind, of the name of a photograph, itself (3, H, W) and a seed."""
+    found: dict[str, Callable[[str, Tensor, int], Pair]]
+    found = {f"white, {sigma}": partial(white, sigma=sigma / 255) for sigma in WHITE}
     for sigma in BLURRED:
-        found[f"white, {sigma}, blurred"] = partial(_blurred, sigma / 255)
-    return found | {name: taken(camera) for name, camera in (CAMERAS | DEVELOPED).items()}
-
-
-def _blurred(sigma: float, scene: Tensor, seed: int) -> Pair:
-    """A scene with white noise of a deviation that was blurred."""
-    return blurred_white("", scene, seed, sigma)
+        found[f"white, {sigma}, blurred"] = partial(blurred_white, sigma=sigma / 255)
+    for name, camera in (CAMERAS | DEVELOPED).items():
+        found[name] = partial(taken, camera=camera)
+    return found
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -148,7 +124,7 @@ def measure(options: argparse.Namespace) -> None:
     scenes = validation(options.data, options.side, options.images)
     rows: list[dict[str, Any]] = []
     for name, make in kinds().items():
-        records = [_record(priors, make(scene, seed)) for seed, scene in enumerate(scenes)]
+        records = [_record(priors, make(name, scene, seed)) for seed, scene in enumerate(scenes)]
         row: dict[str, Any] = {"kind": name, "images": len(records)}
         for key in records[0]:
             row[key] = np.mean([record[key] for record in records], axis=0).tolist()

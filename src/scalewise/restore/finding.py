@@ -18,8 +18,15 @@ from scalewise.prior import MultiScalePrior
 from scalewise.restore.defects import remove_defects, share_of_impulses
 from scalewise.restore.lights import seen_in_lights
 from scalewise.restore.regions import seen_in_places
-from scalewise.spectrum import HIDDEN, Estimate, estimate_noise, overall, rises
-from scalewise.wavelets import GAIN, decompose, split
+from scalewise.spectrum import (
+    HIDDEN,
+    Estimate,
+    deviations_of,
+    estimate_noise,
+    overall,
+    rises,
+)
+from scalewise.wavelets import split
 
 GRAY_GAIN = math.hypot(*LUMA)
 """Noise of a gray image over that of the RGB image which it was made of."""
@@ -134,11 +141,11 @@ def find_noise(
 
     Noise is correlated where the statistic of white noise finds hardly any of it in all channels
     together; in gray images, or by an estimator that has not learnt spectra, where the second scale
-    has far more than the finest. Else it is white, and has the
-    estimate of the finest scale, which is the most exact; where that agrees with the statistic,
-    which is exact to a percent, it has that; in gray images, which have less to tell texture by,
-    only strong noise has. Faint noise is taken for texture when in doubt: in gray images where the
-    estimator is not sure, or finds more at the second scale.
+    has far more than the finest. Else it is white, and has the estimate of the finest scale, which
+    is the most exact; where that agrees with the statistic, which is exact to a percent, it has
+    that; in gray images, which have less to tell texture by, only strong noise has. Faint noise is
+    taken for texture when in doubt: in gray images where the estimator is not sure, or finds more
+    at the second scale.
     Without an estimator noise is always taken for white, or white in each channel.
 
     Args:
@@ -279,12 +286,7 @@ def spectrum_of(noise: Tensor, levels: int) -> NoiseModel:
         >>> [round(level, 2) for (level,) in scalewise.restore.spectrum_of(noise, 2).scales]
         [0.1, 0.1]
     """
-    _, details = decompose(noise[None].double(), levels)
-    scales = []
-    for level, bands in enumerate(details, start=1):
-        energy = bands[0].unflatten(0, (3, -1)).square().mean(dim=(0, 2, 3))
-        scales.append(tuple((energy.sqrt() / GAIN**level).tolist()))
-    return NoiseModel(scales=tuple(scales))
+    return NoiseModel(scales=tuple(map(tuple, deviations_of(noise, levels).tolist())))
 
 
 def photon_noise(

@@ -2,6 +2,7 @@
 
 from scalewise.spectrum.differences import overall, rises
 from scalewise.spectrum.estimating import Estimate, estimate_noise, look_at
+from scalewise.spectrum.looking import deviations_of
 from scalewise.spectrum.plausible import HIDDEN
 from scalewise.spectrum.statistics import Statistics
 
@@ -9,6 +10,7 @@ __all__ = [
     "HIDDEN",
     "Estimate",
     "Statistics",
+    "deviations_of",
     "estimate_noise",
     "look_at",
     "overall",

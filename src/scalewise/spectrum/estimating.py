@@ -74,13 +74,14 @@ def estimate_noise(
     if not seen:
         return NOTHING
     fit = fit_places([scale.places for scale in seen])
-    scales = _extended(plausible_scales(fit, fit.growth.mean(pixels), white))
-    found = Estimate(NoiseModel(scales=scales, curve=fit.growth.curve(pixels)), fit.belief[0])
+    typical = fit.growth.mean(pixels)
+    scales = _extended(plausible_scales(fit, typical, white))
+    found = Estimate(NoiseModel(scales=scales, curve=fit.growth.curve(typical)), fit.belief[0])
     level = overall(scales[0])
     plain = white >= AGREEING * level and not (found.noise.curve or rises(found.noise))
     if plain and level > PLAIN:
         return found
-    if learnt and (told := _learnt(seen, fit, white, pixels)) is not None:
+    if learnt and (told := _learnt(seen, fit, typical, white, pixels)) is not None:
         return told
     if plain or len(image) < 3 or math.isinf(white):
         return found
@@ -88,9 +89,11 @@ def estimate_noise(
     return found if agreed is None else Estimate(agreed, 1.0)
 
 
-def _learnt(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estimate | None:
+def _learnt(
+    seen: list[Scale], fit: Fit, typical: float, white: float, pixels: Tensor
+) -> Estimate | None:
     """What statistics tell; None if they are not known, or leave doubt."""
-    known = statistics_of(seen, fit, fit.growth.mean(pixels), white, pixels)
+    known = statistics_of(seen, fit, typical, white, pixels)
     network = seen[0].estimator.spectrum
     if known is None or network is None:
         return None
@@ -101,7 +104,7 @@ def _learnt(seen: list[Scale], fit: Fit, white: float, pixels: Tensor) -> Estima
     told, errors = (levels[0].exp() - FAINT).clamp(min=0).tolist(), logarithms[0].exp().cpu()
     if float(errors[:2].mean()) >= SURE:
         return None
-    curve = fit.growth.curve(pixels)
+    curve = fit.growth.curve(typical)
     if len(pixels) == 3:
         own, alike = own_noise(told[0], seen[0], white)
         curve = () if own else curve

@@ -82,12 +82,12 @@ class Growth(NamedTuple):
         nodes = np.linspace(0, 1, NODES)
         return float(np.interp(pixels.flatten().numpy(), nodes, self.at(nodes)).mean())
 
-    def curve(self, pixels: Tensor) -> tuple[tuple[float, float], ...]:
-        """Intensities and variances, over the mean of pixels; none where it is even."""
+    def curve(self, mean: float) -> tuple[tuple[float, float], ...]:
+        """Intensities and variances, over their mean; none where it is even."""
         if self.even:
             return ()
         nodes = np.linspace(0, 1, NODES)
-        return tuple(zip(nodes, self.at(nodes) / self.mean(pixels), strict=True))
+        return tuple(zip(nodes, self.at(nodes) / mean, strict=True))
 
 
 class Fit(NamedTuple):

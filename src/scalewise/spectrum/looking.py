@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from scalewise.estimation import LEARNT_SIDE, TWO_VALUES, usable_pixels
 from scalewise.networks.estimator import NoiseEstimator, Places
-from scalewise.wavelets import low_pass
+from scalewise.wavelets import GAIN, decompose, low_pass
 
 CLOSE, CROWD = 9, 0.3
 """Side of the squares in which pixels at the ends of the range are counted, and the share of them
@@ -53,9 +54,7 @@ class Scale:
 
     def look_at(self, planes: Iterable[Tensor]) -> list[Places]:
         """What the places of other planes (h, w) of the scale say; none where one has none."""
-        found = [self.estimator.places(plane[None], self.valid) for plane in planes]
-        known = [places for places in found if places is not None]
-        return known if len(known) == len(found) else []
+        return _places(planes, self.valid, self.estimator)
 
 
 def differences_of(planes: Tensor) -> Iterator[Tensor]:
@@ -69,6 +68,21 @@ def differences_of(planes: Tensor) -> Iterator[Tensor]:
     """
     for channel, plane in enumerate(planes):
         yield (plane - planes[(channel + 1) % len(planes)]) / math.sqrt(2)
+
+
+def deviations_of(noise: Tensor, levels: int) -> Tensor:
+    """Of noise alone, at every scale: as white noise that would be as strong.
+
+    Args:
+        noise: shape (C, H, W).
+        levels: how many scales.
+
+    Returns:
+        Shape (levels, C), in the units of `noise`.
+    """
+    _, details = decompose(noise[None].double(), levels)
+    energy = [bands[0].unflatten(0, (3, -1)).square().mean(dim=(0, 2, 3)) for bands in details]
+    return torch.stack([each.sqrt() / GAIN**level for level, each in enumerate(energy, start=1)])
 
 
 def look(
@@ -103,12 +117,20 @@ def look(
         if scales and min(shown.shape[1:]) < LEARNT_SIDE:
             break
         there = None if mask is None else (_reduced(mask, level) == 1)[0]
-        scale = Scale(shown, there, [], estimator)
-        places = scale.look_at(shown)
+        places = _places(shown, there, estimator)
         if not places:
             break
-        scales.append(replace(scale, places=places))
+        scales.append(Scale(shown, there, places, estimator))
     return scales, pixels
+
+
+def _places(
+    planes: Iterable[Tensor], valid: Tensor | None, estimator: NoiseEstimator
+) -> list[Places]:
+    """What the places of each plane say; none where one has none."""
+    found = [estimator.places(plane[None], valid) for plane in planes]
+    known = [places for places in found if places is not None]
+    return known if len(known) == len(found) else []
 
 
 def _areas(usable: Tensor) -> Tensor:

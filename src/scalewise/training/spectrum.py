@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from scalewise.data import ImageSet
 from scalewise.networks import NoiseEstimator
 from scalewise.networks.spectrum import FAINT, SCALES, SpectrumNetwork
-from scalewise.spectrum import Statistics, look_at
+from scalewise.spectrum import Statistics, deviations_of, look_at
 from scalewise.training.camera import blurred
 from scalewise.training.chance import Chance
 from scalewise.training.estimator import JPEG, as_stored, made_noisy, one_of
 from scalewise.training.variety import other_colours
-from scalewise.wavelets import GAIN, decompose
 
 SIDES, PIXELS = (160, 224, 256), 100_000
 """Sides of the crops, and pixels of a batch, about."""
@@ -91,10 +90,7 @@ def draw_examples(
 
 def truth_of(noise: Tensor) -> Tensor:
     """Logarithms of the deviations of noise (C, H, W) at every scale, shape (3, C)."""
-    details = decompose(noise[None].double(), SCALES)[1]
-    energy = [bands.unflatten(1, (3, -1)).square().mean(dim=(0, 1, 3, 4)) for bands in details]
-    deviations = [each.sqrt() / GAIN**level for level, each in enumerate(energy, start=1)]
-    return (torch.stack(deviations) + FAINT).log().float()
+    return (deviations_of(noise, SCALES) + FAINT).log().float()
 
 
 def with_spectrum(
