@@ -44,8 +44,22 @@ DEVELOPED = {
         electrons=3000, bayer=True, tone=True, quality=95, colours=1.0, sharpened=0.3
     ),
     "reduced": Camera(electrons=300, bayer=True, tone=True, quality=92, reduced=1.8),
+    "denoised, middle ISO": Camera(
+        electrons=600, bayer=True, tone=True, quality=93, hidden=0.7, grain=1.0, colours=1.0
+    ),
+    "denoised, high ISO": Camera(
+        electrons=120, bayer=True, tone=True, quality=90, hidden=0.8, grain=1.2, colours=1.5
+    ),
 }
-"""Cameras that smooth colours and sharpen, and one whose pictures were reduced."""
+"""Cameras that smooth colours and sharpen, that denoise, and one whose pictures were reduced."""
+
+LIT = {
+    "red": (0.8, 0.06, 0.03),
+    "orange": (2.2, 1.0, 0.25),
+    "blue": (0.4, 0.8, 2.0),
+    "overexposed": (1.8, 1.8, 1.8),
+}
+"""By what the channels of a scene are multiplied: some are black, or white, in large areas then."""
 
 WHITE, BLURRED = (0, 1, 2, 5, 15, 25, 50), (25, 66)
 """Levels of white noise; and of white noise that is blurred after that."""
@@ -110,7 +124,27 @@ def kinds() -> dict[str, Callable[[str, Tensor, int], Pair]]:
         found[f"white, {sigma}, blurred"] = partial(blurred_white, sigma=sigma / 255)
     for name, camera in (CAMERAS | DEVELOPED).items():
         found[name] = partial(taken, camera=camera)
+    for name, gains in LIT.items():
+        for kind in ("white, 0", "white, 5", "JPEG, middle ISO"):
+            found[f"{name}; {kind}"] = partial(_lit, gains=gains, make=found[kind])
     return found
+
+
+def _lit(
+    name: str,
+    scene: Tensor,
+    seed: int,
+    gains: tuple[float, ...],
+    make: Callable[[str, Tensor, int], Pair],
+) -> Pair:
+    """A scene of which other channels are bright; all is clipped, and kept in 8 bits."""
+    pair = make(name, _stored(scene * torch.tensor(gains).view(3, 1, 1)), seed)
+    return pair._replace(noisy=_stored(pair.noisy))
+
+
+def _stored(image: Tensor) -> Tensor:
+    """As a file of 8 bits holds it."""
+    return (image.clamp(0, 1) * 255).round() / 255
 
 
 def measure(options: argparse.Namespace) -> None:

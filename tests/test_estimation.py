@@ -10,7 +10,13 @@ from skimage import data
 from torch import Tensor
 
 from scalewise import estimation
-from scalewise.estimation import _patch_covariance, estimate_sigma, quiet_sigma, usable_pixels
+from scalewise.estimation import (
+    _patch_covariance,
+    counting_channels,
+    estimate_sigma,
+    quiet_sigma,
+    usable_pixels,
+)
 
 
 def picture(name: str) -> Tensor:
@@ -197,6 +203,37 @@ class TestAreasWithoutNoise:
         assert float(estimate_sigma(self.noisy() * inside)) == pytest.approx(self.LEVEL, rel=0.06)
         gray = estimate_sigma(self.noisy(1) * inside)
         assert float(gray) == pytest.approx(self.LEVEL, rel=0.1)
+
+    @pytest.mark.parametrize("lost", [(1, 2), (0,), (2,)])
+    def test_channels_in_which_nothing_is_left(self, lost: tuple[int, ...]) -> None:
+        """A picture of one dye; flowers and signs of a bright colour."""
+        noisy = self.noisy()
+        for channel in lost:
+            noisy[:, channel] = (noisy[:, channel] - 1).clamp(min=0) if channel else 1.0
+        usable = usable_pixels(noisy[0], None)
+        assert usable is not None
+        assert counting_channels(usable) == [channel for channel in range(3) if channel not in lost]
+        assert float(estimate_sigma(noisy)) == pytest.approx(self.LEVEL, rel=0.1)
+
+    def test_a_channel_that_is_cut_off_in_part(self) -> None:
+        """Where it is, the others count, and elsewhere all three do."""
+        noisy = self.noisy()
+        noisy[:, 0, :150] = 1.0
+        usable = usable_pixels(noisy[0], None)
+        assert usable is not None
+        assert usable[1:].all()
+        assert not usable[0, :150].any()
+        assert usable[0, 150:].double().mean() > 0.97  # noise takes others to white
+        assert float(estimate_sigma(noisy)) == pytest.approx(self.LEVEL, rel=0.08)
+
+    def test_squares_of_one_value_count_by_channel(self) -> None:
+        noisy = self.noisy()[0]
+        noisy[1, 20:60, 30:47] = noisy[1, 20:37, 30:70] = 0.4
+        noisy[2, 20:36, 30:70] = 0.4  # not as high as a square
+        usable = usable_pixels(noisy, None)
+        assert usable is not None
+        assert usable[[0, 2]].all()
+        assert int((~usable[1]).sum()) == 40 * 17 + 17 * 40 - 17 * 17
 
     def test_what_is_hidden(self) -> None:
         noisy, valid = self.noisy(), torch.ones(1, 1, 192, 192, dtype=torch.bool)

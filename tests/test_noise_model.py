@@ -26,6 +26,7 @@ from scalewise.restore import find_noise, noise_of_frame, photon_noise, spectrum
 from scalewise.spectrum import Estimate
 from scalewise.stabilise import Stabiliser
 from scalewise.training.camera import Camera, demosaiced, draw_camera, jpeg
+from scalewise.training.camera import blurred as blurred_by_lens
 from scalewise.wavelets import decompose
 
 
@@ -267,6 +268,22 @@ class TestCamera:
         for camera in cameras.values():
             torch.testing.assert_close(camera.take(even, None), even)
 
+    def test_cameras_that_denoise_leave_the_scene_and_coarse_noise(self) -> None:
+        even = torch.tensor([0.3, 0.5, 0.6]).view(3, 1, 1).expand(3, 128, 128)
+        plain = Camera(electrons=400, read=0.0)
+        cleaning = Camera(electrons=400, read=0.0, hidden=0.8, grain=1.0)
+        torch.testing.assert_close(cleaning.take(even, None), even)
+        before, after = (camera.take(even, seeded()) - even for camera in (plain, cleaning))
+        expected = 0.2 * before + 0.8 * blurred_by_lens(before, 1.0)
+        torch.testing.assert_close(after, expected, atol=1e-6, rtol=0)
+        finest, _, coarse = (
+            sum(now) / sum(then)
+            for now, then in zip(
+                spectrum_of(after, 3).scales, spectrum_of(before, 3).scales, strict=True
+            )
+        )
+        assert finest < 0.35 < 0.65 < coarse
+
     def test_some_cameras_that_are_drawn_reduce_their_pictures(self) -> None:
         picture, generator = torch.full((3, 32, 32), 0.4), seeded()
         drawn = [draw_camera(picture, 0.05, generator) for _ in range(400)]
@@ -275,6 +292,9 @@ class TestCamera:
         for field in ("colours", "sharpened"):
             share = sum(getattr(camera, field) > 0 for camera in drawn) / 400
             assert share == pytest.approx(0.28, abs=0.07)
+        cleaning = [camera.hidden for camera in drawn if camera.hidden]
+        assert len(cleaning) / 400 == pytest.approx(0.35, abs=0.08)
+        assert 0.3 <= min(cleaning) < 0.4 < 0.85 < max(cleaning) <= 0.95
         assert 1.2 <= min(times) < 1.4 < 2.3 < max(times) <= 2.5
         told = [float(one.noise_at(picture).square().mean().sqrt()) for one in drawn]
         smaller = [level for level, one in zip(told, drawn, strict=True) if one.reduced > 1]

@@ -333,6 +333,33 @@ class TestAreasWithoutNoise:
         assert gain(scene[:, 64:], noisy[:, 64:], found[:, 64:]) > 4
 
 
+class TestBrightColours:
+    """One dye, flowers, signs: channels that are black or white hold no noise, others do."""
+
+    @pytest.mark.parametrize(
+        "gains", [(0.9, 0, 0), (0, 0.9, 0), (1, 0.35, 0), (2, 1, 0.3), (0, 0.3, 0.9)]
+    )
+    @pytest.mark.parametrize("level", [6, 25])
+    def test_noise_is_that_of_the_channels_that_have_some(
+        self, photos: MultiScalePrior, gains: tuple[float, ...], level: int
+    ) -> None:
+        scene = (self.photo() * torch.tensor(gains).view(3, 1, 1)).clamp(0, 1)
+        noisy = (with_noise(scene, level / 255, seed=3).clamp(0, 1) * 255).round() / 255
+        result = denoise(Picture(noisy, depth="float32"), photos)
+        assert 255 * result.sigma[0] == pytest.approx(level, rel=0.2)
+        assert gain(scene, noisy, result.picture.pixels[0]) > 2
+
+    @pytest.mark.parametrize("gains", [(0.9, 0, 0), (1, 0.35, 0), (3, 1.5, 0.4)])
+    def test_clean_ones_stay(self, photos: MultiScalePrior, gains: tuple[float, ...]) -> None:
+        scene = (self.photo() * torch.tensor(gains).view(3, 1, 1)).clamp(0, 1)
+        stored = (scene * 255).round() / 255
+        result = denoise(Picture(stored, depth="float32"), photos)
+        assert 255 * float((result.picture.pixels[0] - stored).abs().mean()) < 0.5
+
+    def photo(self) -> Tensor:
+        return torch.from_numpy(skimage.data.astronaut()[100:292, 100:292]).movedim(-1, 0) / 255
+
+
 class TestHiddenColours:
     """What is visible does not depend on what is hidden."""
 

@@ -18,6 +18,7 @@ from scalewise.networks import NoiseEstimator
 from scalewise.networks.spectrum import FAINT, SCALES, SpectrumNetwork, count_of
 from scalewise.restore import spectrum_of
 from scalewise.spectrum import Statistics, estimate_noise, look_at
+from scalewise.spectrum.looking import look
 from scalewise.training import spectrum as training
 from scalewise.training.spectrum import draw_examples, truth_of, with_spectrum
 
@@ -121,24 +122,91 @@ class TestStatistics:
             assert numbers[8:] == pytest.approx([0, 0], abs=0.15)
 
 
+class TestChannelsWithoutNoise:
+    """Those that are black or white nearly everywhere have what another channel has."""
+
+    def test_places_are_those_of_the_channel_with_most(self) -> None:
+        image = noisy()
+        image[0] = 1.0
+        image[1, :40] = 0.0
+        seen, pixels = look(image, SCALES, estimator(), None)
+        assert [len(scale.places) for scale in seen] == [3, 3, 3]
+        for scale in seen:
+            assert scale.places[0] is scale.places[2]
+            assert len(scale.places[1].levels) < len(scale.places[2].levels)
+            assert scale.apart == []  # no place has all three
+        assert pixels.shape == (3, 160 * 160)
+        assert look_at(image, estimator()) is None
+
+    def test_few_pixels_tell_nothing(self) -> None:
+        """A channel of which a tenth of what another has is left is one of those."""
+        for rows, tells in ((10, False), (40, True)):
+            image = noisy(side=200)
+            image[1, rows:] = 0.0
+            seen, _ = look(image, 1, estimator(), None)
+            assert (seen[0].places[1] is not seen[0].places[0]) == tells
+
+    def test_places_among_letters(self) -> None:
+        """Where no place sees nothing but pixels that count, those are enough that are near."""
+        looking = NoiseEstimator(width=4, depth=5).eval().requires_grad_(False)
+        plane = torch.rand(1, 128, 128, generator=seeded())
+        valid = torch.ones_like(plane, dtype=torch.bool)
+        valid[:, ::24, ::24] = False
+        assert looking.seen == 12
+        places = looking.places(plane, valid)
+        assert places is not None
+        assert 64**2 * 0.05 < len(places.levels) < 0.9 * 64**2
+        valid[:, ::8, ::8] = False
+        few = looking.places(plane, valid)
+        assert few is not None
+        assert len(few.levels) < len(places.levels)
+        valid[:, ::3, ::3] = False
+        assert looking.places(plane, valid) is None
+
+
 class TestEstimates:
     def test_what_the_network_says_is_found(self) -> None:
         said = torch.tensor([[0.02, 0.03, 0.04], [0.05, 0.06, 0.07], [0.06, 0.08, 0.09]])
         looking = estimator()
         looking.spectrum = Saying(said)
         found = estimate_noise(noisy(), SCALES, looking)
-        torch.testing.assert_close(torch.tensor(found.noise.scales[:SCALES]), said)
+        likeliest = (said + FAINT) * math.exp(-(0.1**2)) - FAINT
+        torch.testing.assert_close(torch.tensor(found.noise.scales[:SCALES]), likeliest)
         assert len(found.noise.scales) == SCALES + 1  # and what is expected of coarser ones
         assert found.learnt
 
-    @pytest.mark.parametrize(("error", "believed"), [(0.3, True), (0.5, False)])
+    @pytest.mark.parametrize(("error", "believed"), [(0.3, True), (0.55, True), (0.65, False)])
     def test_who_is_not_sure_is_not_believed(self, error: float, believed: bool) -> None:
         """It is left to the places, then, as if no spectra had been learnt."""
         looking, without = estimator(), estimator()
-        looking.spectrum = Saying(torch.full((SCALES, 3), 0.05), error)
+        looking.spectrum = Saying(torch.full((SCALES, 3), 0.2), error)
         found = estimate_noise(noisy(), SCALES, looking)
         assert found.learnt is believed
         assert (found == estimate_noise(noisy(), SCALES, without)) is not believed
+
+    @pytest.mark.parametrize(
+        ("error", "sees", "learnt", "contradicted"),
+        [
+            (0.3, 0.001, True, False),  # it is sure
+            (0.5, 0.001, False, True),  # places are, too
+            (0.5, 0.2, True, False),  # they agree
+            (0.7, 0.001, False, True),
+            (0.7, 0.2, False, False),
+        ],
+    )
+    def test_places_that_are_believed_contradict_who_sees_far_less(
+        self, error: float, sees: float, learnt: bool, contradicted: bool
+    ) -> None:
+        looking = store.load("photos", device="cpu").estimator
+        assert looking is not None
+        looking.spectrum = Saying(torch.full((SCALES, 3), sees), error)
+        generator = seeded()
+        smooth = torch.linspace(0.2, 0.8, 192).expand(3, 192, 192)
+        white = 0.1 * torch.randn(3, 1, 192, 192, generator=generator)
+        kernel = torch.tensor([0.25, 0.5, 0.25])
+        shared = F.conv2d(white, kernel.outer(kernel)[None, None], padding=1)[:, 0]
+        found = estimate_noise(smooth + shared, SCALES, looking, white=0.001)
+        assert (found.learnt, found.contradicted) == (learnt, contradicted)
 
     def test_noise_of_each_channel_that_is_not_white_has_no_curve(self) -> None:
         """Alike in all, it has their mean at every scale."""
@@ -152,10 +220,11 @@ class TestEstimates:
         light = torch.linspace(0.2, 0.8, 192).expand(3, 192, 192)
         found = estimate_noise(light + noise, SCALES, photos, white=0.001).noise
         assert found.curve == ()
-        for scale, told in zip(found.scales, said, strict=False):
+        likeliest = (said + FAINT) * math.exp(-(0.1**2)) - FAINT
+        for scale, told in zip(found.scales, likeliest, strict=False):
             assert scale == pytest.approx(3 * [float(told.square().mean().sqrt())])
         shared = estimate_noise(light + noise[:1], SCALES, photos, white=0.001).noise
-        torch.testing.assert_close(torch.tensor(shared.scales[:SCALES]), said)
+        torch.testing.assert_close(torch.tensor(shared.scales[:SCALES]), likeliest)
 
     @pytest.mark.parametrize(("channels", "side"), [(1, 160), (3, 96)])
     def test_other_channels_and_small_images_do_without(self, channels: int, side: int) -> None:

@@ -22,6 +22,13 @@ LEAST = 0.05
 TWO_VALUES = 0.02
 """Share of other pixels below which an image is one of black and white alone, without noise."""
 
+CLOSE, CROWD = 9, 0.3
+"""Side of the squares in which pixels at the ends of the range are counted, and the share of them
+that makes an area without noise."""
+
+COUNTING = 0.1
+"""Share of the area of the channel of which most counts, from which on a channel counts."""
+
 LEARNT_SIDE = 32
 """Least side of a gray image whose noise level is left to a learned estimator."""
 
@@ -49,8 +56,9 @@ def estimate_sigma(
     `estimator` says; without one it is at most that of the quietest blocks (`quiet_sigma`).
 
     Areas that hold no noise, or only a part of it, do not count: saturated ones, at a least or
-    largest value that many pixels share, and constant ones, such as borders and masks; unless
-    hardly anything else is there.
+    largest value that many pixels of a channel share, and constant ones, such as borders and masks;
+    unless hardly anything else is there. Nor do channels in which that is almost everything, as in
+    pictures of red flowers, and of one dye.
 
     Args:
         noisy: shape (N, C, H, W), any H and W from 1.
@@ -85,9 +93,13 @@ def _sigma_of_one(
         return _sigma_of_small(image)
     plain = image.cpu()
     usable = usable_pixels(plain, valid)
-    if usable is not None and float(usable.double().mean()) < TWO_VALUES:
-        return image.new_zeros(())
-    covariance = _patch_covariance(plain, patch, usable)
+    if usable is not None:
+        counting = counting_channels(usable)
+        if len(counting) < channels:
+            return _sigma_of_one(image[counting], valid, estimator)
+        if float(usable.any(0).double().mean()) < TWO_VALUES:
+            return image.new_zeros(())
+    covariance = _patch_covariance(plain, patch, None if usable is None else usable.all(0))
     eigenvalues = torch.linalg.eigvalsh(covariance).clamp(min=0)
     counts = torch.arange(1, values + 1)
     means = eigenvalues.cumsum(0) / counts
@@ -105,7 +117,7 @@ def _learnt_sigma(image: Tensor, valid: Tensor | None, estimator: NoiseEstimator
     if usable is not None and float(usable.double().mean()) < TWO_VALUES:
         return 0.0
     weight = next(estimator.parameters())
-    mask = None if usable is None else usable[None, None].to(weight.device)
+    mask = None if usable is None else usable[None].to(weight.device)
     with torch.no_grad():
         return float(estimator(plain[None].to(weight), mask))
 
@@ -145,7 +157,7 @@ def block_energy(image: Tensor, usable: Tensor | None, stride: int) -> Tensor:
 
     Args:
         image: of at least `BLOCK_SIDE + 2` pixels a side.
-        usable: bool of shape (H, W), true where pixels count; all by default.
+        usable: bool of shape (1, H, W), true where pixels count; all by default.
         stride: pixels from one block to the next.
 
     Returns:
@@ -156,7 +168,7 @@ def block_energy(image: Tensor, usable: Tensor | None, stride: int) -> Tensor:
     energy = F.avg_pool2d(residual.square(), BLOCK_SIDE, stride)[0, 0]
     if usable is None:
         return energy
-    lost = F.max_pool2d((~usable)[None, None].float(), 3, 1)
+    lost = F.max_pool2d((~usable)[None].float(), 3, 1)
     return torch.where(F.max_pool2d(lost, BLOCK_SIDE, stride)[0, 0] == 0, energy, math.inf)
 
 
@@ -168,26 +180,46 @@ def of_quietest(energy: Tensor) -> Tensor:
 
 
 def usable_pixels(image: Tensor, valid: Tensor | None) -> Tensor | None:
-    """Pixels (H, W) that hold all of the noise; None where that is all of them."""
+    """Pixels of each channel (C, H, W) that hold all of the noise; None where that is all of them.
+
+    Args:
+        image: shape (C, H, W).
+        valid: bool of shape (H, W), true where pixels count; all by default.
+    """
     ends = torch.stack([image.flatten(1).amin(1), image.flatten(1).amax(1)])[:, :, None, None]
     at_end = image == ends
     crowded = at_end.sum(dim=(2, 3), keepdim=True) > max(8, CROWDED * image[0].numel())
-    lost = (at_end & crowded).flatten(0, 1).any(0) | _solid(image)
+    lost = (at_end & crowded).any(0) | _solid(image)
     if valid is not None:
         lost |= ~valid
     return ~lost if bool(lost.any()) else None
 
 
+def usable_areas(usable: Tensor) -> Tensor:
+    """Pixels (C, H, W) but those in areas of which much is lost.
+
+    Noise takes single ones to black or white.
+    """
+    lost = F.avg_pool2d((~usable).float(), CLOSE, 1, CLOSE // 2, count_include_pad=False)
+    return lost <= CROWD
+
+
+def counting_channels(usable: Tensor) -> list[int]:
+    """Channels of which more than a few areas hold noise, of usable pixels (C, H, W)."""
+    shares = usable_areas(usable).flatten(1).double().mean(1)
+    return (shares >= COUNTING * shares.max()).nonzero().flatten().tolist()
+
+
 def _solid(image: Tensor) -> Tensor:
-    """Pixels (H, W) of squares of side `SOLID` that are of one value throughout."""
+    """Pixels (C, H, W) of squares of side `SOLID` that are of one value throughout."""
     if min(image.shape[1:]) < SOLID:
-        return torch.zeros(image.shape[1:], dtype=torch.bool)
-    alike = (image[..., 1:] == image[..., :-1]).all(0)
-    if int(alike.sum()) < SOLID * (SOLID - 1):  # fewer than one square has
-        return torch.zeros(image.shape[1:], dtype=torch.bool)
+        return torch.zeros_like(image, dtype=torch.bool)
+    alike = image[..., 1:] == image[..., :-1]
+    if int(alike.sum(dim=(1, 2)).max()) < SOLID * (SOLID - 1):  # fewer than one square has
+        return torch.zeros_like(image, dtype=torch.bool)
     high, low = _largest(image[None].float()), -_largest(-image[None].float())
-    constant = (high == low).all(dim=1, keepdim=True).float()
-    return _largest(F.pad(constant, [SOLID - 1] * 4))[0, 0].bool()
+    constant = (high == low).float()
+    return _largest(F.pad(constant, [SOLID - 1] * 4))[0].bool()
 
 
 def _largest(images: Tensor) -> Tensor:

@@ -21,6 +21,9 @@ BRIGHT = 5
 QUIET = 0.1
 """Quantile of that energy that every place is compared with."""
 
+SPARSE = 0.05
+"""Share of the pixels that count below which places are too few."""
+
 SIDE, MOST = 256, 16
 """Side of the crops that a large image is looked at in, and how many there are at the most."""
 
@@ -124,7 +127,7 @@ class NoiseEstimator(nn.Module):
         low, details = split(spread_crops(plane))
         valid_places = torch.ones_like(low, dtype=torch.bool)
         if valid is not None:
-            valid_places = ~_lost(spread_crops(valid.to(plane)), self.seen, low.shape[-2:])
+            valid_places = self._valid_places(spread_crops(valid.to(plane)), low.shape[-2:])
             if not bool(valid_places.any()):
                 return None
         wanted = valid_places
@@ -141,6 +144,19 @@ class NoiseEstimator(nn.Module):
             return Places(torch.zeros_like(bright), torch.zeros_like(bright), bright)
         levels, weights = self.looked_at(details / unit, valid_places)
         return Places(levels[wanted] * unit / GAIN, weights[wanted], bright)
+
+    def _valid_places(self, valid: Tensor, size: torch.Size) -> Tensor:
+        """Places (N, 1, h, w) that see nothing but pixels (N, 1, H, W) that count.
+
+        Where hardly any does, as among letters, it is enough that those near it count, which weigh
+        most.
+        """
+        share = valid.mean()
+        for seen in (self.seen, self.seen // 2, self.seen // 4):
+            places = ~_lost(valid, seen, size)
+            if float(places.to(share).mean()) >= SPARSE * share:
+                break
+        return places
 
     def looked_at(self, details: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Level, and logarithm of the weight, of every place of details.

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor
 
 from scalewise.errors import UsageError
-from scalewise.estimation import estimate_sigma, quiet_sigma
+from scalewise.estimation import (
+    counting_channels,
+    estimate_sigma,
+    quiet_sigma,
+    usable_pixels,
+)
 from scalewise.images import Picture, to_channels
 from scalewise.images.picture import LUMA
 from scalewise.networks import NoiseEstimator, unit_of
@@ -19,7 +24,9 @@ from scalewise.restore.defects import remove_defects, share_of_impulses
 from scalewise.restore.lights import seen_in_lights
 from scalewise.restore.regions import seen_in_places
 from scalewise.spectrum import (
+    BELIEVED,
     HIDDEN,
+    LESS,
     Estimate,
     deviations_of,
     estimate_noise,
@@ -34,8 +41,9 @@ GRAY_GAIN = math.hypot(*LUMA)
 FAINT, WEAK = 4 / 255, 6 / 255
 """Noise that texture is mistaken for, even in colours; what is weaker is white in gray images."""
 
-DOUBTED, BELIEVED = 0.2, 0.5
-"""Confidence in an estimate from which noise that is not white is believed; and faint noise."""
+DOUBTED = 0.2
+"""Confidence in an estimate from which noise that is not white is believed; faint noise needs that
+of `BELIEVED`."""
 
 FAINTER, COARSE = 3 / 255, 1.3
 """Noise of gray images from which on less and less of what is found is taken for texture; how many
@@ -50,9 +58,9 @@ FINE, STEEP = 4.5 / 255, 1.45
 """Noise of the finest scale below which, and how many times stronger noise over all scales from
 which on, it may be texture: it needs as much confidence as faint noise does."""
 
-FAINTEST, HIGHER = 2 / 255, 1.3
+FAINTEST, HIGHER = 1 / 255, 1.3
 """Least deviation of correlated noise at the second scale, by a learnt spectrum; and how many times
-stronger it is there than at the finest, in gray images."""
+stronger it is there than at the finest."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""
@@ -145,7 +153,7 @@ def find_noise(
     is the most exact; where that agrees with the statistic, which is exact to a percent, it has
     that; in gray images, which have less to tell texture by, only strong noise has. Faint noise is
     taken for texture when in doubt: in gray images where the estimator is not sure, or finds more
-    at the second scale.
+    at the second scale; and what only the statistic finds, not the estimator, is texture.
     Without an estimator noise is always taken for white, or white in each channel.
 
     Args:
@@ -167,8 +175,7 @@ def find_noise(
     """
     if estimator is None:
         return NoiseModel.white(noise_levels(noisy, valid=valid))
-    if len(noisy) == 3 and bool((noisy == noisy[:1]).all()):
-        noisy = noisy[:1]
+    noisy = noisy[_telling(noisy, valid)]
     gray = len(noisy) == 1
 
     def statistic() -> float:
@@ -188,14 +195,25 @@ def find_noise(
     alike = _near(finest, len(finest) * (joint,)) and not found.curve
     if believed and found.sigma > WEAK and not alike:
         return found.model_copy(update={"scales": (finest,)})
-    return NoiseModel.white(min(joint, *finest) if joint < FAINT else joint)
+    texture = joint < FAINT or 0 < max(finest) < LESS * joint
+    return NoiseModel.white(min(joint, *finest) if texture else joint)
+
+
+def _telling(noisy: Tensor, valid: Tensor | None) -> list[int]:
+    """The channels that are looked at: one where all are alike, or no other counts; else all."""
+    if bool((noisy == noisy[:1]).all()):
+        return [0]
+    usable = usable_pixels(noisy.detach().cpu(), None if valid is None else valid[0].cpu())
+    counting = [0, 1, 2] if usable is None else counting_channels(usable)
+    return counting if len(counting) == 1 else [0, 1, 2]
 
 
 def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
     """Whether an estimate is to be believed, and is of noise that is correlated.
 
     A learnt spectrum is told only where the network is sure of it. Others have the confidence of
-    their places alone: faint noise needs more of it, which may be texture.
+    their places alone: faint noise needs more of it, which may be texture, and so does what
+    statistics contradict.
 
     Args:
         seen: the estimate.
@@ -203,14 +221,15 @@ def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
             images, in which it tells too little.
     """
     noise, finest = seen.noise, seen.noise.scales[0]
-    hidden = joint < HIDDEN * max(finest)
+    hidden = joint < HIDDEN * max(finest) or (seen.own and rises(noise))
     if seen.learnt:
         here, coarser = (overall(noise.scale(level)) for level in (1, 2))
-        shared = coarser > HIGHER * here if math.isinf(joint) else hidden
+        shared = coarser > HIGHER * here and (hidden or math.isinf(joint))
         return True, shared and coarser > FAINTEST
     clear = HARDLY if min(finest) > CLEAR else DOUBTED
     textured = max(finest) < FINE and noise.sigma > STEEP * max(finest)
-    believed = seen.confidence > (BELIEVED if noise.sigma < FAINT or textured else clear)
+    doubted = noise.sigma < FAINT or textured or seen.contradicted
+    believed = seen.confidence > (BELIEVED if doubted else clear)
     return believed, hidden or (noise.sigma > WEAK and rises(noise))
 
 

@@ -170,6 +170,7 @@ def seen_in_lights(
         return found
     part, inside = part[:, :high, :wide], None if inside is None else inside[:high, :wide]
     usable = usable_pixels(part, inside)
+    usable = None if usable is None else usable.all(0)
     small = low_pass(part[None], SMOOTH)
     first = F.interpolate(small, scale_factor=1 << SMOOTH, mode="bilinear", align_corners=False)
     spreads = flat_spreads(part, first[0], usable, ALONE)

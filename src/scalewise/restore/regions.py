@@ -42,7 +42,7 @@ COARSER, FLAT = 2, 1.25
 is as strong at all scales, texture rises."""
 
 SHARE, FEWEST = 0.1, 4
-"""Share and number of the parts that must be certain."""
+"""Share of the parts that must be known, and number of those that must be certain."""
 
 FIRST, DIFFER = 1.25, 1.35
 """Ratio of deviations, without the extremes, from which noise differs by place, among a quarter of
@@ -139,7 +139,9 @@ class Parts(NamedTuple):
         1 where too few are, or none is loud.
         """
         known = self.known
-        if int(known.certain.sum()) < max(FEWEST, SHARE * known.certain.numel()):
+        if int(self.certain.sum()) < FEWEST:
+            return 1.0
+        if int(known.certain.sum()) < SHARE * known.certain.numel():
             return 1.0
         if float(self.variance[self.certain].quantile(LOUDER)) < LOUD**2:
             return 1.0
@@ -197,7 +199,7 @@ class _Looking:
         plain = noisy.detach().cpu()
         loudest = max(range(found.channels), key=lambda channel: found.scales[0][channel])
         self.plane, self.estimator = plain[loudest : loudest + 1], estimator
-        self.usable = usable_pixels(plain, None if valid is None else valid[0].cpu())
+        self.usable = usable_pixels(self.plane, None if valid is None else valid[0].cpu())
         self.energy = block_energy(self.plane, self.usable, STRIDE)
         small = low_pass(mirror_to_multiple(self.plane[None], 1 << COARSER), COARSER - 1)
         self.coarser = (split(small)[1][0] / GAIN**COARSER).square().mean(0)
@@ -224,7 +226,7 @@ class _Looking:
         """Look at one part."""
         outer = inner.grown(AROUND, size_of(self.plane))
         weight = next(self.estimator.parameters())
-        mask = None if self.usable is None else self.usable[None][outer.place].to(weight.device)
+        mask = None if self.usable is None else self.usable[outer.place].to(weight.device)
         with torch.no_grad():
             places = self.estimator.places(
                 self.plane[outer.place].to(weight), mask, inner.inside(outer)

@@ -18,10 +18,15 @@ from scalewise.spectrum.looking import Scale, look
 from scalewise.spectrum.plausible import expected_next, plausible_scales
 from scalewise.spectrum.statistics import Statistics, statistics_of
 
-SURE = 0.4
-"""Errors of the logarithms of its deviations below which a learnt spectrum is believed
-(`benchmarks/LOG.md`)."""
+SURE, LIKELY = 0.4, 0.6
+"""Errors of the logarithms of its deviations below which a learnt spectrum is believed; and below
+which unless places contradict that are believed, too (`benchmarks/LOG.md`)."""
 
+BELIEVED = 0.5
+"""Confidence in places from which they are believed, whatever else is in doubt."""
+
+LESS = 0.5
+"""Share of what places say of all scales below which statistics contradict them."""
 
 PLAIN = 4 / 255
 """Level from which on noise that is white by all that places say is not looked at further."""
@@ -33,12 +38,16 @@ class Estimate(NamedTuple):
     Attributes:
         noise: its description.
         confidence: how far the places at the finest scale are to be believed, from 0 to 1.
-        learnt: whether a network told it that has learnt spectra, and is sure.
+        learnt: whether a network told it that has learnt spectra.
+        own: whether it is each channel's own, as no camera's is, and not white.
+        contradicted: whether that network, which is not sure enough, sees far less.
     """
 
     noise: NoiseModel
     confidence: float
     learnt: bool = False
+    own: bool = False
+    contradicted: bool = False
 
 
 NOTHING = Estimate(NoiseModel.white(0.0), 1.0)
@@ -57,8 +66,9 @@ def estimate_noise(
     The estimator looks at the details of every scale of every channel, dark and bright places each
     on their own. A curve that all share, its variance linear in the intensity, and a strength of
     each are fitted to what it says. Where it has learnt spectra, the strengths are a first guess,
-    and statistics of all that is seen tell the rest, unless they leave doubt. Where a scale is too
-    small to be looked at, the next finer ones say what to expect.
+    and statistics of all that is seen tell the rest; where they leave doubt, places are believed,
+    less so if statistics see far less. Where a scale is too small to be looked at, the next finer
+    ones say what to expect.
 
     Args:
         image: shape (C, H, W), any H and W from 1.
@@ -81,35 +91,52 @@ def estimate_noise(
     plain = white >= AGREEING * level and not (found.noise.curve or rises(found.noise))
     if plain and level > PLAIN:
         return found
-    if learnt and (told := _learnt(seen, fit, typical, white, pixels)) is not None:
+    told: Estimate | None = None
+    error = math.inf
+    if learnt:
+        told, error = _learnt(seen, fit, typical, white, pixels)
+
+    def contradicted(noise: NoiseModel) -> bool:
+        return told is not None and _of_all(told.noise) < LESS * _of_all(noise)
+
+    certain = fit.belief[0] > BELIEVED and contradicted(found.noise)
+    if told is not None and error < (SURE if certain else LIKELY):
         return told
-    if plain or len(image) < 3 or math.isinf(white):
-        return found
-    agreed = compared(found.noise, seen, white)
-    return found if agreed is None else Estimate(agreed, 1.0)
+
+    if not plain and len(image) == 3 and not math.isinf(white):
+        agreed = compared(found.noise, seen, white)
+        if agreed is not None and not contradicted(agreed):
+            return Estimate(agreed, 1.0)
+    return found._replace(contradicted=contradicted(found.noise))
+
+
+def _of_all(noise: NoiseModel) -> float:
+    """Root mean square of the deviations at the scales that are learnt."""
+    return overall([overall(noise.scale(level)) for level in range(1, SCALES + 1)])
 
 
 def _learnt(
     seen: list[Scale], fit: Fit, typical: float, white: float, pixels: Tensor
-) -> Estimate | None:
-    """What statistics tell; None if they are not known, or leave doubt."""
+) -> tuple[Estimate | None, float]:
+    """What statistics tell, None if they are not known; and how wrong that may be."""
     known = statistics_of(seen, fit, typical, white, pixels)
     network = seen[0].estimator.spectrum
     if known is None or network is None:
-        return None
+        return None, math.inf
     weight = next(network.parameters())
     values, guess = (torch.tensor(part).to(weight)[None] for part in known)
     with torch.no_grad():
         levels, logarithms = network(values, guess)
-    told, errors = (levels[0].exp() - FAINT).clamp(min=0).tolist(), logarithms[0].exp().cpu()
-    if float(errors[:2].mean()) >= SURE:
-        return None
-    curve = fit.growth.curve(typical)
+    errors = logarithms[0].exp()
+    likeliest = levels[0] - errors.square()  # of a log-normal law
+    told = (likeliest.exp() - FAINT).clamp(min=0).tolist()
+    curve, own = fit.growth.curve(typical), False
     if len(pixels) == 3:
         own, alike = own_noise(told[0], seen[0], white)
         curve = () if own else curve
         told = [[overall(scale)] * 3 for scale in told] if alike else told
-    return Estimate(NoiseModel(scales=_extended(told), curve=curve), fit.belief[0], True)
+    noise = NoiseModel(scales=_extended(told), curve=curve)
+    return Estimate(noise, fit.belief[0], True, own), float(errors[:2].mean())
 
 
 def look_at(image: Tensor, estimator: NoiseEstimator) -> Statistics | None:

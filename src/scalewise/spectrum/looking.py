@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalewise.estimation import LEARNT_SIDE, TWO_VALUES, usable_pixels
+from scalewise.estimation import (
+    LEARNT_SIDE,
+    TWO_VALUES,
+    counting_channels,
+    usable_areas,
+    usable_pixels,
+)
 from scalewise.networks.estimator import NoiseEstimator, Places
 from scalewise.wavelets import GAIN, decompose, low_pass
-
-CLOSE, CROWD = 9, 0.3
-"""Side of the squares in which pixels at the ends of the range are counted, and the share of them
-that makes an area without noise."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Scale:
 
     Attributes:
         planes: whose finest details are those of the scale, shape (C, h, w).
-        valid: bool of shape (1, h, w), true where they count; None where all do.
-        places: what the places of each say.
+        valid: bool of shape (C, h, w), true where they count; None where all do.
+        places: what the places of each say; of one that has none, those of the one that has most.
         estimator: that looked at them.
     """
 
@@ -35,6 +37,11 @@ class Scale:
     valid: Tensor | None
     places: list[Places]
     estimator: NoiseEstimator
+
+    @cached_property
+    def shared(self) -> Tensor | None:
+        """Where all planes count, bool of shape (1, h, w); None for everywhere."""
+        return None if self.valid is None else self.valid.all(0, keepdim=True)
 
     @cached_property
     def apart(self) -> list[Places]:
@@ -53,8 +60,9 @@ class Scale:
         return [math.sqrt(max(0.0, each)) for each in own]
 
     def look_at(self, planes: Iterable[Tensor]) -> list[Places]:
-        """What the places of other planes (h, w) of the scale say; none where one has none."""
-        return _places(planes, self.valid, self.estimator)
+        """What places of planes (h, w) made of all planes say; none where there are none."""
+        pairs = ((plane, self.shared) for plane in planes)
+        return _places(pairs, self.estimator)
 
 
 def differences_of(planes: Tensor) -> Iterator[Tensor]:
@@ -104,43 +112,52 @@ def look(
     if usable is None:
         pixels = plain.flatten(1)
     else:
-        pixels = plain[:, usable]
-        if float(usable.double().mean()) < TWO_VALUES:
+        some = usable.any(0)
+        pixels = plain[:, some]
+        if float(some.double().mean()) < TWO_VALUES:
             return [], pixels
     weight = next(estimator.parameters())
     planes, mask = image[None].to(weight), None
     if usable is not None:
-        mask = _areas(usable)[None, None].to(weight)
+        counting, areas = counting_channels(usable), torch.zeros_like(usable)
+        areas[counting] = usable_areas(usable[counting])
+        mask = areas[None].to(weight)
     scales: list[Scale] = []
     for level in range(levels):
         shown = low_pass(planes, level)[0]
         if scales and min(shown.shape[1:]) < LEARNT_SIDE:
             break
         there = None if mask is None else (_reduced(mask, level) == 1)[0]
-        places = _places(shown, there, estimator)
+        places = _places(_with_masks(shown, there), estimator)
         if not places:
             break
         scales.append(Scale(shown, there, places, estimator))
     return scales, pixels
 
 
+def _with_masks(planes: Tensor, valid: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Every plane of some (C, h, w), and where it counts, shape (1, h, w)."""
+    for channel, plane in enumerate(planes):
+        yield plane, None if valid is None else valid[channel : channel + 1]
+
+
 def _places(
-    planes: Iterable[Tensor], valid: Tensor | None, estimator: NoiseEstimator
+    planes: Iterable[tuple[Tensor, Tensor | None]], estimator: NoiseEstimator
 ) -> list[Places]:
-    """What the places of each plane say; none where one has none."""
-    found = [estimator.places(plane[None], valid) for plane in planes]
+    """What the places of each plane say; none where there are none.
+
+    A plane that has none, as a channel that is saturated, has those of the one that has most.
+    """
+    found = [estimator.places(plane[None], valid) for plane, valid in planes]
     known = [places for places in found if places is not None]
-    return known if len(known) == len(found) else []
-
-
-def _areas(usable: Tensor) -> Tensor:
-    """Pixels (H, W) but those in areas that are lost: noise takes single ones to black or white."""
-    lost = F.avg_pool2d((~usable)[None].float(), CLOSE, 1, CLOSE // 2, count_include_pad=False)
-    return lost[0] <= CROWD
+    if not known:
+        return []
+    most = max(known, key=lambda places: len(places.levels))
+    return [most if places is None else places for places in found]
 
 
 def _reduced(mask: Tensor, levels: int) -> Tensor:
-    """Pixels all of whose finer pixels count: a mask (1, 1, H, W) of zeros and ones."""
+    """Pixels all of whose finer pixels count: a mask (1, C, H, W) of zeros and ones."""
     for _ in range(levels):
         mask = 1 - F.max_pool2d(1 - mask, 2, ceil_mode=True)
     return mask

@@ -100,8 +100,8 @@ def _of_scale(scale: Scale) -> list[float] | None:
         each.unflatten(0, (-1, planes)).movedim(0, 2) for each in (details, energy)
     )
     counted = torch.ones_like(energy[0, 0], dtype=torch.bool)
-    if scale.valid is not None:
-        lost = F.max_pool2d(1 - spread_crops(scale.valid.to(crops)), 2 * BLOCK, ceil_mode=True)
+    if scale.shared is not None:
+        lost = F.max_pool2d(1 - spread_crops(scale.shared.to(crops)), 2 * BLOCK, ceil_mode=True)
         counted = lost[:, 0, : energy.shape[3], : energy.shape[4]] == 0
     if len(found) < planes or not bool(counted.any()):
         return None

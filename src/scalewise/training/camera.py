@@ -29,6 +29,10 @@ DEVELOPED, COLOURS, SHARPENED = 0.4, (0.5, 2.5), 1.0
 """Share of the cameras that are drawn which smooth colours and sharpen; the deviation of that blur
 in pixels, from and to; and how much is added of what one pixel's blur removes, at most."""
 
+CLEANED, HIDDEN, GRAIN = 0.35, (0.3, 0.95), (0.5, 2.0)
+"""Share of the cameras that are drawn which denoise; how much of the fine noise they hide, and the
+deviation in pixels of what they leave, from and to."""
+
 LEAST = 1e-3
 """Least deviation of noise that is told of a pixel, in [0, 1]."""
 
@@ -44,6 +48,9 @@ class Camera:
         lens: standard deviation of the lens' blur in pixels.
         bayer: whether each pixel sees one colour (RGGB), and the others are interpolated linearly.
         tone: whether the file holds sRGB; it holds linear light otherwise.
+        hidden: share of the fine noise that the camera's own denoising takes away; the scene is
+            left as it is, as edges and texture are by the best of them.
+        grain: deviation in pixels of the blur that noise has after that: what is finer was hidden.
         colours: deviation in pixels of the blur of colours, by which cameras hide noise; the luma
             is left.
         sharpened: how many times what a blur of one pixel removes of the luma is added to it.
@@ -59,6 +66,8 @@ class Camera:
     lens: float = 0.0
     bayer: bool = False
     tone: bool = False
+    hidden: float = 0.0
+    grain: float = 1.0
     colours: float = 0.0
     sharpened: float = 0.0
     reduced: float = 1.0
@@ -97,6 +106,10 @@ class Camera:
             taken = demosaiced(taken)
         if self.tone:
             taken = to_srgb(taken.clamp(0, 1))
+        if self.hidden and generator is not None:
+            still = replace(self, hidden=0.0, colours=0.0, sharpened=0.0, quality=None)
+            noise = taken - still.take(picture, None)
+            taken = taken + self.hidden * (blurred(noise, self.grain) - noise)
         if self.colours or self.sharpened:
             taken = self._developed(taken)
         return taken if self.quality is None else jpeg(taken, self.quality)
@@ -136,18 +149,26 @@ class Camera:
         return (deviation / self.reduced).clamp(min=LEAST)
 
 
+def between(bounds: tuple[float, float], share: float) -> float:
+    """The number at a share of the way from the first to the second."""
+    least, most = bounds
+    return least + (most - least) * share
+
+
 def draw_camera(picture: Tensor, sigma: float, generator: torch.Generator) -> Camera:
     """A camera whose noise in a picture (C, H, W) in [0, 1] has a deviation of about `sigma`."""
-    chance = torch.rand(14, generator=generator).tolist()
+    chance = torch.rand(17, generator=generator).tolist()
     times = LEAST_TIMES + (MOST_TIMES - LEAST_TIMES) * chance[8] / SMALLER
-    developed, (least, most) = chance[12] < DEVELOPED, COLOURS
+    developed, cleaned = chance[12] < DEVELOPED, chance[14] < CLEANED
     camera = Camera(
         electrons=max(4.0, MIDDLE / sigma**2),
         read=6 * chance[2],
         balance=(1 + 1.2 * chance[0], 1.0, 1 + 1.2 * chance[1]) if chance[3] < 0.7 else (1, 1, 1),
         bayer=chance[4] < 0.6,
         tone=chance[5] < 0.8,
-        colours=least + (most - least) * chance[11] if developed and chance[10] < 0.7 else 0.0,
+        hidden=between(HIDDEN, chance[15]) if cleaned else 0.0,
+        grain=between(GRAIN, chance[16]),
+        colours=between(COLOURS, chance[11]) if developed and chance[10] < 0.7 else 0.0,
         sharpened=SHARPENED * chance[13] if developed and chance[10] > 0.3 else 0.0,
         reduced=times if chance[8] < SMALLER else 1.0,
         filter="bicubic" if chance[9] < 0.5 else "lanczos",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalewise.data import ImageSet
 from scalewise.networks import NoiseEstimator
 from scalewise.networks.spectrum import FAINT, SCALES, SpectrumNetwork
 from scalewise.spectrum import Statistics, deviations_of, look_at
-from scalewise.training.camera import blurred
+from scalewise.training.camera import between, blurred
 from scalewise.training.chance import Chance
 from scalewise.training.estimator import JPEG, as_stored, made_noisy, one_of
 from scalewise.training.variety import other_colours
@@ -22,6 +24,14 @@ SIDES, PIXELS = (160, 224, 256), 100_000
 
 COLOURS = 0.2
 """Share of the crops that get other colours."""
+
+NEARER, NEAREST = 0.25, (1.3, 2.5)
+"""Share of the crops that are enlarged, as pictures of cameras of many pixels look from near, and
+by how much, from and to."""
+
+TINTED, TINTS = 0.25, (0.1, 2.2)
+"""Share of the crops whose channels are made darker and brighter, so that some are black or white
+in large areas; and by how much, from and to."""
 
 PACKED = 0.5
 """Share of the crops without noise that are compressed, which leaves what looks like some."""
@@ -65,13 +75,11 @@ def draw_examples(
     side = one_of(SIDES, images, generator)
     chance = Chance.of(max(2, PIXELS // side**2), generator)
     crops = images.draw(chance.count, side, generator, only=chance.places)[0]
+    crops = _soft(crops, chance)
     if images.channels == 3:
         crops = other_colours(crops, COLOURS, chance)
-    soft, blurs = (chance.uniform() < SOFT).tolist(), chance.uniform().tolist()
-    least, most = SOFTEST
-    for index, (chosen, share) in enumerate(zip(soft, blurs, strict=True)):
-        if chosen:
-            crops[index] = blurred(crops[index], least + (most - least) * share)
+    tinted = chance.uniform(1, 1, 1) < TINTED
+    crops = torch.where(tinted, _tinted(crops, chance), crops)
     crops, made, shaped = made_noisy(crops, chance)
     ratios = RATIO * chance.each(
         lambda count, g: torch.randn(count, images.channels, 1, 1, generator=g)
@@ -81,11 +89,34 @@ def draw_examples(
     noise = torch.where(apart, made.noise * ratios.exp().clamp(max=MOST_TIMES), made.noise)
     clean = (noise == 0).flatten(1).all(dim=1)
     packed = torch.where(clean, PACKED, JPEG * ~shaped)
-    noisy = as_stored(crops + made.unseen + noise, packed, chance)
+    noisy = crops + made.unseen + noise
+    noisy = as_stored(torch.where(tinted, noisy.clamp(0, 1), noisy), packed, chance)
     for image, wrong in zip(noisy, noise, strict=True):
         seen = look_at(image, estimator)
         if seen is not None:
             yield Example(seen, truth_of(wrong))
+
+
+def _soft(crops: Tensor, chance: Chance) -> Tensor:
+    """Crops (N, C, H, H) of which some are enlarged, and some blurred by a lens."""
+    crops, side = crops.clone(), crops.shape[2]
+    drawn = zip(*(chance.uniform().tolist() for _ in range(4)), strict=True)
+    for index, (near, times, soft, blur) in enumerate(drawn):
+        if near < NEARER:
+            part = crops[index : index + 1, :, : round(side / between(NEAREST, times))]
+            part = part[..., : part.shape[2]]
+            larger = F.interpolate(part, (side, side), mode="bicubic", align_corners=False)
+            crops[index] = larger[0].clamp(0, 1)
+        if soft < SOFT:
+            crops[index] = blurred(crops[index], between(SOFTEST, blur))
+    return crops
+
+
+def _tinted(crops: Tensor, chance: Chance) -> Tensor:
+    """Crops (N, C, H, W) whose channels are darker or brighter; clipped, as by a camera."""
+    least, most = map(math.log, TINTS)
+    chosen = chance.uniform(crops.shape[1], 1, 1)
+    return (crops * (least + (most - least) * chosen).exp()).clamp(0, 1)
 
 
 def truth_of(noise: Tensor) -> Tensor:
