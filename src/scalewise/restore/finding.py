@@ -58,7 +58,7 @@ FINE, STEEP = 4.5 / 255, 1.45
 """Noise of the finest scale below which, and how many times stronger noise over all scales from
 which on, it may be texture: it needs as much confidence as faint noise does."""
 
-FAINTEST, HIGHER = 1 / 255, 1.3
+FAINTEST, HIGHER = 1 / 255, 1.2
 """Least deviation of correlated noise at the second scale, by a learnt spectrum; and how many times
 stronger it is there than at the finest."""
 
