@@ -170,10 +170,16 @@ class TestEstimates:
         looking = estimator()
         looking.spectrum = Saying(said)
         found = estimate_noise(noisy(), SCALES, looking)
-        likeliest = (said + FAINT) * math.exp(-(0.1**2)) - FAINT
-        torch.testing.assert_close(torch.tensor(found.noise.scales[:SCALES]), likeliest)
+        torch.testing.assert_close(torch.tensor(found.noise.scales[:SCALES]), said)
         assert len(found.noise.scales) == SCALES + 1  # and what is expected of coarser ones
         assert found.learnt
+
+    def test_less_is_told_where_the_network_is_less_sure(self) -> None:
+        said, looking = torch.full((SCALES, 3), 0.2), estimator()
+        looking.spectrum = Saying(said, 0.35)
+        found = estimate_noise(noisy(), SCALES, looking).noise
+        expected = (said + FAINT) * math.exp(-0.4 * 0.25) - FAINT
+        torch.testing.assert_close(torch.tensor(found.scales[:SCALES]), expected)
 
     @pytest.mark.parametrize(("error", "believed"), [(0.3, True), (0.55, True), (0.65, False)])
     def test_who_is_not_sure_is_not_believed(self, error: float, believed: bool) -> None:
@@ -220,11 +226,10 @@ class TestEstimates:
         light = torch.linspace(0.2, 0.8, 192).expand(3, 192, 192)
         found = estimate_noise(light + noise, SCALES, photos, white=0.001).noise
         assert found.curve == ()
-        likeliest = (said + FAINT) * math.exp(-(0.1**2)) - FAINT
-        for scale, told in zip(found.scales, likeliest, strict=False):
+        for scale, told in zip(found.scales, said, strict=False):
             assert scale == pytest.approx(3 * [float(told.square().mean().sqrt())])
         shared = estimate_noise(light + noise[:1], SCALES, photos, white=0.001).noise
-        torch.testing.assert_close(torch.tensor(shared.scales[:SCALES]), likeliest)
+        torch.testing.assert_close(torch.tensor(shared.scales[:SCALES]), said)
 
     @pytest.mark.parametrize(("channels", "side"), [(1, 160), (3, 96)])
     def test_other_channels_and_small_images_do_without(self, channels: int, side: int) -> None:

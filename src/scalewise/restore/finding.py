@@ -58,9 +58,9 @@ FINE, STEEP = 4.5 / 255, 1.45
 """Noise of the finest scale below which, and how many times stronger noise over all scales from
 which on, it may be texture: it needs as much confidence as faint noise does."""
 
-FAINTEST, HIGHER = 1 / 255, 1.2
+FAINTEST, HIGHER = 1 / 255, 1.3
 """Least deviation of correlated noise at the second scale, by a learnt spectrum; and how many times
-stronger it is there than at the finest."""
+stronger it is there than at the finest, in gray images."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""
@@ -221,10 +221,10 @@ def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
             images, in which it tells too little.
     """
     noise, finest = seen.noise, seen.noise.scales[0]
-    hidden = joint < HIDDEN * max(finest) or (seen.own and rises(noise))
+    hidden = joint < min(HIDDEN * max(finest), *finest) or (seen.own and rises(noise))
     if seen.learnt:
         here, coarser = (overall(noise.scale(level)) for level in (1, 2))
-        shared = coarser > HIGHER * here and (hidden or math.isinf(joint))
+        shared = coarser > HIGHER * here if math.isinf(joint) else hidden
         return True, shared and coarser > FAINTEST
     clear = HARDLY if min(finest) > CLEAR else DOUBTED
     textured = max(finest) < FINE and noise.sigma > STEEP * max(finest)

@@ -22,6 +22,10 @@ SURE, LIKELY = 0.4, 0.6
 """Errors of the logarithms of its deviations below which a learnt spectrum is believed; and below
 which unless places contradict that are believed, too (`benchmarks/LOG.md`)."""
 
+TOLERATED, CAUTION = 0.1, 0.4
+"""Error up to which a deviation is told as it seems; and by how much of what it is beyond that less
+is told: rather too little is removed than too much."""
+
 BELIEVED = 0.5
 """Confidence in places from which they are believed, whatever else is in doubt."""
 
@@ -48,6 +52,20 @@ class Estimate(NamedTuple):
     learnt: bool = False
     own: bool = False
     contradicted: bool = False
+
+
+class _Told(NamedTuple):
+    """What a network tells that has learnt spectra.
+
+    Attributes:
+        estimate: what is made of it.
+        error: mean error, as it says, of the logarithms at the two finest scales.
+        seems: root mean square of the deviations, as they seem.
+    """
+
+    estimate: Estimate
+    error: float
+    seems: float
 
 
 NOTHING = Estimate(NoiseModel.white(0.0), 1.0)
@@ -91,17 +109,14 @@ def estimate_noise(
     plain = white >= AGREEING * level and not (found.noise.curve or rises(found.noise))
     if plain and level > PLAIN:
         return found
-    told: Estimate | None = None
-    error = math.inf
-    if learnt:
-        told, error = _learnt(seen, fit, typical, white, pixels)
+    told = _learnt(seen, fit, typical, white, pixels) if learnt else None
 
     def contradicted(noise: NoiseModel) -> bool:
-        return told is not None and _of_all(told.noise) < LESS * _of_all(noise)
+        return told is not None and told.seems < LESS * _of_all(noise)
 
     certain = fit.belief[0] > BELIEVED and contradicted(found.noise)
-    if told is not None and error < (SURE if certain else LIKELY):
-        return told
+    if told is not None and told.error < (SURE if certain else LIKELY):
+        return told.estimate
 
     if not plain and len(image) == 3 and not math.isinf(white):
         agreed = compared(found.noise, seen, white)
@@ -117,26 +132,27 @@ def _of_all(noise: NoiseModel) -> float:
 
 def _learnt(
     seen: list[Scale], fit: Fit, typical: float, white: float, pixels: Tensor
-) -> tuple[Estimate | None, float]:
-    """What statistics tell, None if they are not known; and how wrong that may be."""
+) -> _Told | None:
+    """What statistics tell; None if they are not known."""
     known = statistics_of(seen, fit, typical, white, pixels)
     network = seen[0].estimator.spectrum
     if known is None or network is None:
-        return None, math.inf
+        return None
     weight = next(network.parameters())
     values, guess = (torch.tensor(part).to(weight)[None] for part in known)
     with torch.no_grad():
         levels, logarithms = network(values, guess)
     errors = logarithms[0].exp()
-    likeliest = levels[0] - errors.square()  # of a log-normal law
-    told = (likeliest.exp() - FAINT).clamp(min=0).tolist()
+    doubt = CAUTION * (errors - TOLERATED).clamp(min=0)
+    told = ((levels[0] - doubt).exp() - FAINT).clamp(min=0).tolist()
     curve, own = fit.growth.curve(typical), False
     if len(pixels) == 3:
         own, alike = own_noise(told[0], seen[0], white)
         curve = () if own else curve
         told = [[overall(scale)] * 3 for scale in told] if alike else told
     noise = NoiseModel(scales=_extended(told), curve=curve)
-    return Estimate(noise, fit.belief[0], True, own), float(errors[:2].mean())
+    seems = (levels[0].exp() - FAINT).clamp(min=0).square().mean().sqrt()
+    return _Told(Estimate(noise, fit.belief[0], True, own), float(errors[:2].mean()), float(seems))
 
 
 def look_at(image: Tensor, estimator: NoiseEstimator) -> Statistics | None:
