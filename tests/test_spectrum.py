@@ -191,17 +191,17 @@ class TestEstimates:
         assert (found == estimate_noise(noisy(), SCALES, without)) is not believed
 
     @pytest.mark.parametrize(
-        ("error", "sees", "learnt", "contradicted"),
+        ("error", "sees", "learnt", "needed"),
         [
-            (0.3, 0.001, True, False),  # it is sure
-            (0.5, 0.001, False, True),  # places are, too
-            (0.5, 0.2, True, False),  # they agree
-            (0.7, 0.001, False, True),
-            (0.7, 0.2, False, False),
+            (0.3, 0.001, True, 0.0),  # it is sure
+            (0.5, 0.001, False, 0.5),  # places are, too
+            (0.5, 0.2, True, 0.0),  # they agree
+            (0.7, 0.001, False, 0.5),
+            (0.7, 0.2, False, 0.0),
         ],
     )
     def test_places_that_are_believed_contradict_who_sees_far_less(
-        self, error: float, sees: float, learnt: bool, contradicted: bool
+        self, error: float, sees: float, learnt: bool, needed: float
     ) -> None:
         looking = store.load("photos", device="cpu").estimator
         assert looking is not None
@@ -212,7 +212,15 @@ class TestEstimates:
         kernel = torch.tensor([0.25, 0.5, 0.25])
         shared = F.conv2d(white, kernel.outer(kernel)[None, None], padding=1)[:, 0]
         found = estimate_noise(smooth + shared, SCALES, looking, white=0.001)
-        assert (found.learnt, found.contradicted) == (learnt, contradicted)
+        assert (found.learnt, found.needed) == (learnt, needed)
+
+    def test_places_need_more_confidence_where_no_place_has_all_channels(self) -> None:
+        image = noisy()
+        image[0] = 1.0
+        with_spectra, without = estimator(3), estimator()
+        assert estimate_noise(image, SCALES, with_spectra).needed == 0.35
+        assert estimate_noise(image, SCALES, without).needed == 0
+        assert estimate_noise(image[:, :96, :96], SCALES, with_spectra).needed == 0
 
     def test_noise_of_each_channel_that_is_not_white_has_no_curve(self) -> None:
         """Alike in all, it has their mean at every scale."""

@@ -75,6 +75,10 @@ STRONG, ABOVE = 32 / 255, 1.05
 """Noise of gray images from which texture no longer misleads a statistic of white noise, which is
 then more exact than the estimator; and how many times the estimate it may be at the most."""
 
+LOUDER = 3.0
+"""How many times stronger in the lights than was found noise in colours may be, whose texture is
+told from noise by their channels. That of photons was up to 2.1 times as strong."""
+
 SPOILING = 0.001
 """Share of impulses from which they may hide noise."""
 
@@ -116,7 +120,9 @@ def noise_for(
         shown, _ = to_channels(image[None].to(*unit_of(prior)), prior.channels)
         return to_channels(prior(shown, noise)[0].cpu().to(image.dtype), len(image))[0]
 
-    noise = seen_in_lights(noise, noisy, valid, denoise)
+    lit = seen_in_lights(noise, noisy, valid, denoise)
+    if len(noisy) == 1 or lit.sigma <= LOUDER * noise.sigma:
+        noise = lit
     if not (whole and prior.noise_maps):
         return noise
     return seen_in_places(noise, noisy, valid, prior.estimator)
@@ -213,7 +219,7 @@ def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
 
     A learnt spectrum is told only where the network is sure of it. Others have the confidence of
     their places alone: faint noise needs more of it, which may be texture, and so does what
-    statistics contradict.
+    statistics contradict, or have nothing to say of.
 
     Args:
         seen: the estimate.
@@ -228,8 +234,8 @@ def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
         return True, shared and coarser > FAINTEST
     clear = HARDLY if min(finest) > CLEAR else DOUBTED
     textured = max(finest) < FINE and noise.sigma > STEEP * max(finest)
-    doubted = noise.sigma < FAINT or textured or seen.contradicted
-    believed = seen.confidence > (BELIEVED if doubted else clear)
+    needed = BELIEVED if noise.sigma < FAINT or textured else clear
+    believed = seen.confidence > max(needed, seen.needed)
     return believed, hidden or (noise.sigma > WEAK and rises(noise))
 
 

@@ -26,8 +26,9 @@ TOLERATED, CAUTION = 0.1, 0.4
 """Error up to which a deviation is told as it seems; and by how much of what it is beyond that less
 is told: rather too little is removed than too much."""
 
-BELIEVED = 0.5
-"""Confidence in places from which they are believed, whatever else is in doubt."""
+BELIEVED, UNSEEN = 0.5, 0.35
+"""Confidence in places from which they are believed, whatever else is in doubt; and where there are
+no statistics, for no place has all channels."""
 
 LESS = 0.5
 """Share of what places say of all scales below which statistics contradict them."""
@@ -44,14 +45,15 @@ class Estimate(NamedTuple):
         confidence: how far the places at the finest scale are to be believed, from 0 to 1.
         learnt: whether a network told it that has learnt spectra.
         own: whether it is each channel's own, as no camera's is, and not white.
-        contradicted: whether that network, which is not sure enough, sees far less.
+        needed: confidence from which it is believed, at the least: more where that network, which
+            is not sure enough, sees far less, and where it has no statistics to see anything by.
     """
 
     noise: NoiseModel
     confidence: float
     learnt: bool = False
     own: bool = False
-    contradicted: bool = False
+    needed: float = 0.0
 
 
 class _Told(NamedTuple):
@@ -122,7 +124,9 @@ def estimate_noise(
         agreed = compared(found.noise, seen, white)
         if agreed is not None and not contradicted(agreed):
             return Estimate(agreed, 1.0)
-    return found._replace(contradicted=contradicted(found.noise))
+    unseen = learnt and told is None and len(seen) >= SCALES
+    needed = BELIEVED if contradicted(found.noise) else UNSEEN if unseen else 0.0
+    return found._replace(needed=needed)
 
 
 def _of_all(noise: NoiseModel) -> float:
