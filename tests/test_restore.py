@@ -349,6 +349,19 @@ class TestBrightColours:
         assert 255 * result.sigma[0] == pytest.approx(level, rel=0.2)
         assert gain(scene, noisy, result.picture.pixels[0]) > 2
 
+    def test_channels_beside_that_of_a_dye_stay(self, photos: MultiScalePrior) -> None:
+        """As microscopes store them: nothing in the others, or one value."""
+        noisy = torch.zeros(3, 96, 96)
+        noisy[1] = with_noise(self.photo()[1:2, :96, :96], 12 / 255, seed=3)[0].clamp(0, 1)
+        noisy[2] = 0.25
+        asked: tuple[dict[str, Any], ...] = ({}, {"samples": 2}, {"mask": torch.ones(96, 96)})
+        for wanted in asked:
+            result = denoise(Picture(noisy, depth="float32"), photos, **wanted)
+            assert 255 * result.sigma[0] == pytest.approx(12, rel=0.15)
+            for picture in result.pictures:
+                assert picture.pixels[0, [0, 2]].equal(noisy[[0, 2]])
+                assert not picture.pixels[0, 1].equal(noisy[1])
+
     @pytest.mark.parametrize("gains", [(0.9, 0, 0), (1, 0.35, 0), (3, 1.5, 0.4)])
     def test_clean_ones_stay(self, photos: MultiScalePrior, gains: tuple[float, ...]) -> None:
         scene = (self.photo() * torch.tensor(gains).view(3, 1, 1)).clamp(0, 1)

@@ -228,8 +228,18 @@ def denoising(
 
 
 def _share(picture: Picture, mask: Tensor | None, drawn: Tensor) -> Tensor | None:
-    """How much of what was drawn (K, P, C, H, W) counts at each pixel; None for all of it."""
+    """How much of what was drawn (K, P, C, H, W) counts at each pixel; None for all of it.
+
+    Channels of one value throughout hold no noise, as those beside that of a dye, and stay.
+    """
     share = None if mask is None else mask.to(drawn)
+    if drawn.shape[1:] == picture.pixels.shape:
+        low, high = (
+            end(picture.pixels, dim=(2, 3), keepdim=True) for end in (torch.amin, torch.amax)
+        )
+        varied = low < high
+        if bool((varied.any(1, keepdim=True) & ~varied).any()):
+            share = varied.to(drawn) if share is None else share * varied
     if picture.alpha is not None and drawn.shape[1:] == picture.pixels.shape:
         shown = (picture.alpha > 0).to(drawn)
         share = shown if share is None else share * shown
