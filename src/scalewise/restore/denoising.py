@@ -233,16 +233,15 @@ def _share(picture: Picture, mask: Tensor | None, drawn: Tensor) -> Tensor | Non
     Channels of one value throughout hold no noise, as those beside that of a dye, and stay.
     """
     share = None if mask is None else mask.to(drawn)
-    if drawn.shape[1:] == picture.pixels.shape:
-        low, high = (
-            end(picture.pixels, dim=(2, 3), keepdim=True) for end in (torch.amin, torch.amax)
-        )
-        varied = low < high
-        if bool((varied.any(1, keepdim=True) & ~varied).any()):
-            share = varied.to(drawn) if share is None else share * varied
-    if picture.alpha is not None and drawn.shape[1:] == picture.pixels.shape:
-        shown = (picture.alpha > 0).to(drawn)
-        share = shown if share is None else share * shown
+    if drawn.shape[1:] != picture.pixels.shape:
+        return share
+    low, high = picture.pixels.flatten(2).aminmax(dim=2)
+    varied = (low < high)[..., None, None]
+    stays = varied.any(1, keepdim=True) & ~varied
+    shown = [~stays] if bool(stays.any()) else []
+    shown += [] if picture.alpha is None else [picture.alpha > 0]
+    for part in shown:
+        share = part.to(drawn) if share is None else share * part
     return share
 
 

@@ -210,8 +210,8 @@ def _telling(noisy: Tensor, valid: Tensor | None) -> list[int]:
     if bool((noisy == noisy[:1]).all()):
         return [0]
     usable = usable_pixels(noisy.detach().cpu(), None if valid is None else valid[0].cpu())
-    counting = [0, 1, 2] if usable is None else counting_channels(usable)
-    return counting if len(counting) == 1 else [0, 1, 2]
+    counting = [] if usable is None else counting_channels(usable)
+    return counting if len(counting) == 1 else list(range(len(noisy)))
 
 
 def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:

@@ -109,16 +109,13 @@ def look(
     """
     plain = image.detach().cpu()
     usable = usable_pixels(plain, None if valid is None else valid[0].cpu())
-    if usable is None:
-        pixels = plain.flatten(1)
-    else:
+    weight = next(estimator.parameters())
+    planes, pixels, mask = image[None].to(weight), plain.flatten(1), None
+    if usable is not None:
         some = usable.any(0)
         pixels = plain[:, some]
         if float(some.double().mean()) < TWO_VALUES:
             return [], pixels
-    weight = next(estimator.parameters())
-    planes, mask = image[None].to(weight), None
-    if usable is not None:
         counting, areas = counting_channels(usable), torch.zeros_like(usable)
         areas[counting] = usable_areas(usable[counting])
         mask = areas[None].to(weight)

@@ -158,7 +158,7 @@ def between(bounds: tuple[float, float], share: float) -> float:
 def draw_camera(picture: Tensor, sigma: float, generator: torch.Generator) -> Camera:
     """A camera whose noise in a picture (C, H, W) in [0, 1] has a deviation of about `sigma`."""
     chance = torch.rand(17, generator=generator).tolist()
-    times = LEAST_TIMES + (MOST_TIMES - LEAST_TIMES) * chance[8] / SMALLER
+    times = between((LEAST_TIMES, MOST_TIMES), chance[8] / SMALLER)
     developed, cleaned = chance[12] < DEVELOPED, chance[14] < CLEANED
     camera = Camera(
         electrons=max(4.0, MIDDLE / sigma**2),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -114,9 +113,9 @@ def _soft(crops: Tensor, chance: Chance) -> Tensor:
 
 def _tinted(crops: Tensor, chance: Chance) -> Tensor:
     """Crops (N, C, H, W) whose channels are darker or brighter; clipped, as by a camera."""
-    least, most = map(math.log, TINTS)
-    chosen = chance.uniform(crops.shape[1], 1, 1)
-    return (crops * (least + (most - least) * chosen).exp()).clamp(0, 1)
+    least, most = TINTS
+    times = least * (most / least) ** chance.uniform(crops.shape[1], 1, 1)
+    return (crops * times).clamp(0, 1)
 
 
 def truth_of(noise: Tensor) -> Tensor:
