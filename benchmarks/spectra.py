@@ -3,12 +3,14 @@
     python -m benchmarks.spectra draw examples-0.pt --model photos --minutes 25 --seed 0
     python -m benchmarks.spectra fit photos-with-spectra examples-*.pt --model photos
     python -m benchmarks.spectra measure --model photos-with-spectra
+    python -m benchmarks.spectra measure --channels 1
 
 The first command makes examples from the training photographs; several may run beside each other,
 each with a seed of its own. The second teaches the estimator of a model by them, and stores it with
 the networks in a new folder. The third measures, on validation photographs with noise of many
 kinds, errors of the logarithms of the deviations that are found at the three finest scales, and
-PSNR as noisy, blind with and without learnt spectra, and told the truth and its curve.
+PSNR as noisy, blind with and without learnt spectra, and told the truth, without its curve and with
+it; the last does so in gray, for the model that denoises gray pictures.
 """
 
 from __future__ import annotations
@@ -116,8 +118,8 @@ def fit(options: argparse.Namespace) -> None:
     save_like(prior, options.model, options.into)
 
 
-def kinds() -> dict[str, Callable[[str, Tensor, int], Pair]]:
-    """Noise of every kind, of the name of a photograph, itself (3, H, W) and a seed."""
+def kinds(channels: int) -> dict[str, Callable[[str, Tensor, int], Pair]]:
+    """Noise of every kind, of the name of a photograph, itself (C, H, W) and a seed."""
     found: dict[str, Callable[[str, Tensor, int], Pair]]
     found = {f"white, {sigma}": partial(white, sigma=sigma / 255) for sigma in WHITE}
     for sigma in BLURRED:
@@ -125,6 +127,8 @@ def kinds() -> dict[str, Callable[[str, Tensor, int], Pair]]:
     for name, camera in (CAMERAS | DEVELOPED).items():
         found[name] = partial(taken, camera=camera)
     for name, gains in LIT.items():
+        if len(set(gains)) > channels:
+            continue
         for kind in ("white, 0", "white, 5", "JPEG, middle ISO"):
             found[f"{name}; {kind}"] = partial(_lit, gains=gains, make=found[kind])
     return found
@@ -138,7 +142,7 @@ def _lit(
     make: Callable[[str, Tensor, int], Pair],
 ) -> Pair:
     """A scene of which other channels are bright; all is clipped, and kept in 8 bits."""
-    pair = make(name, _stored(scene * torch.tensor(gains).view(3, 1, 1)), seed)
+    pair = make(name, _stored(scene * torch.tensor(gains[: len(scene)]).view(-1, 1, 1)), seed)
     return pair._replace(noisy=_stored(pair.noisy))
 
 
@@ -153,11 +157,14 @@ def measure(options: argparse.Namespace) -> None:
         "blind": load_prior(options.model, "cpu"),
         "without": load_prior(options.model, "cpu"),
     }
-    assert priors["without"].estimator is not None
-    priors["without"].estimator.spectrum = None
-    scenes = validation(options.data, options.side, options.images)
+    channels = options.channels
+    without = priors["without"].denoiser_of(channels).estimator
+    assert without is not None
+    without.spectrum = None
+    photos = validation(options.data, options.side, options.images)
+    scenes = [to_channels(photo[None], channels)[0][0] for photo in photos]
     rows: list[dict[str, Any]] = []
-    for name, make in kinds().items():
+    for name, make in kinds(channels).items():
         records = [_record(priors, make(name, scene, seed)) for seed, scene in enumerate(scenes)]
         row: dict[str, Any] = {"kind": name, "images": len(records)}
         for key in records[0]:
@@ -179,16 +186,23 @@ def _record(priors: dict[str, MultiScalePrior], pair: Pair) -> dict[str, Any]:
     for name, prior in priors.items():
         done = denoise(picture, prior)
         noise = done.noise[0]
-        found = [torch.tensor(noise.scale(level)).expand(3) for level in range(1, SCALES + 1)]
+        found = [
+            torch.tensor(noise.scale(level)).expand(len(truth[0])) for level in range(1, SCALES + 1)
+        ]
         wrong = (torch.stack(found) + FAINT).log() - truth
         record[name] = min(BEST, psnr(pair.clean[None], done.picture.pixels).item())
         record[f"{name}, bias"] = wrong.mean(1).numpy()
         record[f"{name}, error"] = wrong.abs().mean(1).numpy()
-    told = spectrum_of(pair.noisy - still, SCALES)
-    if pair.growth is not None:
-        told = with_curve(pair, pair.growth, Scale(pair.noisy, pair.clean), SCALES)
-    known = denoise(picture, priors["blind"], noise=told).picture.pixels
-    return record | {"told": min(BEST, psnr(pair.clean[None], known).item())}
+    truths = {"told": spectrum_of(pair.noisy - still, SCALES)}
+    truths["told its curve"] = (
+        truths["told"]
+        if pair.growth is None
+        else with_curve(pair, pair.growth, Scale(pair.noisy, pair.clean), SCALES)
+    )
+    for name, told in truths.items():
+        known = denoise(picture, priors["blind"], noise=told).picture.pixels
+        record[name] = min(BEST, psnr(pair.clean[None], known).item())
+    return record
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -206,6 +220,7 @@ def main(arguments: list[str] | None = None) -> None:
     fitting.add_argument("examples", type=Path, nargs="+")
     measuring = commands.add_parser("measure", help="measure what is found")
     measuring.add_argument("--images", type=int, default=6, help="of each set, at the most")
+    measuring.add_argument("--channels", type=int, default=3, choices=(1, 3))
     measuring.add_argument("--side", type=int, default=256, help="of the crops")
     measuring.add_argument("--json", type=Path, default=RESULTS / "spectra.json")
     for command, run in ((drawing, draw), (fitting, fit), (measuring, measure)):

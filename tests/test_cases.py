@@ -200,7 +200,7 @@ def small_run(case: Path) -> list[object]:
     """Options of a training of seconds."""
     options = "--levels 1 --width 8 --receptive-field 5 --batch 4 --crop 16 --steps 2 --seed 1"
     recipe = case.parent / "tiny.json"
-    recipe.write_text('{"low_width": 8, "low_multiples": [1], "low_blocks": 1, "low_batch": 2}')
+    recipe.write_text('{"low_width": 8, "low_multiples": [1, 1], "low_blocks": 1, "low_batch": 2}')
     return [*options.split(), "--recipe", recipe]
 
 

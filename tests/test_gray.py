@@ -135,7 +135,7 @@ class TestWhoDenoises:
         )
 
     @pytest.mark.parametrize("told", [True, False])
-    def test_noise_that_pixels_share_is_known_to_the_model_of_colours(
+    def test_noise_that_pixels_share_is_removed_by_the_same_model(
         self,
         models: Path,
         noisy: Tensor,
@@ -147,7 +147,7 @@ class TestWhoDenoises:
         if not told:
             monkeypatch.setattr("scalewise.restore.finding.find_noise", lambda *_, **__: shared)
         noise = shared if told else None
-        both, alone, picture = store.load(models / "colours"), prior_of(3, 0), Picture(noisy)
+        both, alone, picture = store.load(models / "colours"), prior_of(1, 1), Picture(noisy)
         expected, _ = restore.denoise_plane(noisy, alone, noise=shared)
         found, _ = restore.denoise_plane(noisy, both, noise=noise)
         torch.testing.assert_close(found, expected)

@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo import randomised
 
 from scalewise import store
+from scalewise.data.photos import sample_photo
 from scalewise.networks import NoiseEstimator
 from scalewise.networks.spectrum import FAINT, SCALES, SpectrumNetwork, count_of
 from scalewise.restore import spectrum_of
@@ -31,6 +32,21 @@ def estimator(channels: int = 0) -> NoiseEstimator:
 def noisy(channels: int = 3, side: int = 160) -> Tensor:
     light = torch.linspace(0.2, 0.8, side).expand(channels, side, side)
     return light + 0.05 * torch.randn(channels, side, side, generator=seeded())
+
+
+def gray_estimator() -> NoiseEstimator:
+    found = store.load("photos-gray", device="cpu").estimator
+    assert found is not None
+    return found
+
+
+def gray_noise(side: int = 160) -> Tensor:
+    return torch.randn(1, side, side, generator=seeded())
+
+
+def gray_with(deviation: float) -> Tensor:
+    """A ramp with white noise."""
+    return torch.linspace(0.2, 0.8, 160).expand(1, 160, 160) + deviation * gray_noise()
 
 
 class Saying(SpectrumNetwork):
@@ -213,6 +229,40 @@ class TestEstimates:
         shared = F.conv2d(white, kernel.outer(kernel)[None, None], padding=1)[:, 0]
         found = estimate_noise(smooth + shared, SCALES, looking, white=0.001)
         assert (found.learnt, found.needed) == (learnt, needed)
+
+    @pytest.mark.parametrize(
+        ("says", "learnt"), [([0.1, 0.1, 0.1], False), ([0.1, 0.14, 0.16], True)]
+    )
+    def test_white_noise_of_gray_images_is_what_places_say(
+        self, says: list[float], learnt: bool
+    ) -> None:
+        """A network tells which is correlated; places tell the level of the other better."""
+        looking, without = gray_estimator(), gray_estimator()
+        looking.spectrum = Saying(torch.tensor(says)[:, None])
+        without.spectrum = None
+        found = estimate_noise(gray_with(0.1), SCALES, looking)
+        assert found.learnt is learnt
+        assert (found == estimate_noise(gray_with(0.1), SCALES, without)) is not learnt
+
+    def test_who_is_not_sure_and_sees_far_less_in_gray_tells_how_much_at_the_most(self) -> None:
+        looking = gray_estimator()
+        looking.spectrum = Saying(torch.full((SCALES, 1), 0.002), 0.8)
+        texture = sample_photo("grass")[:, :160, :160]
+        found = estimate_noise(texture, SCALES, looking)
+        assert found.confidence < found.needed
+        assert found.noise.is_white
+        assert found.noise.sigma == pytest.approx(0.002, abs=1e-6)
+
+    def test_gray_networks_are_told_no_curve_that_falls(self) -> None:
+        light = torch.linspace(0, 1, 256).expand(1, 256, 256)
+        colours = store.load("photos", device="cpu").estimator
+        assert colours is not None
+        colours.spectrum = None
+        for deviation, told in ((0.02 + 0.1 * light, True), (0.12 - 0.1 * light, False)):
+            noisy = light + deviation * torch.randn(3, 256, 256, generator=seeded())
+            assert estimate_noise(noisy, SCALES, colours).noise.curve != ()
+            gray = estimate_noise(noisy[:1], SCALES, gray_estimator()).noise
+            assert bool(gray.curve) is told
 
     def test_places_need_more_confidence_where_no_place_has_all_channels(self) -> None:
         image = noisy()

@@ -21,6 +21,7 @@ from scalewise.networks import (
     BiasFreeConditional,
     BiasFreeDenoiser,
     LocalConditional,
+    NoiseEstimator,
     UNet,
     probe_receptive_field,
     spread_kernels,
@@ -159,8 +160,21 @@ def test_half_precision_takes_half_the_space(folder: Path, tmp_path: Path) -> No
     for name, tensor in prior.state_dict().items():
         assert loaded[name].dtype == torch.float32
         torch.testing.assert_close(loaded[name], tensor, rtol=1e-3, atol=1e-6)
-        if tensor.ndim == 1:
-            assert torch.equal(loaded[name], tensor)
+
+
+def test_what_standardises_is_stored_in_full(tmp_path: Path) -> None:
+    prior = small_prior()
+    estimator = NoiseEstimator(channels=1)
+    assert estimator.spectrum is not None
+    estimator.spectrum.mean.fill_(100 / 3)  # a float16 has three digits of it
+    estimator.spectrum.scale.fill_(1e-5)
+    prior.estimator = estimator
+    store.save(prior, tmp_path / "half", dtype="float16")
+    loaded = store.load(tmp_path / "half", device="cpu").estimator
+    assert loaded is not None
+    assert loaded.spectrum is not None
+    assert torch.equal(loaded.spectrum.mean, estimator.spectrum.mean)
+    assert torch.equal(loaded.spectrum.scale, estimator.spectrum.scale)
 
 
 def test_channels_last_weights_are_stored_plainly(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from scalewise.errors import UsageError
@@ -35,7 +35,15 @@ contrast of details."""
 FEWEST = 1000
 """Pixels that a row needs to be learnt from."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+DIGITS = 6
+"""Digits that numbers of a table have; more are not known, and stored models hold thousands."""
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.{DIGITS}g}")
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_rounded)]
 
 
 class Table(BaseModel):
@@ -110,7 +118,7 @@ class LevelTable(Table):
         sigma: its standard deviation in [0, 1] intensities.
     """
 
-    sigma: Positive
+    sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Calibration(Table):

@@ -118,13 +118,8 @@ class MultiScalePrior(Scales):
         super()._apply(function, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def denoiser_of(self, channels: int, noise: NoiseModel | None = None) -> MultiScalePrior:
+    def denoiser_of(self, channels: int) -> MultiScalePrior:
         """The prior that denoises pictures of so many channels: of one, `gray` where there is one.
-
-        Args:
-            channels: of the picture.
-            noise: that it has. Noise that pixels share, of more than one scale, comes from what
-                cameras do to colours, which a model of gray pictures has not seen.
 
         Examples:
             >>> from scalewise.networks import LocalDenoiser
@@ -133,8 +128,7 @@ class MultiScalePrior(Scales):
             >>> prior.denoiser_of(3) is prior, prior.denoiser_of(1) is gray
             (True, True)
         """
-        shared = noise is not None and len(noise.scales) > 1
-        return self if self.gray is None or channels > 1 or shared else self.gray
+        return self if self.gray is None or channels > 1 else self.gray
 
     @property
     def coarser(self) -> MultiScalePrior:

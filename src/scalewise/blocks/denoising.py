@@ -141,11 +141,7 @@ class Denoising:
             raise UsageError(f"strength must be 0 or more, found {strength:g}")
         if mask is not None:
             check_mask(mask, source)
-        self.first = noise  # of the first plane, by which it is told who denoises
-        if noise is None and prior.denoiser_of(source.channels) is not prior:
-            self.first = self._found(prior, source.looked_at(0), source)
-            give_memory_back()
-        prior = prior.denoiser_of(source.channels, self.first)
+        prior = prior.denoiser_of(source.channels)
         self.source: Raster | None = source
         self.prior, self.noise, self.strength, self.mask = prior, noise, strength, mask
         self.notes = [*source.picture.notes, *conversion(source.picture, prior)]
@@ -183,7 +179,7 @@ class Denoising:
         looked = source.looked_at(plane)
         for sentence in find_defects(looked) if looked.shape[1:] == source.size else ():
             self.notes.append(sentence)
-        noise = self.first if plane == 0 else self.noise
+        noise = self.noise
         if noise is None and prior.noise_conditional:
             noise = self._found(prior, looked, source)
             give_memory_back()

@@ -134,7 +134,7 @@ def checker(
     if noise is None:
         noise = noise_for(prior, before)
     check_channels(noise, len(before))
-    prior = prior.denoiser_of(len(before), noise)
+    prior = prior.denoiser_of(len(before))
     if noise.sigma == 0:
         raise UsageError("no noise was found in the first picture; sigma tells it")
     mean, variance = _estimate(before, prior, noise)

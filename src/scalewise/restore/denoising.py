@@ -25,7 +25,7 @@ from scalewise.restore.asking import (
 )
 from scalewise.restore.averaging import price
 from scalewise.restore.defects import find_defects, remove_defects
-from scalewise.restore.finding import GRAY_GAIN, VISIBLE, check_channels, denoiser_for, noise_for
+from scalewise.restore.finding import GRAY_GAIN, VISIBLE, check_channels, noise_for
 from scalewise.restore.result import Restored, check_mask, conversion, difference_picture
 from scalewise.score import residual_sigma
 from scalewise.stabilise import stabiliser_of
@@ -188,16 +188,15 @@ def denoising(
         check_mask(mask, picture)
     given = NoiseModel.white(sigma) if sigma is not None else noise
     seen, valid = fill_hidden(picture).pixels, visible(picture)
+    prior = prior.denoiser_of(seen.shape[1])
+    check_interval(uncertainty, confidence, prior.calibration)
     planes, deviations, found, notes = [], [], [], list(picture.notes)
     for index, noisy in enumerate(seen):
         there = None if valid is None else valid[index]
         notes += find_defects(noisy) if not fix else []
         fixed = remove_defects(noisy, fix)
-        ask, noise = asking(samples, fidelity, average, seed + index), given
-        if index == 0:  # the first plane tells who denoises all
-            prior, noise = denoiser_for(prior, fixed, given, there)
-            check_interval(uncertainty, confidence, prior.calibration)
-        clean, model = yield from _denoised(fixed, prior, noise, strength, there, ask)
+        ask = asking(samples, fidelity, average, seed + index)
+        clean, model = yield from _denoised(fixed, prior, given, strength, there, ask)
         planes.append(clean.to(seen))
         found.append(model)
         if uncertainty:
@@ -280,8 +279,8 @@ def denoise_plane(
     """
     if isinstance(noise, float | int):
         noise = NoiseModel.white(noise)
-    prior, noise = denoiser_for(prior, noisy, noise, valid)
-    clean, model = answered(_denoised(noisy, prior, noise, strength, valid, MEAN))
+    asked = prior.denoiser_of(len(noisy))
+    clean, model = answered(_denoised(noisy, asked, noise, strength, valid, MEAN))
     return clean[0], model
 
 

@@ -26,6 +26,7 @@ from scalewise.restore.regions import seen_in_places
 from scalewise.spectrum import (
     BELIEVED,
     HIDDEN,
+    HIGHER,
     LESS,
     Estimate,
     deviations_of,
@@ -58,9 +59,9 @@ FINE, STEEP = 4.5 / 255, 1.45
 """Noise of the finest scale below which, and how many times stronger noise over all scales from
 which on, it may be texture: it needs as much confidence as faint noise does."""
 
-FAINTEST, HIGHER = 1 / 255, 1.3
-"""Least deviation of correlated noise at the second scale, by a learnt spectrum; and how many times
-stronger it is there than at the finest, in gray images."""
+FAINTEST, GRAYEST = 1 / 255, 1.9 / 255
+"""Least deviation of correlated noise at the second scale, by a learnt spectrum, in colours and in
+gray images."""
 
 CLEAR, HARDLY = 7 / 255, 0.05
 """Noise of all channels that texture is not mistaken for, and the confidence it needs."""
@@ -126,22 +127,6 @@ def noise_for(
     if not (whole and prior.noise_maps):
         return noise
     return seen_in_places(noise, noisy, valid, prior.estimator)
-
-
-def denoiser_for(
-    prior: MultiScalePrior, noisy: Tensor, noise: NoiseModel | None, valid: Tensor | None = None
-) -> tuple[MultiScalePrior, NoiseModel | None]:
-    """Who denoises an image, by its noise; and that, where it had to be found to tell.
-
-    Args:
-        prior: that was asked.
-        noisy: as for `find_noise`.
-        noise: what it is like; None to find it.
-        valid: as for `find_noise`.
-    """
-    if noise is None and prior.denoiser_of(len(noisy)) is not prior:
-        noise = noise_for(prior, noisy, valid)
-    return prior.denoiser_of(len(noisy), noise), noise
 
 
 def find_noise(
@@ -229,9 +214,10 @@ def _judged(seen: Estimate, joint: float) -> tuple[bool, bool]:
     noise, finest = seen.noise, seen.noise.scales[0]
     hidden = joint < min(HIDDEN * max(finest), *finest) or (seen.own and rises(noise))
     if seen.learnt:
-        here, coarser = (overall(noise.scale(level)) for level in (1, 2))
-        shared = coarser > HIGHER * here if math.isinf(joint) else hidden
-        return True, shared and coarser > FAINTEST
+        coarser = overall(noise.scale(2))
+        if math.isinf(joint):
+            return True, rises(noise, HIGHER) and coarser > GRAYEST
+        return True, hidden and coarser > FAINTEST
     clear = HARDLY if min(finest) > CLEAR else DOUBTED
     textured = max(finest) < FINE and noise.sigma > STEEP * max(finest)
     needed = BELIEVED if noise.sigma < FAINT or textured else clear

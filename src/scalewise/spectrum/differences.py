@@ -10,8 +10,9 @@ from scalewise.spectrum.looking import Scale
 from scalewise.spectrum.plausible import expected_next
 from scalewise.wavelets import GAIN
 
-RISING = 1.5
-"""Ratio of the second scale to the finest from which noise is correlated."""
+RISING, HIGHER = 1.5, 1.3
+"""Ratio of the second scale to the finest from which noise is correlated; and the same of learnt
+spectra of gray images."""
 
 UNSHARED, FLAT = 0.7, 0.95
 """Deviation of the noise that differences of channels show, over that of the channels, from which
@@ -26,10 +27,10 @@ ALIKE, QUIET = 1.1, 0.5
 share of the strongest below which a channel's own is lost in what the differences have of it."""
 
 
-def rises(noise: NoiseModel) -> bool:
+def rises(noise: NoiseModel, ratio: float = RISING) -> bool:
     """Whether the second scale has so much more than the finest that noise is correlated."""
     finest, *coarser = map(sum, noise.scales)
-    return bool(coarser) and coarser[0] > RISING * finest
+    return bool(coarser) and coarser[0] > ratio * finest
 
 
 def own_noise(finest: Sequence[float], seen: Scale, white: float) -> tuple[bool, bool]:

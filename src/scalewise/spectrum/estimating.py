@@ -12,7 +12,7 @@ from scalewise.estimation import estimate_sigma
 from scalewise.networks.estimator import NoiseEstimator
 from scalewise.networks.spectrum import FAINT, SCALES
 from scalewise.noise_model import NoiseModel
-from scalewise.spectrum.differences import AGREEING, compared, overall, own_noise, rises
+from scalewise.spectrum.differences import AGREEING, HIGHER, compared, overall, own_noise, rises
 from scalewise.spectrum.fitting import Fit, fit_places
 from scalewise.spectrum.looking import Scale, look
 from scalewise.spectrum.plausible import expected_next, plausible_scales
@@ -106,10 +106,12 @@ def estimate_noise(
     fit = fit_places([scale.places for scale in seen])
     typical = fit.growth.mean(pixels)
     scales = _extended(plausible_scales(fit, typical, white))
-    found = Estimate(NoiseModel(scales=scales, curve=fit.growth.curve(typical)), fit.belief[0])
+    curve = _curve(fit, typical, len(image))
+    found = Estimate(NoiseModel(scales=scales, curve=curve), fit.belief[0])
     level = overall(scales[0])
     plain = white >= AGREEING * level and not (found.noise.curve or rises(found.noise))
-    if plain and level > PLAIN:
+    gray = len(image) == 1
+    if plain and level > PLAIN and not (learnt and gray):
         return found
     told = _learnt(seen, fit, typical, white, pixels) if learnt else None
 
@@ -118,15 +120,29 @@ def estimate_noise(
 
     certain = fit.belief[0] > BELIEVED and contradicted(found.noise)
     if told is not None and told.error < (SURE if certain else LIKELY):
-        return told.estimate
+        white_too = gray and plain and not rises(told.estimate.noise, HIGHER)
+        return found if white_too else told.estimate
 
     if not plain and len(image) == 3 and not math.isinf(white):
         agreed = compared(found.noise, seen, white)
         if agreed is not None and not contradicted(agreed):
             return Estimate(agreed, 1.0)
+    if told is not None and contradicted(found.noise):
+        if gray and not certain:
+            found = found._replace(noise=NoiseModel.white(told.seems))
+        return found._replace(needed=BELIEVED)
     unseen = learnt and told is None and len(seen) >= SCALES
-    needed = BELIEVED if contradicted(found.noise) else UNSEEN if unseen else 0.0
-    return found._replace(needed=needed)
+    return found._replace(needed=UNSEEN if unseen else 0.0)
+
+
+def _curve(fit: Fit, typical: float, channels: int) -> tuple[tuple[float, float], ...]:
+    """The curve of places; of gray images one that falls is not told.
+
+    Networks of gray images lose more than they gain by it, even by a true one
+    (`benchmarks/LOG.md`).
+    """
+    falls = fit.growth.dark > fit.growth.bright
+    return () if falls and channels == 1 else fit.growth.curve(typical)
 
 
 def _of_all(noise: NoiseModel) -> float:
@@ -149,7 +165,7 @@ def _learnt(
     errors = logarithms[0].exp()
     doubt = CAUTION * (errors - TOLERATED).clamp(min=0)
     told = ((levels[0] - doubt).exp() - FAINT).clamp(min=0).tolist()
-    curve, own = fit.growth.curve(typical), False
+    curve, own = _curve(fit, typical, len(pixels)), False
     if len(pixels) == 3:
         own, alike = own_noise(told[0], seen[0], white)
         curve = () if own else curve

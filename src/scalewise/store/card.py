@@ -107,7 +107,7 @@ def _use(config: ModelConfig) -> str:
     text = "\n".join([*lines, "```"])
     if config.gray is None:
         return text
-    return f"{text}\n\nGray pictures whose pixels share no noise are denoised by `{config.gray}`."
+    return f"{text}\n\nGray pictures are denoised by `{config.gray}`."
 
 
 def _networks(config: ModelConfig) -> str:

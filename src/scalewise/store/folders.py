@@ -48,7 +48,7 @@ def save(
         license: licence of the weights, an identifier as on the Hugging Face hub.
         gray: name of the model that denoises gray images in its place: of a folder beside this one,
             or of a packaged model.
-        dtype: float16 stores convolutions and matrices in half the space; `load` gives float32.
+        dtype: float16 stores what is learnt in half the space; `load` gives float32.
         force: overwrite a model that is there already; other files in its folder stay.
 
     Returns:
@@ -261,10 +261,12 @@ def _holds_model(folder: Path) -> bool:
 
 
 def _packed(prior: MultiScalePrior, dtype: str) -> dict[str, Tensor]:
-    """Weights as they are stored: contiguous, on the CPU, vectors always in float32."""
+    """Weights as they are stored: contiguous, on the CPU; what standardises always in float32."""
+    learnt = {name for name, _ in prior.named_parameters()}
     packed = {}
     for name, tensor in prior.state_dict().items():
-        stored = torch.float16 if dtype == "float16" and tensor.ndim > 1 else torch.float32
+        half = dtype == "float16" and (name in learnt or tensor.ndim > 1)
+        stored = torch.float16 if half else torch.float32
         packed[name] = tensor.detach().to("cpu", stored, copy=True).contiguous()
         if not bool(packed[name].isfinite().all()):
             raise ScalewiseError(
