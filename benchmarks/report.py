@@ -77,6 +77,7 @@ STEPS = (
     Step("places --model photos", "places.json"),
     Step("averaging", "averaging.json"),
     Step("spectra measure --model photos", "spectra.json"),
+    Step("spectra measure --model photos --channels 1", "spectra-gray.json"),
     Step("restoration --model photos", "restoration.json"),
     _calibration("calibration.json", "--model photos"),
     _calibration("calibration-photos-gray.json", "--model photos-gray"),

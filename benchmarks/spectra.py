@@ -9,8 +9,8 @@ The first command makes examples from the training photographs; several may run 
 each with a seed of its own. The second teaches the estimator of a model by them, and stores it with
 the networks in a new folder. The third measures, on validation photographs with noise of many
 kinds, errors of the logarithms of the deviations that are found at the three finest scales, and
-PSNR as noisy, blind with and without learnt spectra, and told the truth, without its curve and with
-it; the last does so in gray, for the model that denoises gray pictures.
+PSNR as noisy, blind with and without learnt spectra, and told the truth, with its curve and
+without it; the last does so in gray, for the model that denoises gray pictures.
 """
 
 from __future__ import annotations
@@ -193,12 +193,10 @@ def _record(priors: dict[str, MultiScalePrior], pair: Pair) -> dict[str, Any]:
         record[name] = min(BEST, psnr(pair.clean[None], done.picture.pixels).item())
         record[f"{name}, bias"] = wrong.mean(1).numpy()
         record[f"{name}, error"] = wrong.abs().mean(1).numpy()
-    truths = {"told": spectrum_of(pair.noisy - still, SCALES)}
-    truths["told its curve"] = (
-        truths["told"]
-        if pair.growth is None
-        else with_curve(pair, pair.growth, Scale(pair.noisy, pair.clean), SCALES)
-    )
+    spectrum = spectrum_of(pair.noisy - still, SCALES)
+    truths = {"told the spectrum": spectrum, "told": spectrum}
+    if pair.growth is not None:
+        truths["told"] = with_curve(pair, pair.growth, Scale(pair.noisy, pair.clean), SCALES)
     for name, told in truths.items():
         known = denoise(picture, priors["blind"], noise=told).picture.pixels
         record[name] = min(BEST, psnr(pair.clean[None], known).item())

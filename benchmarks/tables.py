@@ -141,17 +141,20 @@ def noise_levels(content: dict[str, Any]) -> str:
 
 def spectra(content: dict[str, Any]) -> str:
     """Errors of the deviations that are found at three scales, and PSNR, by kind of noise."""
-    rows = []
+    rows, truths = [], ["told"]
+    if all("told the spectrum" in row for row in content["rows"]):
+        truths = ["told the spectrum", "told"]
     for row in content["rows"]:
         errors = [f"{100 * error:.0f}" for error in row["blind, error"]]
         before = [f"{100 * error:.0f}" for error in row["without, error"]]
-        values = [_number(row[key]) for key in ("noisy", "without", "blind", "told")]
+        values = [_number(row[key]) for key in ("noisy", "without", "blind", *truths)]
         clean = row["noisy"] >= row["told"]
         lost = "–" if clean else f"{row['worse']} of {row['images']}"
         kind = row["kind"].replace("white, 0", "clean")
         rows.append([kind, ", ".join(before), ", ".join(errors), *values, lost])
     found = ["error in % without", "with learnt spectra"]
-    return markdown(["", *found, "noisy", "without", "with", "told", "worse"], rows)
+    heads = ["and its curve" if truth == "told" != truths[0] else truth for truth in truths]
+    return markdown(["", *found, "noisy", "without", "with", *heads, "worse"], rows)
 
 
 OTHERS = ("non-local means", "total variation", "BM3D")
@@ -670,6 +673,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "brightness": ("faces.json", brightness),
     "noise-levels": ("noise-levels.json", noise_levels),
     "spectra": ("spectra.json", spectra),
+    "spectra-gray": ("spectra-gray.json", spectra),
     "restoration": ("restoration.json", restoration),
     "restoration-blind": ("restoration.json", restoration_blind),
     "coverage": ("calibration.json", coverage),

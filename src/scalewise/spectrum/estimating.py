@@ -129,7 +129,7 @@ def estimate_noise(
             return Estimate(agreed, 1.0)
     if told is not None and contradicted(found.noise):
         if gray and not certain:
-            found = found._replace(noise=NoiseModel.white(told.seems))
+            found = found._replace(noise=found.noise.times(told.seems / _of_all(found.noise)))
         return found._replace(needed=BELIEVED)
     unseen = learnt and told is None and len(seen) >= SCALES
     return found._replace(needed=UNSEEN if unseen else 0.0)
