@@ -173,8 +173,8 @@ def measure(options: argparse.Namespace) -> None:
         rows.append(row)
         numbers = {key: np.round(row[key], 2).tolist() for key in row if key != "kind"}
         print({"kind": name, **numbers}, flush=True)
-        content = {"benchmark": "spectra", "model": options.model, **facts("cpu"), "rows": rows}
-        write_json(options.json, content)
+        head = {"benchmark": "spectra", "model": options.model, "channels": channels}
+        write_json(options.json, {**head, **facts("cpu"), "rows": rows})
 
 
 def _record(priors: dict[str, MultiScalePrior], pair: Pair) -> dict[str, Any]:
