@@ -87,8 +87,9 @@ def estimate_noise(
     on their own. A curve that all share, its variance linear in the intensity, and a strength of
     each are fitted to what it says. Where it has learnt spectra, the strengths are a first guess,
     and statistics of all that is seen tell the rest; where they leave doubt, places are believed,
-    less so if statistics see far less. Where a scale is too small to be looked at, the next finer
-    ones say what to expect.
+    less so if statistics see far less. In gray images, whose white noise places tell more exactly,
+    statistics tell which is not white, and how much there is at the most. Where a scale is too
+    small to be looked at, the next finer ones say what to expect.
 
     Args:
         image: shape (C, H, W), any H and W from 1.
@@ -138,8 +139,8 @@ def estimate_noise(
 def _curve(fit: Fit, typical: float, channels: int) -> tuple[tuple[float, float], ...]:
     """The curve of places; of gray images one that falls is not told.
 
-    Networks of gray images lose more than they gain by it, even by a true one
-    (`benchmarks/LOG.md`).
+    Networks of gray images lose more than they gain by it, even by a true one, and those of colours
+    gain nothing, for places are often wrong of it where there is one channel (`benchmarks/LOG.md`).
     """
     falls = fit.growth.dark > fit.growth.bright
     return () if falls and channels == 1 else fit.growth.curve(typical)
