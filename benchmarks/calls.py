@@ -26,6 +26,7 @@ from scalewise.samplers import Multistep, Sampler, StepRule, few_steps
 
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
+    "low 12": ({"steps": 12}, {}),
     "low 20": ({"steps": 20}, {}),
     "low 80": ({"steps": 80}, {}),
     "low without fresh noise": ({"eta": 0.0, "s_noise": 1.0}, {}),
@@ -74,6 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="faces")
     parser.add_argument("--faces", type=Path, default=DATA / "faces")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS / "calls.json")
@@ -82,7 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     training = read_faces(options.faces / "training", prior.channels)
     validation = read_faces(options.faces / "validation", prior.channels)
     content = read_json(options.out) or {"settings": {}}
-    for name, (low, details) in SETTINGS.items():
+    for name in options.settings:
+        low, details = SETTINGS[name]
         if name in content["settings"]:
             continue
         with torch.no_grad():
