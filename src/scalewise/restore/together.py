@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scalewise.data.image_set import middle
 from scalewise.errors import UsageError
+from scalewise.images import to_channels
 from scalewise.noise_field import SIDE, NoiseField
 from scalewise.noise_model import REFERENCE, NoiseModel
 from scalewise.prior import MultiScalePrior
@@ -120,9 +121,16 @@ def measured_field(
 def _looked_at(
     images: Sequence[Tensor], found: Sequence[NoiseModel], prior: MultiScalePrior
 ) -> Iterator[tuple[Tensor, Tensor, NoiseModel]]:
-    """Middles of noisy images (C, H, W), denoised, and what their noise was found to be."""
+    """Middles of noisy images (C, H, W), denoised, and what their noise was found to be.
+
+    Noise that pixels share is taken out of gray images as of colours that are alike: networks of
+    gray images, which learnt less of it, take more structure with it than those of colours.
+    """
     for image, noise in zip(images, found, strict=True):
         part = middle(image, LOOKED_AT)
         height, width = part.shape[-2:]
         part = part[:, : height - height % 2, : width - width % 2]
-        yield part, denoise_plane(part, prior, noise=noise)[0], noise
+        channels = prior.channels if len(noise.scales) > 1 else len(part)
+        shown, _ = to_channels(part[None], channels)
+        clean, _ = denoise_plane(shown[0], prior, noise=noise)
+        yield part, to_channels(clean[None], len(part))[0][0], noise
