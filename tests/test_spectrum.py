@@ -34,19 +34,10 @@ def noisy(channels: int = 3, side: int = 160) -> Tensor:
     return light + 0.05 * torch.randn(channels, side, side, generator=seeded())
 
 
-def gray_estimator() -> NoiseEstimator:
-    found = store.load("photos-gray", device="cpu").estimator
+def packaged(name: str) -> NoiseEstimator:
+    found = store.load(name, device="cpu").estimator
     assert found is not None
     return found
-
-
-def gray_noise(side: int = 160) -> Tensor:
-    return torch.randn(1, side, side, generator=seeded())
-
-
-def gray_with(deviation: float) -> Tensor:
-    """A ramp with white noise."""
-    return torch.linspace(0.2, 0.8, 160).expand(1, 160, 160) + deviation * gray_noise()
 
 
 class Saying(SpectrumNetwork):
@@ -219,8 +210,7 @@ class TestEstimates:
     def test_places_that_are_believed_contradict_who_sees_far_less(
         self, error: float, sees: float, learnt: bool, needed: float
     ) -> None:
-        looking = store.load("photos", device="cpu").estimator
-        assert looking is not None
+        looking = packaged("photos")
         looking.spectrum = Saying(torch.full((SCALES, 3), sees), error)
         generator = seeded()
         smooth = torch.linspace(0.2, 0.8, 192).expand(3, 192, 192)
@@ -231,21 +221,21 @@ class TestEstimates:
         assert (found.learnt, found.needed) == (learnt, needed)
 
     @pytest.mark.parametrize(
-        ("says", "learnt"), [([0.1, 0.1, 0.1], False), ([0.1, 0.14, 0.16], True)]
+        ("says", "learnt"), [([0.05, 0.05, 0.05], False), ([0.05, 0.07, 0.08], True)]
     )
     def test_white_noise_of_gray_images_is_what_places_say(
         self, says: list[float], learnt: bool
     ) -> None:
         """A network tells which is correlated; places tell the level of the other better."""
-        looking, without = gray_estimator(), gray_estimator()
+        looking, without = packaged("photos-gray"), packaged("photos-gray")
         looking.spectrum = Saying(torch.tensor(says)[:, None])
         without.spectrum = None
-        found = estimate_noise(gray_with(0.1), SCALES, looking)
+        found = estimate_noise(noisy(1), SCALES, looking)
         assert found.learnt is learnt
-        assert (found == estimate_noise(gray_with(0.1), SCALES, without)) is not learnt
+        assert (found == estimate_noise(noisy(1), SCALES, without)) is not learnt
 
     def test_who_is_not_sure_and_sees_far_less_in_gray_tells_how_much_at_the_most(self) -> None:
-        looking = gray_estimator()
+        looking = packaged("photos-gray")
         looking.spectrum = Saying(torch.full((SCALES, 1), 0.002), 0.8)
         texture = sample_photo("grass")[:, :160, :160]
         found = estimate_noise(texture, SCALES, looking)
@@ -256,13 +246,12 @@ class TestEstimates:
 
     def test_gray_networks_are_told_no_curve_that_falls(self) -> None:
         light = torch.linspace(0, 1, 256).expand(1, 256, 256)
-        colours = store.load("photos", device="cpu").estimator
-        assert colours is not None
+        colours = packaged("photos")
         colours.spectrum = None
         for deviation, told in ((0.02 + 0.1 * light, True), (0.12 - 0.1 * light, False)):
-            noisy = light + deviation * torch.randn(3, 256, 256, generator=seeded())
-            assert estimate_noise(noisy, SCALES, colours).noise.curve != ()
-            gray = estimate_noise(noisy[:1], SCALES, gray_estimator()).noise
+            image = light + deviation * torch.randn(3, 256, 256, generator=seeded())
+            assert estimate_noise(image, SCALES, colours).noise.curve != ()
+            gray = estimate_noise(image[:1], SCALES, packaged("photos-gray")).noise
             assert bool(gray.curve) is told
 
     def test_places_need_more_confidence_where_no_place_has_all_channels(self) -> None:
@@ -275,8 +264,7 @@ class TestEstimates:
 
     def test_noise_of_each_channel_that_is_not_white_has_no_curve(self) -> None:
         """Alike in all, it has their mean at every scale."""
-        photos = store.load("photos", device="cpu").estimator
-        assert photos is not None
+        photos = packaged("photos")
         said = torch.tensor([[0.03, 0.03, 0.031], [0.05, 0.06, 0.07], [0.06, 0.08, 0.09]])
         photos.spectrum = Saying(said)
         white = 0.13 * torch.randn(3, 1, 192, 192, generator=seeded())

@@ -43,7 +43,8 @@ def _rounded(number: float) -> float:
     return float(f"{number:.{DIGITS}g}")
 
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(_rounded)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Learnt = Annotated[Positive, AfterValidator(_rounded)]
 
 
 class Table(BaseModel):
@@ -60,9 +61,9 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ratios: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=64)]
-    factors: tuple[Positive, ...]
-    quantiles: dict[int, tuple[Positive, ...]]
+    ratios: Annotated[tuple[Learnt, ...], Field(min_length=1, max_length=64)]
+    factors: tuple[Learnt, ...]
+    quantiles: dict[int, tuple[Learnt, ...]]
     margin: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
@@ -118,7 +119,7 @@ class LevelTable(Table):
         sigma: its standard deviation in [0, 1] intensities.
     """
 
-    sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    sigma: Positive
 
 
 class Calibration(Table):
@@ -132,7 +133,7 @@ class Calibration(Table):
     """
 
     levels: tuple[LevelTable, ...] = ()
-    scales: dict[str, dict[int, Positive]] = {}
+    scales: dict[str, dict[int, Learnt]] = {}
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -107,14 +107,14 @@ def estimate_noise(
     fit = fit_places([scale.places for scale in seen])
     typical = fit.growth.mean(pixels)
     scales = _extended(plausible_scales(fit, typical, white))
-    curve = _curve(fit, typical, len(image))
+    gray = len(image) == 1
+    curve = _curve(fit, typical, gray)
     found = Estimate(NoiseModel(scales=scales, curve=curve), fit.belief[0])
     level = overall(scales[0])
     plain = white >= AGREEING * level and not (found.noise.curve or rises(found.noise))
-    gray = len(image) == 1
     if plain and level > PLAIN and not (learnt and gray):
         return found
-    told = _learnt(seen, fit, typical, white, pixels) if learnt else None
+    told = _learnt(seen, fit, typical, white, pixels, found) if learnt else None
 
     def contradicted(noise: NoiseModel) -> bool:
         return told is not None and told.seems < LESS * _of_all(noise)
@@ -136,14 +136,14 @@ def estimate_noise(
     return found._replace(needed=UNSEEN if unseen else 0.0)
 
 
-def _curve(fit: Fit, typical: float, channels: int) -> tuple[tuple[float, float], ...]:
+def _curve(fit: Fit, typical: float, gray: bool) -> tuple[tuple[float, float], ...]:
     """The curve of places; of gray images one that falls is not told.
 
     Networks of gray images lose more than they gain by it, even by a true one, and those of colours
     gain nothing, for places are often wrong of it where there is one channel (`benchmarks/LOG.md`).
     """
     falls = fit.growth.dark > fit.growth.bright
-    return () if falls and channels == 1 else fit.growth.curve(typical)
+    return () if falls and gray else fit.growth.curve(typical)
 
 
 def _of_all(noise: NoiseModel) -> float:
@@ -152,9 +152,9 @@ def _of_all(noise: NoiseModel) -> float:
 
 
 def _learnt(
-    seen: list[Scale], fit: Fit, typical: float, white: float, pixels: Tensor
+    seen: list[Scale], fit: Fit, typical: float, white: float, pixels: Tensor, found: Estimate
 ) -> _Told | None:
-    """What statistics tell; None if they are not known."""
+    """What statistics tell, with the curve of what places `found`; None if they are not known."""
     known = statistics_of(seen, fit, typical, white, pixels)
     network = seen[0].estimator.spectrum
     if known is None or network is None:
@@ -166,14 +166,16 @@ def _learnt(
     errors = logarithms[0].exp()
     doubt = CAUTION * (errors - TOLERATED).clamp(min=0)
     told = ((levels[0] - doubt).exp() - FAINT).clamp(min=0).tolist()
-    curve, own = _curve(fit, typical, len(pixels)), False
+    curve, own = found.noise.curve, False
     if len(pixels) == 3:
         own, alike = own_noise(told[0], seen[0], white)
         curve = () if own else curve
         told = [[overall(scale)] * 3 for scale in told] if alike else told
     noise = NoiseModel(scales=_extended(told), curve=curve)
     seems = (levels[0].exp() - FAINT).clamp(min=0).square().mean().sqrt()
-    return _Told(Estimate(noise, fit.belief[0], True, own), float(errors[:2].mean()), float(seems))
+    return _Told(
+        Estimate(noise, found.confidence, True, own), float(errors[:2].mean()), float(seems)
+    )
 
 
 def look_at(image: Tensor, estimator: NoiseEstimator) -> Statistics | None:
